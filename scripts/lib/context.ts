@@ -1,0 +1,141 @@
+/** What every command is given: the variables of the command line, checked, and the folders they lead to. */
+
+import { createHash } from 'node:crypto'
+import { availableParallelism, homedir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DEFAULT_TARGET, TARGETS, type Target } from '../targets.ts'
+import { Failure } from './errors.ts'
+
+/** The variables a user may set, as `make NAME=value` or in the environment. */
+export const VARIABLES = {
+  TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
+  DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
+  JOBS: 'parallel compile jobs (default: the number of CPUs)',
+  ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
+  CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
+  SETUP: 'no: report missing packages instead of installing them (default yes)',
+  SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',
+  LEVEL: 'IPVS debug level that vm-log sets (default 12)',
+  LINK: 'network link that vm-capture follows (default outside)',
+} as const
+
+export type Variable = keyof typeof VARIABLES
+export type Variables = Partial<Record<Variable, string>>
+
+export interface Context {
+  readonly target: Target
+  readonly debug: boolean
+  /** `lts` or `lts-debug`: names the folder in dist. */
+  readonly variant: string
+  readonly jobs: number
+  readonly setup: boolean
+  readonly variables: Variables
+  readonly paths: Paths
+}
+
+/** How far a step's result reaches: all targets of the checkout, both variants of a target, or one variant. */
+export type Scope = 'checkout' | 'target' | 'variant'
+
+export interface Paths {
+  /** The checkout. */
+  readonly root: string
+  readonly cache: string
+  /** Content-addressed downloads: the file name is the SHA-256. */
+  readonly store: string
+  readonly ccache: string
+  /** Everything below the cache that belongs to this checkout. */
+  readonly checkout: string
+  /** Everything below {@link checkout} that belongs to this target, debug or not. */
+  readonly work: string
+  /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
+  readonly tree: string
+  /** The kernel's output folder (`make O=`) of this variant. */
+  readonly build: string
+  /** Static tools, the same for every target: one folder a tool. */
+  readonly tools: string
+  /** What each step did, by the step's scope, see step.ts. */
+  readonly stamps: Readonly<Record<Scope, string>>
+  readonly logs: string
+  /** `dist/VARIANT` in the checkout. */
+  readonly dist: string
+}
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/**
+ * @param variables what the user set
+ * @param root the checkout
+ * @throws Failure of kind `usage` for a value that makes no sense
+ */
+export function createContext(variables: Variables, root = ROOT): Context {
+  const target = findTarget(variables.TARGET || DEFAULT_TARGET)
+  const debug = flag('DEBUG', variables.DEBUG, { 1: true, 0: false }, false)
+  const variant = debug ? `${target.name}-debug` : target.name
+  return {
+    target,
+    debug,
+    variant,
+    jobs: jobCount(variables.JOBS),
+    setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
+    variables,
+    paths: createPaths(root, cacheFolder(variables.CACHE), target, debug, variant),
+  }
+}
+
+function findTarget(name: string): Target {
+  const target = TARGETS.find((candidate) => candidate.name === name)
+  if (target) return target
+  throw new Failure('usage', `Unknown target "${name}".`, {
+    hint: `TARGET is one of: ${TARGETS.map((known) => known.name).join(', ')}`,
+  })
+}
+
+function flag(name: string, value: string | undefined, values: Record<string, boolean>, fallback: boolean): boolean {
+  if (value === undefined || value === '') return fallback
+  const found = values[value]
+  if (found === undefined) {
+    throw new Failure('usage', `${name}="${value}" is not understood.`, {
+      hint: `${name} is one of: ${Object.keys(values).join(', ')}`,
+    })
+  }
+  return found
+}
+
+function jobCount(value: string | undefined): number {
+  if (value === undefined || value === '') return availableParallelism()
+  if (!/^[1-9]\d{0,3}$/.test(value)) {
+    throw new Failure('usage', `JOBS="${value}" is not a number of jobs.`, { hint: 'For example: JOBS=4' })
+  }
+  return Number(value)
+}
+
+function cacheFolder(value: string | undefined): string {
+  if (value) return resolve(value)
+  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'lvs-snat')
+}
+
+function createPaths(root: string, cache: string, target: Target, debug: boolean, variant: string): Paths {
+  const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
+  const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
+  const work = join(checkout, target.name)
+  const suffix = debug ? '-debug' : ''
+  return {
+    root,
+    cache,
+    store: join(cache, 'store'),
+    ccache: join(cache, 'ccache'),
+    checkout,
+    work,
+    tree: join(work, 'linux'),
+    build: join(work, `build${suffix}`),
+    tools: join(checkout, 'tools'),
+    stamps: {
+      checkout: join(checkout, 'stamps'),
+      target: join(work, 'stamps'),
+      variant: join(work, `stamps-${variant}`),
+    },
+    logs: join(work, `logs${suffix}`),
+    dist: join(root, 'dist', variant),
+  }
+}

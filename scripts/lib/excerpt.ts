@@ -1,0 +1,47 @@
+/** Finds the lines of a build log that explain a failure. */
+
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+
+/** Only the end of a log is searched: a parallel make stops soon after the first error. */
+const SEARCHED_BYTES = 1 << 20
+const MAX_LINES = 20
+const CONTEXT = 2
+
+/** How compilers, linkers, make, patch, rpmbuild and the kernel's own scripts announce an error. */
+const ERROR_LINE = /\berror:|\bERROR:|\bError \d+|undefined reference|No space left on device|No such file|not found|FAILED|\bfatal:|Bad exit status|cannot /
+
+/**
+ * @param path a log file
+ * @returns the first error lines with a little context, or the last lines when nothing looks like an error
+ */
+export function excerpt(path: string): string[] {
+  return pickErrors(readTail(path).split('\n'))
+}
+
+/** The part of {@link excerpt} that knows lines, not files. */
+export function pickErrors(lines: readonly string[]): string[] {
+  const first = lines.findIndex((line) => ERROR_LINE.test(line))
+  if (first < 0) return lines.filter((line) => line.trim() !== '').slice(-MAX_LINES)
+  const picked: string[] = []
+  let last = -1
+  for (const [index, line] of lines.entries()) {
+    if (!ERROR_LINE.test(line)) continue
+    for (let at = Math.max(index - CONTEXT, last + 1); at <= index; at++) picked.push(lines[at] ?? '')
+    last = index
+    if (picked.length >= MAX_LINES) break
+  }
+  return picked.slice(0, MAX_LINES)
+}
+
+function readTail(path: string): string {
+  const fd = openSync(path, 'r')
+  try {
+    const { size } = fstatSync(fd)
+    const length = Math.min(size, SEARCHED_BYTES)
+    const buffer = Buffer.alloc(length)
+    readSync(fd, buffer, 0, length, size - length)
+    return buffer.toString('utf8')
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,164 @@
+/** Running other programs: short ones whose output is wanted, long ones whose output goes to a log file. */
+
+import { closeSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { $, type ProcessPromise } from 'zx/core'
+import { Failure, type FailureKind } from './errors.ts'
+import { excerpt } from './excerpt.ts'
+
+$.verbose = false
+
+const POLL_MS = 300
+const KILL_GRACE_MS = 5_000
+
+/** Process groups of the programs that run now, so that an interrupt takes all of them along. */
+const groups = new Set<number>()
+
+let interrupted: NodeJS.Signals | undefined
+
+/** Which signal has asked this process to stop, if any has. */
+export const interruption = (): NodeJS.Signals | undefined => interrupted
+
+/**
+ * Ends every running child with its whole process group: SIGTERM first, SIGKILL
+ * for what is left after five seconds.
+ */
+export function stopChildren(signal: NodeJS.Signals): void {
+  interrupted = signal
+  for (const group of groups) signalGroup(group, 'SIGTERM')
+  setTimeout(() => {
+    for (const group of groups) signalGroup(group, 'SIGKILL')
+  }, KILL_GRACE_MS).unref()
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal)
+  } catch {
+    // The group ended by itself.
+  }
+}
+
+async function tracked(child: ProcessPromise): Promise<number> {
+  const group = child.pid
+  if (group !== undefined) groups.add(group)
+  try {
+    const { exitCode, signal } = await child
+    if (interrupted) throw new Failure('interrupted', `Interrupted by ${interrupted}.`)
+    return exitCode ?? (signal === null ? 0 : 128)
+  } finally {
+    if (group !== undefined) groups.delete(group)
+  }
+}
+
+export interface CaptureOptions {
+  cwd?: string
+  env?: NodeJS.ProcessEnv
+  input?: string | Buffer
+  /** Kind of the failure that a non-zero exit becomes; default `build`. */
+  kind?: FailureKind
+  /** Return the output whatever the exit code is. */
+  anyExit?: boolean
+}
+
+export interface Captured {
+  stdout: string
+  stderr: string
+  exitCode: number
+}
+
+/**
+ * Runs a short program and returns what it printed.
+ *
+ * @throws Failure when it cannot be started or exits other than 0 (unless `anyExit`)
+ */
+export async function capture(argv: readonly string[], options: CaptureOptions = {}): Promise<Captured> {
+  const child = $({
+    cwd: options.cwd,
+    env: options.env ?? process.env,
+    input: options.input,
+    nothrow: true,
+    quiet: true,
+    detached: true,
+  })`${argv}`
+  const exitCode = await tracked(child)
+  const output = await child
+  const captured = { stdout: output.stdout, stderr: output.stderr, exitCode }
+  if (exitCode !== 0 && !options.anyExit) {
+    throw new Failure(options.kind ?? 'build', `${argv[0]} failed with exit code ${exitCode}: ${argv.join(' ')}`, {
+      excerpt: captured.stderr.trimEnd().split('\n').slice(-15),
+    })
+  }
+  return captured
+}
+
+export interface LoggedOptions {
+  cwd?: string
+  env?: NodeJS.ProcessEnv
+  /** Path of the log file; it is overwritten. */
+  log: string
+  /** Kind of the failure that a non-zero exit becomes; default `build`. */
+  kind?: FailureKind
+  /** What was being done, for the message: "compiling the kernel". */
+  doing: string
+  hint?: string
+  /** Called with every line of output, as it comes. */
+  onLine?: (line: string) => void
+}
+
+/**
+ * Runs a long program. Its output goes to `log`, never through this process's memory.
+ *
+ * @throws Failure with the lines of the log that matter and the log's path
+ */
+export async function runLogged(argv: readonly string[], options: LoggedOptions): Promise<void> {
+  mkdirSync(dirname(options.log), { recursive: true })
+  const fd = openSync(options.log, 'w+')
+  const follower = options.onLine && follow(fd, options.onLine)
+  try {
+    const exitCode = await tracked(
+      $({
+        cwd: options.cwd,
+        env: options.env ?? process.env,
+        stdio: ['ignore', fd, fd],
+        nothrow: true,
+        quiet: true,
+        detached: true,
+      })`${argv}`,
+    )
+    if (exitCode !== 0) {
+      throw new Failure(options.kind ?? 'build', `${options.doing} failed: ${argv[0]} exited with ${exitCode}.`, {
+        excerpt: excerpt(options.log),
+        log: options.log,
+        ...(options.hint === undefined ? {} : { hint: options.hint }),
+      })
+    }
+  } finally {
+    follower?.stop()
+    closeSync(fd)
+  }
+}
+
+/** Hands the lines that appear in a growing file to `onLine`. */
+function follow(fd: number, onLine: (line: string) => void): { stop: () => void } {
+  const chunk = Buffer.alloc(1 << 16)
+  let position = 0
+  let rest = ''
+  const read = () => {
+    for (;;) {
+      const size = readSync(fd, chunk, 0, chunk.length, position)
+      if (size === 0) return
+      position += size
+      const lines = (rest + chunk.toString('utf8', 0, size)).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) onLine(line)
+    }
+  }
+  const timer = setInterval(read, POLL_MS)
+  return {
+    stop: () => {
+      clearInterval(timer)
+      read()
+    },
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Steps of the build. A step runs when its inputs changed since it last succeeded,
+ * or when an output is missing, and is a no-op otherwise.
+ */
+
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Context, Scope } from './context.ts'
+import { log } from './log.ts'
+
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
+
+/** What a step reports about its run; it ends up in metadata.json. */
+export type Facts = { [key: string]: Json }
+
+export interface Step {
+  /** The name of the command that runs it. */
+  readonly name: string
+  readonly scope: Scope
+  readonly needs: readonly Step[]
+  /** Everything that decides the result, apart from the results of `needs`. */
+  inputs: (context: Context) => Promise<Json> | Json
+  /** Paths that exist after a successful run. */
+  outputs: (context: Context) => string[]
+  run: (context: Context) => Promise<Facts>
+}
+
+/** What is remembered of a step's last successful run. */
+export interface Stamp {
+  key: string
+  inputs: Json
+  seconds: number
+  facts: Facts
+}
+
+/**
+ * Brings a step and all that it needs up to date.
+ *
+ * @returns the stamp of the step's last successful run, whether that was now or earlier
+ * @throws Failure from the step that failed; its stamp is gone then, so that it runs again
+ */
+export async function bring(context: Context, step: Step, done = new Map<Step, Promise<Stamp>>()): Promise<Stamp> {
+  const running = done.get(step)
+  if (running) return running
+  const promise = bringOnce(context, step, done)
+  done.set(step, promise)
+  return promise
+}
+
+async function bringOnce(context: Context, step: Step, done: Map<Step, Promise<Stamp>>): Promise<Stamp> {
+  const needed: Json = {}
+  for (const need of step.needs) needed[need.name] = (await bring(context, need, done)).key
+  const inputs = await step.inputs(context)
+  const key = digest({ inputs, needed })
+  const stamp = readStamp(context, step)
+  if (stamp?.key === key && step.outputs(context).every((path) => existsSync(path))) return stamp
+  return runStep(context, step, key, inputs)
+}
+
+async function runStep(context: Context, step: Step, key: string, inputs: Json): Promise<Stamp> {
+  const path = stampPath(context, step)
+  rmSync(path, { force: true })
+  const start = process.hrtime.bigint()
+  const facts = await step.run(context)
+  const seconds = Number((process.hrtime.bigint() - start) / 1_000_000n) / 1000
+  const stamp: Stamp = { key, inputs, seconds, facts }
+  mkdirSync(context.paths.stamps[step.scope], { recursive: true })
+  writeFileSync(`${path}.new`, JSON.stringify(stamp, null, 2))
+  renameSync(`${path}.new`, path)
+  log.step(step.name, `done in ${seconds.toFixed(1)} s`)
+  return stamp
+}
+
+/** @returns the stamp of the step's last successful run, if there is one */
+export function readStamp(context: Context, step: Step): Stamp | undefined {
+  const path = stampPath(context, step)
+  if (!existsSync(path)) return undefined
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Stamp
+  } catch {
+    return undefined
+  }
+}
+
+const stampPath = (context: Context, step: Step): string => join(context.paths.stamps[step.scope], `${step.name}.json`)
+
+/** @returns SHA-256 of a value's JSON form, in hexadecimal */
+export function digest(value: Json): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex')
+}
