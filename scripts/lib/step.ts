@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Context, Scope } from './context.ts'
+import { withBuildLock } from './lock.ts'
 import { log } from './log.ts'
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
@@ -35,27 +36,27 @@ export interface Stamp {
 }
 
 /**
- * Brings a step and all that it needs up to date.
+ * Brings a step and all that it needs up to date, one build at a time in a checkout.
  *
  * @returns the stamp of the step's last successful run, whether that was now or earlier
  * @throws Failure from the step that failed; its stamp is gone then, so that it runs again
  */
-export async function bring(context: Context, step: Step, done = new Map<Step, Promise<Stamp>>()): Promise<Stamp> {
-  const running = done.get(step)
-  if (running) return running
-  const promise = bringOnce(context, step, done)
-  done.set(step, promise)
-  return promise
+export function bring(context: Context, step: Step): Promise<Stamp> {
+  return withBuildLock(context, () => bringOnce(context, step, new Map()))
 }
 
-async function bringOnce(context: Context, step: Step, done: Map<Step, Promise<Stamp>>): Promise<Stamp> {
+async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): Promise<Stamp> {
+  const before = done.get(step)
+  if (before) return before
   const needed: Json = {}
-  for (const need of step.needs) needed[need.name] = (await bring(context, need, done)).key
+  for (const need of step.needs) needed[need.name] = (await bringOnce(context, need, done)).key
   const inputs = await step.inputs(context)
   const key = digest({ inputs, needed })
   const stamp = readStamp(context, step)
-  if (stamp?.key === key && step.outputs(context).every((path) => existsSync(path))) return stamp
-  return runStep(context, step, key, inputs)
+  const current = stamp?.key === key && step.outputs(context).every((path) => existsSync(path))
+  const result = current ? stamp : await runStep(context, step, key, inputs)
+  done.set(step, result)
+  return result
 }
 
 async function runStep(context: Context, step: Step, key: string, inputs: Json): Promise<Stamp> {

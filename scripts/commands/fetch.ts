@@ -1,0 +1,163 @@
+import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import lock from '../sources.lock.json' with { type: 'json' }
+import { SOURCES, TOOL_SOURCES, type Source } from '../sources.ts'
+import { Apt } from '../lib/apt.ts'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { download, megabytes } from '../lib/download.ts'
+import { Failure } from '../lib/errors.ts'
+import { log } from '../lib/log.ts'
+import { verifyTarball } from '../lib/signature.ts'
+import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
+import { Store, type Stored } from '../lib/store.ts'
+
+const DIGESTS: Readonly<Record<string, string>> = lock
+
+export const step: Step = {
+  name: 'fetch',
+  scope: 'target',
+  needs: [],
+  inputs: (context) => ({
+    sources: wanted(context) as unknown as Json,
+    lock: DIGESTS as Json,
+    local: Object.fromEntries([...localFiles(context)].map(([name, path]) => [name, fileIdentity(path)])),
+  }),
+  outputs: (context) => wanted(context).map((source) => storedFile(context, source.name)),
+  async run(context) {
+    const fetched: Record<string, Json> = {}
+    for (const source of wanted(context)) fetched[source.name] = { ...(await fetchSource(context, source)) }
+    return fetched
+  },
+}
+
+/**
+ * A source that was fetched.
+ *
+ * @param name one of the names in `scripts/sources.ts`
+ * @returns its path in the store, and what is known of it
+ */
+export function sourceFile(context: Context, name: string): Stored & { path: string } {
+  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+  if (!stored) throw new Failure('internal', `${name} was asked for before it was fetched.`)
+  return { ...stored, path: join(context.paths.store, stored.sha256) }
+}
+
+function storedFile(context: Context, name: string): string {
+  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+  return join(context.paths.store, stored?.sha256 ?? 'not fetched')
+}
+
+function wanted(context: Context): Source[] {
+  return SOURCES.filter(({ name }) => name === context.target.source || (TOOL_SOURCES as readonly string[]).includes(name))
+}
+
+/** Parses `SOURCE=NAME=PATH,NAME=PATH`. */
+function localFiles(context: Context): Map<string, string> {
+  const files = new Map<string, string>()
+  for (const item of (context.variables.SOURCE ?? '').split(',').filter(Boolean)) {
+    const [name = '', ...rest] = item.split('=')
+    const path = resolve(rest.join('='))
+    if (!SOURCES.some((source) => source.name === name)) {
+      throw new Failure('usage', `SOURCE= names "${name}", which is no source.`, {
+        hint: `SOURCE=NAME=PATH, where NAME is one of: ${SOURCES.map((source) => source.name).join(', ')}`,
+      })
+    }
+    if (!existsSync(path) || !statSync(path).isFile()) {
+      throw new Failure('usage', `SOURCE= names ${path}, which is not a file.`)
+    }
+    files.set(name, path)
+  }
+  return files
+}
+
+/** Tells one local file from another without reading it. */
+function fileIdentity(path: string): Json {
+  const { size, mtimeMs } = statSync(path)
+  return { path, size, mtimeMs }
+}
+
+async function fetchSource(context: Context, source: Source): Promise<Stored> {
+  const store = new Store(context.paths.store)
+  const local = localFiles(context).get(source.name)
+  if (local) return takeLocal(store, source, local)
+  const known = store.find(source.name)
+  if (known && acceptable(known, source)) {
+    await store.verify(known)
+    return known
+  }
+  log.step('fetch', `${source.name}: ${source.summary}`)
+  const stored = (await fetchByApt(context, store, source)) ?? (await fetchUpstream(store, source))
+  log.info(`${stored.filename} ${stored.version}, ${megabytes(stored.size)}, from ${stored.from}; ${stored.verified}`)
+  return stored
+}
+
+/** An upstream file stays good only as long as the lock still names it. */
+function acceptable(known: Stored, source: Source): boolean {
+  return known.origin === 'apt' || known.sha256 === DIGESTS[basename(source.upstream.urls[0] ?? '')]
+}
+
+async function takeLocal(store: Store, source: Source, path: string): Promise<Stored> {
+  const filename = basename(path)
+  const incoming = store.incoming(filename)
+  copyFileSync(path, incoming)
+  const pinned = DIGESTS[filename]
+  const version = /(\d+(?:\.\d+)+)/.exec(filename)?.[1] ?? 'unknown'
+  const verified = pinned ? 'sha256 pinned in sources.lock.json' : 'brought by the user, not pinned'
+  return store.add(incoming, { name: source.name, version, filename, origin: 'local', from: path, verified }, pinned)
+}
+
+async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
+  if (!(await Apt.available())) return undefined
+  const apt = aptOf(context)
+  const folder = store.incoming(`apt-${source.name}-${process.pid}`)
+  try {
+    const file = await apt.fetch(source.apt, folder)
+    if (!file) return undefined
+    const { version, filename, from } = file
+    return await store.add(file.path, { name: source.name, version, filename, origin: 'apt', from, verified: "apt's signature chain" })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+let apt: Apt | undefined
+const aptOf = (context: Context): Apt => (apt ??= new Apt(join(context.paths.cache, 'apt')))
+
+async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
+  const { version, urls, signature } = source.upstream
+  const filename = basename(urls[0] ?? '')
+  const pinned = DIGESTS[filename]
+  if (!pinned) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json.`)
+  const incoming = store.incoming(filename)
+  const from = await download(urls, incoming)
+  let verified = 'sha256 pinned in sources.lock.json'
+  if (signature) {
+    const sign = store.incoming(basename(signature.url))
+    await download([signature.url], sign)
+    await verifyTarball(incoming, sign, signature)
+    rmSync(sign)
+    verified += `, signature by ${signature.keyFingerprint}`
+  }
+  return store.add(incoming, { name: source.name, version, filename, origin: 'upstream', from, verified }, pinned)
+}
+
+const command: Command = {
+  summary: 'fetch the kernel and the tools into the store, verified',
+  help: `Takes each source from the distribution's archive by apt (no root needed), or
+from upstream where apt has none, and stores it under its SHA-256.
+
+A local file can be given for any source:
+  make fetch SOURCE=linux-6.1=/path/linux-6.1.127.tar.xz
+Sources: ${SOURCES.map((source) => source.name).join(', ')}
+
+Nothing is fetched twice. To follow the distribution to a newer version:
+  make distclean && make fetch`,
+  async run(context) {
+    const { facts } = await bring(context, step)
+    for (const stored of Object.values(facts) as unknown as Stored[]) {
+      process.stdout.write(`${stored.name} ${stored.version} ${stored.sha256} ${stored.from}\n`)
+    }
+  },
+}
+export default command

@@ -1,0 +1,49 @@
+/** Downloads by curl: it resumes, retries, and knows proxies and certificates. */
+
+import { existsSync, renameSync, statSync } from 'node:fs'
+import { Failure } from './errors.ts'
+import { log } from './log.ts'
+import { capture } from './run.ts'
+
+const PROGRESS_MS = 1_000
+
+/**
+ * Downloads a file, continuing one that was begun earlier.
+ *
+ * @param urls the same file at several places, tried in order
+ * @param path where it grows as `path.part` and finally is
+ * @returns the URL that it came from
+ * @throws Failure of kind `source` when no place has it
+ */
+export async function download(urls: readonly string[], path: string): Promise<string> {
+  const complaints: string[] = []
+  for (const url of urls) {
+    const complaint = await downloadFrom(url, path)
+    if (complaint === undefined) return url
+    complaints.push(`${url}: ${complaint}`)
+  }
+  throw new Failure('source', `Could not download ${urls[0]}.`, {
+    hint: 'Check the network and the proxy settings (https_proxy); the download continues where it stopped.\nOr bring the file and name it: SOURCE=NAME=PATH, see `make fetch` in the README.',
+    excerpt: complaints,
+  })
+}
+
+/** @returns what curl complained of, or undefined when the file is there */
+async function downloadFrom(url: string, path: string): Promise<string | undefined> {
+  const part = `${path}.part`
+  const timer = setInterval(() => {
+    if (existsSync(part)) log.progress(`${url}: ${megabytes(statSync(part).size)}`)
+  }, PROGRESS_MS)
+  try {
+    const curl = ['curl', '--fail', '--location', '--silent', '--show-error', '--continue-at', '-', '--retry', '4']
+    const timeouts = ['--connect-timeout', '20', '--speed-limit', '1000', '--speed-time', '30']
+    const { exitCode, stderr } = await capture([...curl, ...timeouts, '--output', part, url], { anyExit: true })
+    if (exitCode !== 0) return stderr.trim().replace(/^curl: /, '') || `curl exited with ${exitCode}`
+    renameSync(part, path)
+    return undefined
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`

@@ -1,0 +1,84 @@
+/** Small helpers on files: digests, and writing that never leaves half a file. */
+
+import { createHash, randomBytes } from 'node:crypto'
+import { createReadStream, existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { Failure } from './errors.ts'
+
+/** @returns SHA-256 of a file's content, in hexadecimal */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return hash.digest('hex')
+}
+
+/**
+ * Writes a file aside and renames it, unless it has that content already.
+ *
+ * @returns whether the file changed, so that make can be spared a rebuild
+ */
+export function writeIfChanged(path: string, content: string | Buffer): boolean {
+  const wanted = Buffer.isBuffer(content) ? content : Buffer.from(content)
+  if (existsSync(path) && readFileSync(path).equals(wanted)) return false
+  const aside = asideOf(path)
+  writeFileSync(aside, wanted)
+  renameSync(aside, path)
+  return true
+}
+
+/** @returns a name next to `path`, on the same file system, that nobody else uses */
+export function asideOf(path: string): string {
+  return `${path}.new-${process.pid}-${randomBytes(3).toString('hex')}`
+}
+
+/** Puts the folder `from` where `to` is; what was there is removed only after the new one is in place. */
+export function replaceFolder(from: string, to: string): void {
+  const old = asideOf(to)
+  if (existsSync(to)) renameSync(to, old)
+  renameSync(from, to)
+  rmSync(old, { recursive: true, force: true })
+}
+
+/** @returns paths of the plain files below a folder, relative to it, sorted */
+export function listFiles(folder: string): string[] {
+  if (!existsSync(folder)) return []
+  const found: string[] = []
+  const visit = (at: string) => {
+    for (const name of readdirSync(at)) {
+      const path = join(at, name)
+      if (lstatSync(path).isDirectory()) visit(path)
+      else found.push(relative(folder, path))
+    }
+  }
+  visit(folder)
+  return found.sort()
+}
+
+/** @returns path and content digest of every file below the given files and folders, for a step's inputs */
+export function digestTree(...paths: string[]): Record<string, string> {
+  const digests: Record<string, string> = {}
+  for (const path of paths) {
+    const files = existsSync(path) && lstatSync(path).isDirectory() ? listFiles(path).map((name) => join(path, name)) : [path]
+    for (const file of files) digests[file] = createHash('sha256').update(readFileSync(file)).digest('hex')
+  }
+  return digests
+}
+
+/** Turns "no space left" and "not permitted", wherever they come from, into a message for the user. */
+export function asFailure(error: unknown): unknown {
+  const { code, path } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new Failure('environment', `No space left on the disk${path ? ` while writing ${path}` : ''}.`, {
+      hint: 'Free some space, or set CACHE= to a folder on another disk; nothing that was finished is lost.',
+      cause: error,
+    })
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    return new Failure('environment', `Not allowed to write${path ? ` ${path}` : ''} (${code}).`, {
+      hint: 'Check the owner of the folder, or set CACHE= to a folder of your own.',
+      cause: error,
+    })
+  }
+  return error
+}
