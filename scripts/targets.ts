@@ -3,10 +3,14 @@
 export interface Target {
   name: string
   summary: string
+  /** VERSION.PATCHLEVEL of the kernels that the series is made for. */
+  line: string
   /** Folder below `patches/` with the target's `series`. */
   series: string
   /** Folder below `specs/kernel/` with the target's configuration fragments. */
   config: string
+  /** The kernel's own configuration target that the fragments are merged on. */
+  baseConfig: string
   /** Name in `scripts/sources.ts` of the kernel's source. */
   source: string
 }
@@ -15,6 +19,8 @@ export const TARGETS: readonly Target[] = [
   {
     name: 'lts',
     summary: 'Linux 6.1 LTS',
+    line: '6.1',
+    baseConfig: 'x86_64_defconfig',
     series: 'lts',
     config: 'lts',
     source: 'linux-6.1',

@@ -31,6 +31,16 @@ export function stopChildren(signal: NodeJS.Signals): void {
   }, KILL_GRACE_MS).unref()
 }
 
+/**
+ * Puts a process group that was started elsewhere under the care of {@link stopChildren}.
+ *
+ * @returns takes it out again, once it has ended
+ */
+export function guardGroup(group: number): () => void {
+  groups.add(group)
+  return () => groups.delete(group)
+}
+
 function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal)

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { Context, Scope } from './context.ts'
 import { withBuildLock } from './lock.ts'
 import { log } from './log.ts'
+import { setUp } from './setup.ts'
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
 
@@ -37,11 +38,13 @@ export interface Stamp {
 
 /**
  * Brings a step and all that it needs up to date, one build at a time in a checkout.
+ * What the host lacks is installed first.
  *
  * @returns the stamp of the step's last successful run, whether that was now or earlier
  * @throws Failure from the step that failed; its stamp is gone then, so that it runs again
  */
-export function bring(context: Context, step: Step): Promise<Stamp> {
+export async function bring(context: Context, step: Step): Promise<Stamp> {
+  await setUp(context)
   return withBuildLock(context, () => bringOnce(context, step, new Map()))
 }
 

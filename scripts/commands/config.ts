@@ -1,0 +1,101 @@
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { digestTree, writeIfChanged } from '../lib/files.ts'
+import { kbuildEnvironment } from '../lib/kbuild.ts'
+import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
+import { log } from '../lib/log.ts'
+import { capture, runLogged } from '../lib/run.ts'
+import { bring, type Step } from '../lib/step.ts'
+import { treeGit } from '../lib/series.ts'
+import { step as patch } from './patch.ts'
+
+const DEBUG_FRAGMENT = 'debug.config'
+
+export const step: Step = {
+  name: 'config',
+  scope: 'variant',
+  needs: [patch],
+  async inputs(context) {
+    return {
+      base: context.target.baseConfig,
+      fragments: Object.fromEntries(fragments(context).map((path) => [basename(path), Object.values(digestTree(path))[0] ?? ''])),
+      kconfig: await kconfigDigest(context),
+      compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
+    }
+  },
+  outputs: (context) => [join(context.paths.build, '.config')],
+  async run(context) {
+    const requested = await mergeConfig(context)
+    return { symbols: requested }
+  },
+}
+
+/** @returns paths of the fragments, in the order in which they are merged */
+function fragments(context: Context): string[] {
+  const folder = join(context.paths.root, 'specs', 'kernel', context.target.config)
+  const names = readdirSync(folder).filter((name) => name.endsWith('.config')).sort()
+  return names.filter((name) => context.debug || name !== DEBUG_FRAGMENT).map((name) => join(folder, name))
+}
+
+/** What of the prepared tree decides the configuration; edits of Kconfig files count, edits of code don't. */
+async function kconfigDigest(context: Context): Promise<string> {
+  const git = treeGit(context)
+  const listing = await git.raw('ls-files', '--stage', '--', ':(glob)**/Kconfig*')
+  const changes = await git.raw('diff', 'HEAD', '--', ':(glob)**/Kconfig*')
+  return (await capture(['sha256sum'], { input: listing + changes })).stdout.slice(0, 64)
+}
+
+/**
+ * Merges the fragments beside the build folder and replaces `.config` only if it
+ * differs, so that an incremental build survives.
+ *
+ * @returns how many symbols the fragments ask for
+ * @throws Failure of kind `build` naming each symbol that did not survive
+ */
+async function mergeConfig(context: Context): Promise<number> {
+  const { build, tree, logs } = context.paths
+  const scratch = `${build}.config`
+  rmSync(scratch, { recursive: true, force: true })
+  mkdirSync(scratch, { recursive: true })
+  log.step('config', `${context.target.baseConfig} with ${fragments(context).map((path) => basename(path)).join(', ')}`)
+  const make = ['make', '-s', '-C', tree, `O=${scratch}`]
+  const options = { env: kbuildEnvironment(), log: join(logs, 'config.log'), doing: 'configuring the kernel' }
+  await runLogged([...make, context.target.baseConfig], options)
+  const merge = [join(tree, 'scripts/kconfig/merge_config.sh'), '-m', '-O', scratch, join(scratch, '.config')]
+  await runLogged([...merge, ...fragments(context)], { ...options, cwd: scratch })
+  await runLogged([...make, 'olddefconfig'], options)
+  const requested = requireSurvival(context, join(scratch, '.config'))
+  mkdirSync(build, { recursive: true })
+  writeIfChanged(join(build, '.config'), readFileSync(join(scratch, '.config')))
+  rmSync(scratch, { recursive: true })
+  return requested
+}
+
+function requireSurvival(context: Context, config: string): number {
+  const requested = new Map(fragments(context).flatMap((path) => parseFragment(readFileSync(path, 'utf8'))))
+  const lost = lostSymbols(requested, readFileSync(config, 'utf8'))
+  if (lost.length === 0) return requested.size
+  const kept = join(context.paths.logs, 'rejected.config')
+  copyFileSync(config, kept)
+  throw new Failure('build', `${lost.length} configuration symbols did not survive the merge.`, {
+    excerpt: lost,
+    hint: 'A symbol was renamed, or lacks a dependency in this kernel: see "make menuconfig" there, and fix specs/kernel.',
+    log: kept,
+  })
+}
+
+const command: Command = {
+  summary: 'make the kernel configuration from its fragments',
+  help: `Merges the fragments of specs/kernel/TARGET on the kernel's own base configuration
+and verifies that every symbol they ask for survived. DEBUG=1 adds ${DEBUG_FRAGMENT}.
+Prints the path of the .config.`,
+  async run(context) {
+    await bring(context, step)
+    const config = join(context.paths.build, '.config')
+    process.stdout.write(`${config}\n`)
+  },
+}
+export default command

@@ -1,0 +1,75 @@
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { asideOf } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { capture } from '../lib/run.ts'
+import { APPLIED, PRISTINE, treeGit } from '../lib/series.ts'
+import { bring, type Step } from '../lib/step.ts'
+import { step as patch } from './patch.ts'
+import { preparedVersion } from './prep.ts'
+
+export const step: Step = {
+  name: 'export',
+  scope: 'variant',
+  needs: [patch],
+  inputs: (context) => ({ version: preparedVersion(context) }),
+  outputs: (context) => [exportedPatch(context)],
+  async run(context) {
+    const path = exportedPatch(context)
+    mkdirSync(dirname(path), { recursive: true })
+    const content = await treeGit(context).raw('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', PRISTINE, APPLIED)
+    const aside = asideOf(path)
+    writeFileSync(aside, content)
+    const files = await verify(context, aside)
+    renameSync(aside, path)
+    log.step('export', `${path}: ${files} files`)
+    return { files }
+  },
+}
+
+/** @returns the path of the self-contained patch in dist */
+export const exportedPatch = (context: Context): string =>
+  join(context.paths.dist, `lvs-snat-${preparedVersion(context)}.patch`)
+
+/**
+ * Applies the patch to a copy of the pristine files as a user would, and compares
+ * the result with the prepared tree.
+ *
+ * @returns how many files it touches
+ * @throws Failure of kind `patch`
+ */
+async function verify(context: Context, path: string): Promise<number> {
+  const git = treeGit(context)
+  const touched = (await git.raw('diff', '--name-only', PRISTINE, APPLIED)).split('\n').filter(Boolean)
+  const old = (await git.raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...touched)).split('\n').filter(Boolean)
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-export-'))
+  try {
+    const script = 'git -C "$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
+    await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, PRISTINE, folder, ...old])
+    await capture(['patch', '--strip=1', '--fuzz=0', '--silent', '--directory', folder, '--input', path], { kind: 'patch' })
+    for (const name of touched) {
+      const wanted = await capture(['git', 'show', `${APPLIED}:${name}`], { cwd: context.paths.tree })
+      if (readFileSync(join(folder, name), 'utf8') === wanted.stdout) continue
+      throw new Failure('patch', `The exported patch does not yield the same ${name} as the series.`)
+    }
+    return touched.length
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const command: Command = {
+  summary: 'write the series as one self-contained patch',
+  help: `Writes dist/VARIANT/lvs-snat-VERSION.patch: engine and hooks in one file that
+applies to the pristine source with "patch -p1". It is applied to a copy and the
+result compared before it gets its name.`,
+  async run(context) {
+    await bring(context, step)
+    process.stdout.write(`${exportedPatch(context)}\n`)
+  },
+}
+export default command

@@ -1,0 +1,31 @@
+import { TARGETS } from '../targets.ts'
+import type { Command } from '../lib/command.ts'
+import { VARIABLES } from '../lib/context.ts'
+import { EXIT } from '../lib/errors.ts'
+import { commandNames, loadCommand } from '../lib/cli.ts'
+
+const command: Command = {
+  summary: 'list the commands, the variables and the exit codes',
+  help: 'make COMMAND-help, or npx tsx scripts/main.ts COMMAND --help, explains one command.',
+  async run() {
+    const names = commandNames()
+    const commands = await Promise.all(names.map(async (name) => [name, (await loadCommand(name)).summary] as const))
+    const rows = (entries: readonly (readonly [string, string])[]) =>
+      entries.map(([name, text]) => `  ${name.padEnd(13)} ${text}`).join('\n')
+    process.stdout.write(`make [COMMAND] [NAME=VALUE...]; without a command: make all
+
+Commands (make COMMAND-help explains one):
+${rows(commands)}
+
+Variables:
+${rows(Object.entries(VARIABLES))}
+
+Targets:
+${rows(TARGETS.map((target) => [target.name, target.summary] as const))}
+
+Exit codes of scripts/main.ts (make itself turns each into 2 and prints it as "Error N"):
+${rows(Object.entries(EXIT).map(([kind, code]) => [String(code), kind] as const))}
+`)
+  },
+}
+export default command

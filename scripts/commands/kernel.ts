@@ -1,0 +1,80 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../lib/kbuild.ts'
+import { log } from '../lib/log.ts'
+import { capture, runLogged } from '../lib/run.ts'
+import { treeContent } from '../lib/series.ts'
+import { bring, digest, type Facts, type Step } from '../lib/step.ts'
+import { step as config } from './config.ts'
+import { preparedVersion } from './prep.ts'
+
+export const step: Step = {
+  name: 'kernel',
+  scope: 'variant',
+  needs: [config],
+  async inputs(context) {
+    return {
+      tree: digest(await treeContent(context)),
+      release: localVersion(context),
+      environment: buildVariables(),
+      compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
+    }
+  },
+  outputs: (context) => [join(context.paths.build, 'arch/x86/boot/bzImage'), join(context.paths.build, 'modules.order')],
+  async run(context) {
+    log.step('kernel', `Linux ${kernelRelease(context)}, ${context.jobs} jobs`)
+    return make(context, 'kernel', 'bzImage', 'modules')
+  },
+}
+
+/** @returns what `uname -r` says under this kernel */
+export const kernelRelease = (context: Context): string => `${preparedVersion(context)}${localVersion(context)}`
+
+function buildVariables(): Record<string, string> {
+  const environment = kbuildEnvironment()
+  const names = Object.keys(environment).filter((name) => name.startsWith('KBUILD_'))
+  return Object.fromEntries(names.map((name) => [name, environment[name] ?? '']))
+}
+
+/**
+ * Runs the kernel's make with ccache in the output folder of this variant.
+ *
+ * @param name of the log file, and of the step in messages
+ * @returns how many compilations there were, and how many of them ccache answered
+ */
+export async function make(context: Context, name: string, ...goals: string[]): Promise<Facts> {
+  const statsLog = join(context.paths.logs, `${name}.ccache`)
+  rmSync(statsLog, { force: true })
+  let built = 0
+  await runLogged(kbuild(context, ...goals), {
+    env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog) },
+    log: join(context.paths.logs, `${name}.log`),
+    doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,
+    onLine: (line) => log.progress(`${++built} ${line.trim()}`),
+  })
+  return ccacheFacts(statsLog)
+}
+
+/** Counts results in a ccache stats log: a comment line with the file, then a line a result (ccache(1), stats_log). */
+function ccacheFacts(statsLog: string): Facts {
+  const results = existsSync(statsLog) ? readFileSync(statsLog, 'utf8').split('\n') : []
+  const count = (...names: string[]): number => results.filter((line) => names.includes(line)).length
+  const hits = count('direct_cache_hit', 'preprocessed_cache_hit')
+  return { ccacheHits: hits, compilations: hits + count('cache_miss') }
+}
+
+const command: Command = {
+  summary: 'compile the kernel, incrementally, with ccache',
+  help: `Builds bzImage and all modules of the prepared tree, with your edits in it, in an
+output folder (make O=) outside the tree. Prints the path of the bzImage.
+
+After an edit below net/netfilter/ipvs, "make modules" is quicker.`,
+  async run(context) {
+    const { facts } = await bring(context, step)
+    log.info(`${facts['compilations']} compilations at the last build, ${facts['ccacheHits']} answered by ccache`)
+    process.stdout.write(`${step.outputs(context)[0]}\n`)
+  },
+}
+export default command

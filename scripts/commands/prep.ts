@@ -1,0 +1,125 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { simpleGit } from 'simple-git'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { asideOf } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { capture, runLogged } from '../lib/run.ts'
+import { PRISTINE, requireSaved } from '../lib/series.ts'
+import { bring, readStamp, type Step } from '../lib/step.ts'
+import { Store } from '../lib/store.ts'
+import { sourceFile, step as fetch } from './fetch.ts'
+
+export const step: Step = {
+  name: 'prep',
+  scope: 'target',
+  needs: [fetch],
+  inputs: (context) => ({ source: sourceFile(context, context.target.source).sha256 }),
+  outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context)],
+  async run(context) {
+    const pristine = pristineOf(context)
+    if (!existsSync(pristine)) await importSource(context, pristine)
+    await checkOut(context, pristine)
+    return { version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')) }
+  },
+}
+
+/** @returns the version of the prepared kernel, such as "6.1.192" */
+export function preparedVersion(context: Context): string {
+  const version = readStamp(context, step)?.facts['version']
+  if (typeof version !== 'string') throw new Failure('internal', 'The kernel version was asked for before prep.')
+  return version
+}
+
+/** The pristine source as a bare git repository, one for all checkouts, named by the tarball's digest. */
+function pristineOf(context: Context): string {
+  return join(context.paths.cache, 'pristine', `${sourceFile(context, context.target.source).sha256}.git`)
+}
+
+/**
+ * @param makefile the kernel's top Makefile
+ * @returns VERSION.PATCHLEVEL.SUBLEVEL with EXTRAVERSION
+ */
+export function kernelVersion(makefile: string): string {
+  const value = (name: string): string => new RegExp(`^${name} *= *(.*)$`, 'm').exec(makefile)?.[1]?.trim() ?? ''
+  return `${value('VERSION')}.${value('PATCHLEVEL')}.${value('SUBLEVEL')}${value('EXTRAVERSION')}`
+}
+
+/** @throws Failure of kind `source` when the tree is not of the target's line */
+function requireLine(context: Context, folder: string): void {
+  const makefile = join(folder, 'Makefile')
+  const version = existsSync(makefile) ? kernelVersion(readFileSync(makefile, 'utf8')) : 'no kernel'
+  if (version.startsWith(`${context.target.line}.`)) return
+  throw new Failure('source', `The source of ${context.target.name} is ${version}, but Linux ${context.target.line} is wanted.`, {
+    hint: `The series is made for Linux ${context.target.line}; give another file with SOURCE=${context.target.source}=PATH.`,
+  })
+}
+
+async function importSource(context: Context, pristine: string): Promise<void> {
+  const source = sourceFile(context, context.target.source)
+  const tarball = await new Store(context.paths.store).verify(source)
+  const aside = asideOf(pristine)
+  const folder = `${aside}.tree`
+  mkdirSync(folder, { recursive: true })
+  try {
+    log.step('prep', `unpacking ${source.filename} ${source.version}`)
+    await runLogged(['tar', '--extract', '--strip-components=1', '--file', tarball, '--directory', folder], {
+      doing: `unpacking ${source.filename}`,
+      log: join(context.paths.logs, 'unpack.log'),
+      kind: 'source',
+    })
+    requireLine(context, folder)
+    await commitPristine(context, folder, aside)
+    renameSync(aside, pristine)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+async function commitPristine(context: Context, folder: string, repository: string): Promise<void> {
+  log.info('importing it into git')
+  await capture(['git', 'init', '--quiet', '--bare', repository])
+  const identity = { NAME: 'pristine', EMAIL: 'pristine@localhost', DATE: '2000-01-01T00:00:00Z' }
+  const environment: NodeJS.ProcessEnv = { ...process.env, GIT_DIR: repository, GIT_WORK_TREE: folder }
+  for (const [key, value] of Object.entries(identity)) {
+    environment[`GIT_AUTHOR_${key}`] = environment[`GIT_COMMITTER_${key}`] = value
+  }
+  // The objects are thrown away together with the repository, so speed goes before size and durability.
+  const fast = ['-c', 'core.looseCompression=0', '-c', 'core.fsync=none', '-c', 'core.autocrlf=false', '-c', 'gc.auto=0']
+  const options = { env: environment, cwd: folder, doing: 'importing the kernel source into git' }
+  await runLogged(['git', ...fast, 'add', '--all', '--force', '.'], { ...options, log: join(context.paths.logs, 'import.log') })
+  await capture(['git', ...fast, 'commit', '--quiet', '--message', 'pristine'], options)
+  await capture(['git', 'tag', PRISTINE], options)
+}
+
+/** Makes the work tree, or moves an existing one to a new pristine source. */
+async function checkOut(context: Context, pristine: string): Promise<void> {
+  const { tree } = context.paths
+  if (existsSync(tree)) await requireSaved(context, 'it cannot be replaced by another source')
+  rmSync(tree, { recursive: true, force: true })
+  mkdirSync(context.paths.work, { recursive: true })
+  log.step('prep', `checking out ${tree}`)
+  const aside = asideOf(tree)
+  try {
+    await simpleGit().raw('clone', '--quiet', '--shared', '--no-checkout', pristine, aside)
+    await simpleGit(aside).raw('checkout', '--quiet', '--detach', PRISTINE)
+    renameSync(aside, tree)
+  } finally {
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+const command: Command = {
+  summary: 'unpack the pristine kernel source into a git work tree',
+  help: `Imports the fetched tarball into a git repository in the cache, once for all
+checkouts, and checks it out where the series will be applied. The tag "${PRISTINE}"
+is the source as it was published.`,
+  async run(context) {
+    await bring(context, step)
+    process.stdout.write(`${context.paths.tree}\n`)
+  },
+}
+export default command

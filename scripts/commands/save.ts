@@ -1,0 +1,101 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { writeIfChanged } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { capture } from '../lib/run.ts'
+import { engineFiles, engineFolder, PRISTINE, seriesFolder, treeGit, treeState } from '../lib/series.ts'
+import { bring } from '../lib/step.ts'
+import { step as patch } from './patch.ts'
+
+/** What belongs to the engine even if it is new. */
+const ENGINE_FILE = /(^|\/)ip_vs_snat[^/]*\.[ch]$/
+
+/**
+ * git format-patch without everything that differs between two machines or two
+ * runs of the same series, so that an unchanged patch stays the same file.
+ */
+const FORMAT = ['--no-signature', '--zero-commit', '--no-numbered', '--no-stat', '--no-base', '--abbrev=12', '--quiet']
+
+const command: Command = {
+  summary: 'save the edits of the prepared tree into patches/',
+  help: `Engine files are copied back as they are in the prepared tree, committed or not.
+Hooks are saved from the commits on top of the engine's, one patch a commit, so
+commit your edits of them first, in the prepared tree:
+  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${PRISTINE}
+or as a new commit, which becomes a new patch. Patches that did not change stay
+the same to the byte.`,
+  async run(context) {
+    await requireCommitted(context)
+    saveEngine(context, await enginePaths(context))
+    await saveHooks(context)
+    await bring(context, patch)
+  },
+}
+export default command
+
+async function enginePaths(context: Context): Promise<string[]> {
+  const { uncommitted } = await treeState(context)
+  const committed = (await treeGit(context).raw('diff', '--name-only', PRISTINE, 'HEAD')).split('\n').filter(Boolean)
+  const known = engineFiles(context)
+  const fresh = [...committed, ...uncommitted].filter((name) => ENGINE_FILE.test(name))
+  return [...new Set([...known, ...fresh])]
+}
+
+async function requireCommitted(context: Context): Promise<void> {
+  if (!existsSync(join(context.paths.tree, '.git'))) {
+    throw new Failure('usage', 'There is no prepared tree to save from.', { hint: 'make patch prepares it.' })
+  }
+  const engine = await enginePaths(context)
+  const { uncommitted } = await treeState(context)
+  const hooks = uncommitted.filter((name) => !engine.includes(name))
+  if (hooks.length === 0) return
+  throw new Failure('patch', 'Edits of the hooks are not committed, so it is not known which patch they belong to.', {
+    excerpt: hooks,
+    hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${PRISTINE}`,
+  })
+}
+
+function saveEngine(context: Context, names: readonly string[]): void {
+  for (const name of names) {
+    const from = join(context.paths.tree, name)
+    const to = join(engineFolder(context), name)
+    if (!existsSync(from)) {
+      rmSync(to)
+      log.info(`removed ${name}`)
+      continue
+    }
+    mkdirSync(dirname(to), { recursive: true })
+    if (writeIfChanged(to, readFileSync(from))) log.info(`saved ${name}`)
+  }
+}
+
+async function saveHooks(context: Context): Promise<void> {
+  const scratch = join(context.paths.work, 'save')
+  rmSync(scratch, { recursive: true, force: true })
+  mkdirSync(scratch, { recursive: true })
+  const engine = engineFiles(context)
+  const exclude = engine.map((name) => `:(exclude)${name}`)
+  await capture(['git', 'format-patch', ...FORMAT, '--output-directory', scratch, PRISTINE, '--', '.', ...exclude], {
+    cwd: context.paths.tree,
+    kind: 'patch',
+  })
+  const names = readdirSync(scratch).sort()
+  const folder = seriesFolder(context)
+  for (const name of names) if (writeIfChanged(join(folder, name), readFileSync(join(scratch, name)))) log.info(`saved ${name}`)
+  for (const name of readdirSync(folder)) {
+    if (!name.endsWith('.patch') || names.includes(name)) continue
+    rmSync(join(folder, name))
+    log.info(`removed ${name}`)
+  }
+  saveSeriesFile(join(folder, 'series'), names)
+  rmSync(scratch, { recursive: true })
+}
+
+/** Keeps the comments at the top of the series file. */
+function saveSeriesFile(path: string, names: readonly string[]): void {
+  const comments = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('#'))
+  writeIfChanged(path, `${[...comments, ...names].join('\n')}\n`)
+}

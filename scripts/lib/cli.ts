@@ -1,0 +1,86 @@
+/** The command line: which command, which variables, and how a failure is reported. */
+
+import { existsSync, readdirSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import semver from 'semver'
+import packageJson from '../../package.json' with { type: 'json' }
+import type { Command } from './command.ts'
+import { createContext, VARIABLES, type Variable, type Variables } from './context.ts'
+import { EXIT, Failure } from './errors.ts'
+import { asFailure } from './files.ts'
+import { log } from './log.ts'
+
+const COMMANDS = join(dirname(dirname(fileURLToPath(import.meta.url))), 'commands')
+
+/** @returns the names of all commands, which are the names of their files */
+export const commandNames = (): string[] => readdirSync(COMMANDS).map((file) => basename(file, '.ts')).sort()
+
+/** @throws Failure of kind `usage` if there is no such command */
+export async function loadCommand(name: string): Promise<Command> {
+  if (!/^[a-z-]+$/.test(name) || !existsSync(join(COMMANDS, `${name}.ts`))) {
+    throw new Failure('usage', `Unknown command "${name}".`, { hint: 'make help lists the commands.' })
+  }
+  const module = (await import(`../commands/${name}.ts`)) as { default: Command }
+  return module.default
+}
+
+/**
+ * Takes the variables from the environment, then from the command line.
+ *
+ * @throws Failure of kind `usage` for an unknown name on the command line
+ */
+export function parseVariables(words: readonly string[], environment: NodeJS.ProcessEnv): Variables {
+  const variables: Variables = {}
+  for (const name of Object.keys(VARIABLES) as Variable[]) {
+    const value = environment[name]
+    if (value !== undefined) variables[name] = value
+  }
+  for (const word of words) {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(word) ?? [word, word]
+    if (!word.includes('=') || !(name in VARIABLES)) {
+      throw new Failure('usage', `Unknown ${word.includes('=') ? `variable "${name}"` : `argument "${word}"`}.`, {
+        hint: `Variables: ${Object.keys(VARIABLES).join(', ')}; make help explains them.`,
+      })
+    }
+    variables[name as Variable] = value
+  }
+  return variables
+}
+
+/** @throws Failure of kind `environment` if this Node is too old */
+function requireNode(): void {
+  if (semver.satisfies(process.version, packageJson.engines.node)) return
+  throw new Failure('environment', `Node ${process.version} is too old; ${packageJson.engines.node} is needed.`)
+}
+
+/**
+ * Runs `COMMAND [--help] [NAME=VALUE...]`.
+ *
+ * @throws Failure of the command's, or of kind `usage`
+ */
+export async function runCommand(words: readonly string[]): Promise<void> {
+  requireNode()
+  const [name = 'help', ...rest] = words.filter((word) => word !== '--help')
+  const command = await loadCommand(name)
+  if (words.includes('--help')) {
+    process.stdout.write(`${name}: ${command.summary}\n\n${command.help.trim()}\n`)
+    return
+  }
+  await command.run(createContext(parseVariables(rest, process.env)))
+}
+
+/** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */
+export function report(thrown: unknown): number {
+  const error = asFailure(thrown)
+  if (!(error instanceof Failure)) {
+    log.error(`a defect of this tool: ${error instanceof Error ? error.stack : String(error)}`)
+    return EXIT.internal
+  }
+  log.error(error.message)
+  const { excerpt, hint, log: path } = error.details
+  for (const line of excerpt ?? []) process.stderr.write(`  | ${line}\n`)
+  for (const line of hint?.split('\n') ?? []) process.stderr.write(`  ${line}\n`)
+  if (path) process.stderr.write(`  Complete log: ${path}\n`)
+  return error.exitCode
+}

@@ -1,0 +1,43 @@
+/** How the kernel's own build is called: one place for the arguments that decide its result. */
+
+import type { Context } from './context.ts'
+import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+
+/** @returns what `make kernelrelease` adds to the version, so that `uname -r` is the package's VERSION-RELEASE.ARCH */
+export const localVersion = (context: Context): string => `-${RELEASE}.x86_64${context.debug ? '+debug' : ''}`
+
+/**
+ * The variables that make a build reproducible
+ * (Documentation/kbuild/reproducible-builds.rst); specs/kernel/kernel.spec sets the same.
+ */
+export function kbuildEnvironment(): NodeJS.ProcessEnv {
+  const { MAKEFLAGS: _flags, MFLAGS: _old, MAKELEVEL: _level, MAKEOVERRIDES: _overrides, ...inherited } = process.env
+  return {
+    ...inherited,
+    LC_ALL: 'C',
+    KBUILD_BUILD_USER: 'lvs-snat',
+    KBUILD_BUILD_HOST: BUILD_HOST,
+    KBUILD_BUILD_VERSION: '1',
+    KBUILD_BUILD_TIMESTAMP: new Date(SOURCE_DATE_EPOCH * 1000).toUTCString(),
+    SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH),
+  }
+}
+
+/** Variables of ccache(1) that let checkouts in different folders share their results. */
+export function ccacheEnvironment(context: Context, statsLog: string): NodeJS.ProcessEnv {
+  return {
+    CCACHE_DIR: context.paths.ccache,
+    CCACHE_BASEDIR: context.paths.work,
+    CCACHE_NOHASHDIR: '1',
+    CCACHE_SLOPPINESS: 'time_macros',
+    CCACHE_MAXSIZE: '10G',
+    CCACHE_STATSLOG: statsLog,
+  }
+}
+
+/** @returns the command line of a kernel make in the prepared tree */
+export function kbuild(context: Context, ...goals: string[]): string[] {
+  const { tree, build } = context.paths
+  const version = `LOCALVERSION=${localVersion(context)}`
+  return ['make', '-C', tree, `O=${build}`, `-j${context.jobs}`, 'CC=ccache gcc', version, ...goals]
+}

@@ -1,0 +1,235 @@
+/**
+ * The patch series as git commits. The commits are made on an index of their own,
+ * so that a patch that does not fit leaves the work tree as it was; only then the
+ * work tree moves, and git touches just the files that differ, which keeps
+ * incremental builds incremental.
+ */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { simpleGit, type SimpleGit } from 'simple-git'
+import type { Context } from './context.ts'
+import { Failure } from './errors.ts'
+import { listFiles } from './files.ts'
+import { capture } from './run.ts'
+import { SOURCE_DATE_EPOCH } from '../release.ts'
+
+/** Tag of the source as it was published. */
+export const PRISTINE = 'pristine'
+/** Branch that carries the engine and the hooks. */
+export const BRANCH = 'lvs-snat'
+/** Ref of what the `patch` command last made of the committed series; the branch may be ahead of it. */
+export const APPLIED = 'refs/lvs-snat/applied'
+
+/** Who commits is not who wrote: the same series gives the same commit names on every machine. */
+const COMMITTER = { GIT_COMMITTER_NAME: 'lvs-snat', GIT_COMMITTER_EMAIL: 'lvs-snat@localhost' }
+
+export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', context.target.series)
+export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
+/** The engine commit's message stands beside the engine's files; its author is who signed it off. */
+export const ENGINE_MESSAGE = 'commit-message'
+
+/** @returns the names in a quilt series file, without comments and blank lines (quilt(1)) */
+export function parseSeries(content: string): string[] {
+  return content
+    .split('\n')
+    .map((line) => line.replace(/(^|\s)#.*/, '').trim())
+    .filter(Boolean)
+}
+
+/**
+ * @returns paths of the target's patches, in order
+ * @throws Failure of kind `patch` if the series names a file that is not there
+ */
+export function seriesPatches(context: Context): string[] {
+  const folder = seriesFolder(context)
+  return parseSeries(readFileSync(join(folder, 'series'), 'utf8')).map((name) => {
+    const path = join(folder, name)
+    if (existsSync(path)) return path
+    throw new Failure('patch', `The series ${join(folder, 'series')} names ${name}, which does not exist.`)
+  })
+}
+
+/** @returns paths of the engine's files, relative to the kernel tree and to {@link engineFolder} */
+export function engineFiles(context: Context): string[] {
+  return listFiles(engineFolder(context)).filter((name) => name !== ENGINE_MESSAGE)
+}
+
+/** @returns git on the prepared tree; user configuration that would change commits or files is switched off */
+export function treeGit(context: Context, environment: Record<string, string> = {}): SimpleGit {
+  const config = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
+  return simpleGit({ baseDir: context.paths.tree, config, unsafe: { allowUnsafeConfigPaths: true } }).env({
+    PATH: process.env['PATH'] ?? '',
+    HOME: process.env['HOME'] ?? '/',
+    ...environment,
+  })
+}
+
+interface Commit {
+  message: string
+  author: string
+  email: string
+  date: string
+}
+
+/**
+ * Makes the commits of engine and series on top of the pristine source, beside the work tree.
+ *
+ * @param version of the kernel, for messages
+ * @returns the name of the last commit
+ * @throws Failure of kind `patch` that tells the patch, file and hunk that does not fit
+ */
+export async function commitSeries(context: Context, version: string): Promise<string> {
+  const index = join(context.paths.work, 'series-index')
+  const git = treeGit(context, { GIT_INDEX_FILE: index })
+  try {
+    await git.raw('read-tree', PRISTINE)
+    let parent = (await git.raw('rev-parse', `${PRISTINE}^{commit}`)).trim()
+    parent = await commitEngine(context, git, index, parent)
+    for (const patch of seriesPatches(context)) parent = await commitPatch(context, git, index, parent, patch, version)
+    return parent
+  } finally {
+    rmSync(index, { force: true })
+  }
+}
+
+async function commitEngine(context: Context, git: SimpleGit, index: string, parent: string): Promise<string> {
+  for (const name of engineFiles(context)) {
+    const blob = (await git.raw('hash-object', '-w', join(engineFolder(context), name))).trim()
+    await git.raw('update-index', '--add', '--cacheinfo', `100644,${blob},${name}`)
+  }
+  const message = readFileSync(join(engineFolder(context), ENGINE_MESSAGE), 'utf8')
+  const [, author = '', email = ''] = /^Signed-off-by: (.*) <(.*)>$/m.exec(message) ?? []
+  return commitIndex(context, git, index, parent, { message, author, email, date: `${SOURCE_DATE_EPOCH} +0000` })
+}
+
+async function commitPatch(
+  context: Context,
+  git: SimpleGit,
+  index: string,
+  parent: string,
+  patch: string,
+  version: string,
+): Promise<string> {
+  const environment = { ...process.env, GIT_INDEX_FILE: index }
+  const apply = (...options: string[]) =>
+    capture(['git', 'apply', '--cached', '--whitespace=nowarn', ...options, patch], {
+      cwd: context.paths.tree,
+      env: environment,
+      anyExit: true,
+    })
+  const { exitCode, stderr } = await apply()
+  if (exitCode !== 0) {
+    const reversible = (await apply('--reverse', '--check')).exitCode === 0
+    throw misfit(patch, stderr, version, reversible)
+  }
+  return commitIndex(context, git, index, parent, await parseMail(context, readFileSync(patch, 'utf8')))
+}
+
+/** Explains a patch that does not fit, from what git said of it. */
+export function misfit(patch: string, complaint: string, version: string, reversible: boolean): Failure {
+  if (reversible) {
+    return new Failure('patch', `${patch} is already applied in Linux ${version}.`, {
+      hint: 'The kernel source carries this change already: take the patch out of the series file.',
+    })
+  }
+  const places = [...complaint.matchAll(/^error: patch failed: (.*):(\d+)$/gm)].map(([, file = '', line = '']) => {
+    const hunk = hunkAt(readFileSync(patch, 'utf8'), file, Number(line))
+    return `${file}: hunk ${hunk.number} ${hunk.header}`
+  })
+  return new Failure('patch', `${patch} does not fit Linux ${version}.`, {
+    excerpt: places.length > 0 ? places : complaint.trim().split('\n'),
+    hint: 'Nothing was changed. Rebase the series on this version (README, "Developing the series"), or build the version it fits.',
+  })
+}
+
+/** @returns which hunk of a file's part of the patch begins at a line of the old file */
+export function hunkAt(patch: string, file: string, line: number): { number: number; header: string } {
+  let current = ''
+  let number = 0
+  for (const text of patch.split('\n')) {
+    if (text.startsWith('diff --git ')) number = 0
+    if (text.startsWith('--- a/')) current = text.slice('--- a/'.length)
+    const start = /^@@ -(\d+)/.exec(text)?.[1]
+    if (start === undefined || current !== file) continue
+    number++
+    if (Number(start) === line) return { number, header: text }
+  }
+  return { number, header: `near line ${line}` }
+}
+
+async function commitIndex(context: Context, git: SimpleGit, index: string, parent: string, commit: Commit): Promise<string> {
+  const tree = (await git.raw('write-tree')).trim()
+  const environment = {
+    GIT_INDEX_FILE: index,
+    GIT_AUTHOR_NAME: commit.author,
+    GIT_AUTHOR_EMAIL: commit.email,
+    GIT_AUTHOR_DATE: commit.date,
+    GIT_COMMITTER_DATE: commit.date,
+    ...COMMITTER,
+  }
+  const message = join(context.paths.work, 'series-message')
+  writeFileSync(message, commit.message)
+  const name = await treeGit(context, environment).raw('commit-tree', tree, '-p', parent, '-F', message)
+  rmSync(message)
+  return name.trim()
+}
+
+/** Reads author, date and message of a patch as git am does, by git mailinfo(1). */
+async function parseMail(context: Context, mail: string): Promise<Commit> {
+  const scratch = join(context.paths.work, 'mail')
+  mkdirSync(scratch, { recursive: true })
+  const body = join(scratch, 'message')
+  const { stdout } = await capture(['git', 'mailinfo', '--encoding=UTF-8', body, join(scratch, 'patch')], { input: mail, kind: 'patch' })
+  const field = (name: string): string => new RegExp(`^${name}: (.*)$`, 'm').exec(stdout)?.[1] ?? ''
+  const message = `${field('Subject')}\n\n${readFileSync(body, 'utf8')}`
+  rmSync(scratch, { recursive: true })
+  return { message, author: field('Author'), email: field('Email'), date: field('Date') }
+}
+
+/** How the prepared tree stands to what the series made of it. */
+export interface TreeState {
+  /** Commits that the user made on top or instead. */
+  committed: boolean
+  /** Files with changes that are not committed, tracked or new, among the folders of a networking patch. */
+  uncommitted: string[]
+}
+
+/** Where new files of a series can appear; searching the whole tree for them would take seconds. */
+const NEW_FILE_FOLDERS = ['net', 'include', 'Documentation/networking']
+
+/** @returns what the user changed in the prepared tree since the series was applied */
+export async function treeState(context: Context): Promise<TreeState> {
+  const git = treeGit(context)
+  const head = await git.raw('rev-parse', 'HEAD')
+  const applied = await git.raw('for-each-ref', '--format=%(objectname)', APPLIED)
+  const changed = await git.raw('diff', '--name-only', 'HEAD')
+  const created = await git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS)
+  const made = applied || (await git.raw('rev-parse', `${PRISTINE}^{commit}`))
+  return { committed: head.trim() !== made.trim(), uncommitted: `${changed}${created}`.split('\n').filter(Boolean) }
+}
+
+/** @returns what decides the result of a build of the prepared tree: its commit and what is changed on top */
+export async function treeContent(context: Context): Promise<string> {
+  const git = treeGit(context)
+  const tree = await git.raw('rev-parse', 'HEAD^{tree}')
+  const changes = await git.raw('diff', 'HEAD')
+  const created = await git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS)
+  const contents = created.split('\n').filter(Boolean).map((name) => readFileSync(join(context.paths.tree, name), 'utf8'))
+  return [tree, changes, created, ...contents].join('\n')
+}
+
+/**
+ * Refuses to go on when the prepared tree has edits that are not in the series.
+ *
+ * @param doing what cannot be done then, for the message
+ * @throws Failure of kind `patch`
+ */
+export async function requireSaved(context: Context, doing: string): Promise<void> {
+  const { committed, uncommitted } = await treeState(context)
+  if (!committed && uncommitted.length === 0) return
+  throw new Failure('patch', `The prepared tree has edits that are not in the series, so ${doing}.`, {
+    excerpt: [...(committed ? ['commits that the series does not have'] : []), ...uncommitted],
+    hint: `They are in ${context.paths.tree}\nKeep them: make save. Throw them away: make discard.`,
+  })
+}

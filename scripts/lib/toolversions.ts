@@ -1,0 +1,27 @@
+/** The versions of the tools that take part in a build, for `doctor` and metadata.json. */
+
+import { capture } from './run.ts'
+
+const TOOLS: Record<string, readonly string[]> = {
+  node: ['node', '--version'],
+  make: ['make', '--version'],
+  git: ['git', '--version'],
+  gcc: ['gcc', '--version'],
+  binutils: ['ld', '--version'],
+  'musl-gcc': ['musl-gcc', '--version'],
+  ccache: ['ccache', '--version'],
+  rpmbuild: ['rpmbuild', '--version'],
+  createrepo_c: ['createrepo_c', '--version'],
+  rpmlint: ['rpmlint', '--version'],
+  qemu: ['qemu-system-x86_64', '--version'],
+  tshark: ['tshark', '--version'],
+}
+
+/** @returns the first line of what each tool says of its version, or "missing" */
+export async function toolVersions(): Promise<Record<string, string>> {
+  const versions = Object.entries(TOOLS).map(async ([tool, argv]): Promise<[string, string]> => {
+    const { stdout, exitCode } = await capture(argv, { anyExit: true })
+    return [tool, exitCode === 0 ? (stdout.split('\n')[0] ?? '').trim() : 'missing']
+  })
+  return Object.fromEntries(await Promise.all(versions))
+}

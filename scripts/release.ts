@@ -1,0 +1,14 @@
+/** What this project's packages are called and when they were released; every spec takes it from here. */
+
+/** The `Release:` of every package; `uname -r` is VERSION-RELEASE.x86_64. */
+export const RELEASE = '1.snat1'
+
+/**
+ * The moment that stands for "now" in everything that is built, in seconds since
+ * 1970 (https://reproducible-builds.org/specs/source-date-epoch/). It is the date of
+ * the newest %changelog entry of the specs, at noon UTC as rpm takes it.
+ */
+export const SOURCE_DATE_EPOCH = Date.UTC(2026, 10, 22, 12) / 1000
+
+/** The host name that packages and kernels say they were built on. */
+export const BUILD_HOST = 'localhost'
