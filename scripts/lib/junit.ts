@@ -1,0 +1,50 @@
+/** Writes results in the XML form that CI systems read (JUnit's, as Jenkins documents it). */
+
+export interface TestResult {
+  suite: string
+  name: string
+  seconds: number
+  outcome: 'passed' | 'failed' | 'skipped'
+  /** Why it failed or was skipped. */
+  message?: string
+  /** Where to look: frames in pcaps, lines in logs. */
+  output?: string
+}
+
+/** @param name of the whole run */
+export function junit(name: string, results: readonly TestResult[]): string {
+  const suites = [...new Set(results.map((result) => result.suite))]
+  const body = suites.map((suite) => suiteXml(suite, results.filter((result) => result.suite === suite)))
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="${escape(name)}"${counts(results)}>\n${body.join('')}</testsuites>\n`
+}
+
+function counts(results: readonly TestResult[]): string {
+  const count = (outcome: TestResult['outcome']) => results.filter((result) => result.outcome === outcome).length
+  const seconds = results.reduce((sum, result) => sum + result.seconds, 0)
+  return ` tests="${results.length}" failures="${count('failed')}" errors="0" skipped="${count('skipped')}" time="${seconds.toFixed(3)}"`
+}
+
+function suiteXml(name: string, results: readonly TestResult[]): string {
+  return `  <testsuite name="${escape(name)}"${counts(results)}>\n${results.map(caseXml).join('')}  </testsuite>\n`
+}
+
+function caseXml(result: TestResult): string {
+  const open = `    <testcase classname="${escape(result.suite)}" name="${escape(result.name)}" time="${result.seconds.toFixed(3)}"`
+  const output = result.output === undefined ? '' : `      <system-out>${escape(result.output)}</system-out>\n`
+  const message = result.message ?? ''
+  const first = escape(message.split('\n')[0] ?? '')
+  if (result.outcome === 'failed') {
+    return `${open}>\n      <failure message="${first}">${escape(message)}</failure>\n${output}    </testcase>\n`
+  }
+  if (result.outcome === 'skipped') return `${open}>\n      <skipped message="${first}"/>\n${output}    </testcase>\n`
+  return output === '' ? `${open}/>\n` : `${open}>\n${output}    </testcase>\n`
+}
+
+/** XML 1.0 has no place for most control characters, escaped or not. */
+const escape = (text: string): string =>
+  text
+    .replace(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/g, '?')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')

@@ -1,0 +1,55 @@
+/** Looks for the kernel's complaints in its log. The patterns are data; test/unit/vm-klog.test.ts has a sample of each. */
+
+/** What the kernel prints when something is wrong with itself. */
+const DENIED: readonly { name: string; pattern: RegExp }[] = [
+  { name: 'panic', pattern: /Kernel panic - not syncing/ },
+  { name: 'oops', pattern: /\bOops: |Unable to handle kernel|BUG: unable to handle/ },
+  { name: 'BUG', pattern: /kernel BUG at |\bBUG: / },
+  { name: 'warning', pattern: /------------\[ cut here \]------------|\bWARNING: (?:CPU: |at |possible |suspicious |bad |inconsistent |lock )/ },
+  { name: 'general protection fault', pattern: /general protection fault|stack segment: |divide error: |invalid opcode: / },
+  { name: 'lockdep', pattern: /possible (?:circular locking|recursive locking|irq lock inversion)|INFO: (?:possible|inconsistent|suspicious|trying to register)|held lock freed|suspicious rcu_dereference/ },
+  { name: 'KASAN', pattern: /\bKASAN: / },
+  { name: 'UBSAN', pattern: /\bUBSAN: / },
+  { name: 'slab', pattern: /SLUB: |Objects remaining in |kmem_cache_destroy |Slab cache still has objects|Poison overwritten|Redzone overwritten|Object already free/ },
+  { name: 'RCU', pattern: /rcu: INFO: |rcu_\w+ (?:self-)?detected stall|RCU Stall|RCU used illegally/ },
+  { name: 'lockup', pattern: /soft lockup|hard LOCKUP|blocked for more than \d+ seconds|NMI watchdog: / },
+  { name: 'reference leak', pattern: /unregister_netdevice: waiting for |refcount_t: |leaked reference|inet_sock_destruct: / },
+  { name: 'scheduling', pattern: /scheduling while atomic|sleeping function called from invalid context/ },
+  { name: 'list', pattern: /list_(?:add|del) corruption/ },
+  { name: 'module', pattern: /Unknown symbol |disagrees about version of symbol/ },
+  { name: 'memory', pattern: /page allocation failure|Out of memory: / },
+  { name: 'workqueue', pattern: /workqueue: .* hogged CPU/ },
+]
+
+/** Lines that look denied and are not: each with the reason. */
+const ALLOWED: readonly { pattern: RegExp; reason: string }[] = [
+  { pattern: /NMI watchdog: (?:Enabled|disabled|Perf )/, reason: 'only says whether the watchdog runs' },
+  { pattern: /rcu: INFO: .* expedited stalls on CPUs\/tasks: \{ \}/, reason: 'an expedited stall that had ended when it was printed' },
+  { pattern: /WARNING: .*mitigations/i, reason: 'the guest runs without mitigations on purpose' },
+  { pattern: /SLUB: HWalign=/, reason: 'the allocator introduces itself' },
+]
+
+export interface Complaint {
+  /** Which kind of complaint. */
+  name: string
+  /** Index of the line in what was scanned. */
+  index: number
+  line: string
+}
+
+/** Lines shown after the one that complains: a call trace starts there. */
+const CONTEXT = 12
+
+/** @param lines of a kernel log @returns every line that should not be there */
+export function scanKernelLog(lines: readonly string[]): Complaint[] {
+  return lines.flatMap((line, index) => {
+    const denied = DENIED.find(({ pattern }) => pattern.test(line))
+    if (!denied || ALLOWED.some(({ pattern }) => pattern.test(line))) return []
+    return [{ name: denied.name, index, line }]
+  })
+}
+
+/** @returns the complaint and the lines after it, for a report */
+export function explain(complaint: Complaint, lines: readonly string[]): string {
+  return lines.slice(complaint.index, complaint.index + CONTEXT).join('\n')
+}

@@ -1,0 +1,72 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
+import test from 'ava'
+import { Agent } from '../../vm/guest/agent.ts'
+import { cpio, FILE, FOLDER, LINK } from '../../vm/guest/cpio.ts'
+import { assemble } from '../../vm/guest/image.ts'
+import { closure } from '../../vm/guest/modules.ts'
+
+const DEP = [
+  'kernel/net/netfilter/ipvs/ip_vs.ko: kernel/net/netfilter/nf_conntrack.ko kernel/lib/libcrc32c.ko',
+  'kernel/net/netfilter/ipvs/ip_vs_rr.ko: kernel/net/netfilter/ipvs/ip_vs.ko',
+  'kernel/net/netfilter/nf_conntrack.ko: kernel/lib/libcrc32c.ko',
+  'kernel/lib/libcrc32c.ko:',
+  'kernel/drivers/net/e1000/e1000.ko:',
+  'kernel/drivers/gpu/big-one.ko:',
+].join('\n')
+
+test('modules come with what they need, before them, and nothing else comes along', (t) => {
+  const set = closure(DEP, ['ip_vs_*', 'e1000', 'built_in'])
+  t.deepEqual(set.paths.map((path) => path.split('/').pop()), ['libcrc32c.ko', 'nf_conntrack.ko', 'ip_vs.ko', 'ip_vs_rr.ko', 'e1000.ko'])
+  t.false(set.dep.includes('big'))
+})
+
+test('cpio reads the archive back', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  const archive = cpio([
+    { path: 'etc', mode: FOLDER | 0o755 },
+    { path: 'etc/odd', mode: FILE | 0o640, data: Buffer.from('12345') },
+    { path: 'etc/link', mode: LINK | 0o777, data: Buffer.from('odd') },
+  ])
+  const listing = execFileSync('cpio', ['-itv', '--quiet'], { input: archive, encoding: 'utf8' })
+  t.regex(listing, /drwxr-xr-x .* etc\n-rw-r----- .* 5 .* etc\/odd\nlrwxrwxrwx .* etc\/link -> odd\n/)
+  rmSync(folder, { recursive: true })
+})
+
+test('an image is named by its content, and a missing part is named', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  const modules = join(folder, '6.1.0-test')
+  mkdirSync(modules)
+  for (const name of ['kernel', 'busybox', 'tool']) writeFileSync(join(folder, name), name)
+  writeFileSync(join(modules, 'modules.dep'), '')
+  const parts = { kernel: join(folder, 'kernel'), modules, busybox: join(folder, 'busybox'), files: new Map([['/opt/lab/tool', join(folder, 'tool')]]) }
+  const image = assemble(parts, join(folder, 'images'))
+  t.is(image.release, '6.1.0-test')
+  t.is(assemble(parts, join(folder, 'images')).initrd, image.initrd)
+  const names = execFileSync('cpio', ['-it', '--quiet'], { input: readFileSync(image.initrd), encoding: 'utf8' }).split('\n')
+  for (const name of ['init', 'bin/busybox', 'opt', 'opt/lab', 'opt/lab/tool', 'lib/modules/6.1.0-test/modules.dep']) t.true(names.includes(name), name)
+  t.throws(() => assemble({ ...parts, busybox: join(folder, 'none') }, folder), { message: /none, which does not exist/ })
+  rmSync(folder, { recursive: true })
+})
+
+test('the agent matches answers with questions, in whatever pieces they come', async (t) => {
+  const written: string[] = []
+  const stream = () => new Duplex({ read: () => undefined, write: (chunk: Buffer, _, done) => (written.push(chunk.toString()), done()) }) as unknown as Socket
+  const socket = stream()
+  const agent = new Agent(socket, stream())
+  const one = agent.run('echo hello')
+  const two = agent.run('false')
+  socket.emit('data', Buffer.from('ready 0 0\n1 0 6\nhel'))
+  socket.emit('data', Buffer.from('lo\n2 1 0\n'))
+  await agent.ready
+  t.deepEqual(await one, { status: 0, output: 'hello\n' })
+  t.deepEqual(await two, { status: 1, output: '' })
+  t.is(written[0], `run 1 ${Buffer.from('echo hello').toString('base64')}\n`)
+  const never = agent.run('sleep 1000')
+  agent.abandon(new Error('gone'))
+  await t.throwsAsync(never, { message: 'gone' })
+})

@@ -1,0 +1,62 @@
+import test from 'ava'
+import { explain, scanKernelLog } from '../../scripts/lib/klog.ts'
+
+/** One real line of each complaint that must never pass. */
+const COMPLAINTS = [
+  ['panic', '<0>[   12.3] Kernel panic - not syncing: Fatal exception in interrupt'],
+  ['oops', '<1>[   12.3] BUG: unable to handle page fault for address: ffffffffffffffd8'],
+  ['oops', '<4>[   12.3] Oops: 0000 [#1] PREEMPT SMP NOPTI'],
+  ['oops', '<1>BUG: unable to handle kernel NULL pointer dereference at 0000000000000010'],
+  ['BUG', '<2>[   12.3] kernel BUG at net/core/skbuff.c:112!'],
+  ['BUG', '<3>[   12.3] BUG: KASAN: use-after-free in ip_vs_conn_put+0x1f/0x60 [ip_vs]'],
+  ['BUG', '<3>[   12.3] BUG: scheduling while atomic: modprobe/77/0x00000200'],
+  ['warning', '<4>[   12.3] WARNING: CPU: 1 PID: 0 at net/netfilter/ipvs/ip_vs_conn.c:850 ip_vs_conn_expire+0x1/0x2 [ip_vs]'],
+  ['warning', '<4>WARNING: at net/core/dst.c:274 dst_release+0x60/0x70()'],
+  ['warning', '<4>[   12.3] ------------[ cut here ]------------'],
+  ['warning', '<4>[   12.3] WARNING: possible circular locking dependency detected'],
+  ['warning', '<4>[   12.3] WARNING: suspicious RCU usage'],
+  ['warning', '<4>[   12.3] WARNING: inconsistent lock state'],
+  ['general protection fault', '<4>[   12.3] general protection fault, probably for non-canonical address 0xdead000000000122: 0000 [#1] SMP'],
+  ['lockdep', '<4>[ INFO: possible recursive locking detected ]'],
+  ['lockdep', '<4>[ INFO: inconsistent lock state ]'],
+  ['UBSAN', '<4>[   12.3] UBSAN: shift-out-of-bounds in net/ipv4/x.c:1:2'],
+  ['slab', '<3>[   12.3] kmem_cache_destroy ip_vs_conn: Slab cache still has objects when called from ip_vs_conn_cleanup'],
+  ['slab', '<3>[   12.3] BUG ip_vs_conn (Tainted: G): Objects remaining in ip_vs_conn on __kmem_cache_shutdown()'],
+  ['RCU', '<3>[   12.3] rcu: INFO: rcu_sched self-detected stall on CPU'],
+  ['lockup', '<0>[   12.3] watchdog: soft lockup - CPU#0 stuck for 22s! [rmmod:99]'],
+  ['lockup', '<3>[   12.3] INFO: task rmmod:99 blocked for more than 120 seconds.'],
+  ['reference leak', '<0>[   12.3] unregister_netdevice: waiting for inside to become free. Usage count = 3'],
+  ['reference leak', '<4>[   12.3] refcount_t: underflow; use-after-free.'],
+  ['scheduling', '<3>[   12.3] sleeping function called from invalid context at kernel/locking/mutex.c:580'],
+  ['list', '<4>[   12.3] list_del corruption. prev->next should be ffff, but was dead'],
+  ['module', '<4>[   12.3] ip_vs: Unknown symbol ip_vs_snat_init (err -2)'],
+] as const
+
+for (const [name, line] of COMPLAINTS) {
+  test(`a kernel log with "${line.slice(0, 90)}" is not clean`, (t) => {
+    const found = scanKernelLog(['<6>[   11.0] IPVS: ipvs loaded.', line])
+    t.is(found[0]?.index, 1)
+    t.is(found[0]?.name, name)
+  })
+}
+
+test('what a healthy machine prints is clean', (t) => {
+  t.deepEqual(
+    scanKernelLog([
+      '<6>[    0.1] NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.',
+      '<6>[    0.1] rcu: Hierarchical RCU implementation.',
+      '<6>[    0.1] SLUB: HWalign=64, Order=0-3, MinObjects=0, CPUs=2, Nodes=1',
+      '<6>[    1.1] IPVS: Registered protocols (TCP, UDP, SCTP, AH, ESP)',
+      '<4>[    1.2] IPVS: ip_vs_snat: no free port in the pool',
+      '<4>[    1.2] random: crng init done',
+    ]),
+    [],
+  )
+})
+
+test('the trace after a complaint is part of the explanation', (t) => {
+  const lines = ['fine', 'kernel BUG at x.c:1!', 'Call Trace:', ' one', ' two']
+  const [complaint] = scanKernelLog(lines)
+  t.truthy(complaint)
+  if (complaint) t.is(explain(complaint, lines), 'kernel BUG at x.c:1!\nCall Trace:\n one\n two')
+})

@@ -1,0 +1,4 @@
+export * from './faults.ts'
+export * from './pcap.ts'
+export * from './qemu-port.ts'
+export * from './segment.ts'

@@ -1,0 +1,243 @@
+/** The lab: one gateway in a virtual machine, its three links, and the scripted hosts on them. */
+
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Failure } from '../scripts/lib/errors.ts'
+import { QemuPort, Segment } from './ethernet/index.ts'
+import type { Image } from './guest/image.ts'
+import { Host } from './host/index.ts'
+import { echo, matches, parseFrame, type Packet } from './packet/index.ts'
+import type { Accelerator } from './qemu/arguments.ts'
+import { Machine } from './qemu/machine.ts'
+import { A, GATEWAY, HOSTS, LINKS, type Link, REAL_HOSTS, type RealHost, ROUTER } from './topology.ts'
+
+export interface LabOptions {
+  image: Image
+  accelerator: Accelerator
+  /** Folder of the sockets; short. */
+  sockets: string
+  /** Folder of pcaps, consoles and kernel logs. */
+  results: string
+  /** Put into file names, when a run needs more than one lab. */
+  suffix?: string
+  interactive?: boolean
+  append?: readonly string[]
+  memoryMegabytes?: number
+  bootLimit?: number
+}
+
+/** Two, so that what may run at the same time in the kernel does. */
+const GATEWAY_CPUS = 2
+const SETTLE_ID = 0xfeed
+
+export class Lab {
+  readonly gateway: Machine
+  readonly links: Readonly<Record<Link, Segment>>
+  readonly a: Host
+  readonly b: Host
+  readonly c: Host
+  /** The router outside, and with it everything that is beyond. */
+  readonly net: Host
+  private readonly options: LabOptions
+  private readonly ports: QemuPort[]
+  private readonly machines = new Map<RealHost, Promise<Machine>>()
+  private readonly sent: { link: Link; packet: Packet }[] = []
+  private pings = 0
+
+  private constructor(options: LabOptions, gateway: Machine, links: Record<Link, Segment>, ports: QemuPort[]) {
+    this.options = options
+    this.gateway = gateway
+    this.links = links
+    this.ports = ports
+    const host = (name: keyof typeof HOSTS): Host => {
+      const { link, ...plan } = HOSTS[name]
+      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac })
+    }
+    this.a = host('a')
+    this.b = host('b')
+    this.c = host('c')
+    this.net = host('net')
+    gateway.lost.catch((error: Failure) => {
+      for (const scripted of this.hosts) scripted.abandon(error)
+    })
+    for (const link of LINKS) links[link].listen((frame) => this.note(link, frame))
+  }
+
+  /** Boots the gateway and gives it its addresses. @throws Failure of kind `lostVm` when it does not boot */
+  static async start(options: LabOptions): Promise<Lab> {
+    mkdirSync(options.results, { recursive: true })
+    const suffix = options.suffix ?? ''
+    const links = {} as Record<Link, Segment>
+    const ports: QemuPort[] = []
+    let gateway: Machine | undefined
+    try {
+      for (const link of LINKS) {
+        links[link] = new Segment(link, join(options.results, `${link}${suffix}.pcap`))
+        ports.push(await QemuPort.listen(`gateway ${link}`, join(options.sockets, `gw.${link}`), links[link]))
+      }
+      gateway = await Machine.start({
+        ...options,
+        name: `gateway${suffix}`,
+        cpus: GATEWAY_CPUS,
+        logs: options.results,
+        cards: LINKS.map((link, index) => ({ ...GATEWAY[link], name: link, socket: ports[index]?.path ?? '' })),
+      })
+      const lab = new Lab(options, gateway, links, ports)
+      await gateway.sh(nameCards(LINKS.map((link) => [GATEWAY[link].mac, link])))
+      await gateway.sh(GATEWAY_SETUP)
+      await gateway.sh(GATEWAY_START)
+      return lab
+    } catch (error) {
+      await gateway?.stop()
+      for (const port of ports) port.close()
+      for (const link of Object.values(links)) link.close()
+      throw error
+    }
+  }
+
+  get hosts(): readonly Host[] {
+    return [this.a, this.b, this.c, this.net]
+  }
+
+  /** Undoes everything a test may have done, the kernel's connections included: the modules are loaded anew. */
+  async reset(): Promise<void> {
+    for (const link of LINKS) this.links[link].heal()
+    await this.gateway.sh(GATEWAY_RESET)
+    await this.gateway.sh(GATEWAY_START)
+    await this.settle()
+    for (const host of this.hosts) host.reset()
+    this.sent.length = 0
+  }
+
+  /**
+   * Returns when everything that was sent before has gone through the gateway and has
+   * arrived: the gateway answers a ping on a link only after the frames before it, and
+   * its answer follows what it forwarded before.
+   */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 2; round++) {
+      await this.ping(this.a, A, GATEWAY.inside.address)
+      await this.ping(this.net, ROUTER, GATEWAY.outside.address)
+    }
+  }
+
+  private async ping(host: Host, from: string, to: string): Promise<void> {
+    const seq = ++this.pings & 0xffff
+    host.send(echo(`${from} > ${to}`, 'request', { echoId: SETTLE_ID, seq }))
+    for (;;) {
+      const reply = await host.expect(`icmp ${to} > ${from} echo-reply id=${SETTLE_ID}`)
+      if (reply.icmp?.seq === seq) return
+    }
+  }
+
+  /** @returns what the gateway has sent on a link since the test began, as far as `pattern` describes it */
+  sentOn(link: Link, pattern: string): Packet[] {
+    return this.sent.filter((entry) => entry.link === link && matches(pattern, entry.packet)).map(({ packet }) => packet)
+  }
+
+  private note(link: Link, frame: Buffer): void {
+    const packet = parseFrame(frame)
+    if (packet.eth?.src === GATEWAY[link].mac && !packet.arp) this.sent.push({ link, packet })
+  }
+
+  /** @returns a machine with a real TCP stack, booted when it is first asked for */
+  async realHost(name: RealHost): Promise<Machine> {
+    const known = this.machines.get(name)
+    if (known) return known
+    const starting = this.startRealHost(name)
+    this.machines.set(name, starting)
+    return starting
+  }
+
+  private async startRealHost(name: RealHost): Promise<Machine> {
+    const { link, mac, address, gateway } = REAL_HOSTS[name]
+    const suffix = this.options.suffix ?? ''
+    const port = await QemuPort.listen(name, join(this.options.sockets, `${name}.net`), this.links[link])
+    this.ports.push(port)
+    const machine = await Machine.start({
+      name: `${name}${suffix}`,
+      image: this.options.image,
+      accelerator: this.options.accelerator,
+      memoryMegabytes: this.options.memoryMegabytes ?? 256,
+      sockets: this.options.sockets,
+      logs: this.options.results,
+      cards: [{ name: 'net', model: 'virtio-net-pci', mac, socket: port.path }],
+    })
+    await machine.sh(nameCards([[mac, 'net']]))
+    await machine.sh(`ip link set net up && ip addr add ${address}/24 dev net && ip route add default via ${gateway}`)
+    return machine
+  }
+
+  /** Switches everything off. */
+  async stop(): Promise<void> {
+    const started = await Promise.allSettled(this.machines.values())
+    const real = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    await Promise.all([this.gateway, ...real].map((machine) => machine.stop()))
+    for (const port of this.ports) port.close()
+    for (const link of LINKS) this.links[link].close()
+  }
+}
+
+/** Names interfaces by their MAC addresses: the kernel's names depend on which driver came first. */
+function nameCards(cards: readonly (readonly [string, string])[]): string {
+  return cards
+    .map(([mac, name]) => `
+      for folder in /sys/class/net/*; do
+        if [ "$(cat $folder/address)" = ${mac} ]; then
+          ip link set "\${folder##*/}" down
+          ip link set "\${folder##*/}" name ${name}
+        fi
+      done
+      test -d /sys/class/net/${name}`)
+    .join('\n')
+}
+
+const each = (script: (link: Link) => string): string => LINKS.map(script).join('\n')
+
+/** Once after the boot. Links stay up from then on: e1000 takes two seconds to find its carrier. */
+const GATEWAY_SETUP = `
+set -e
+echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+for file in /proc/sys/net/ipv6/conf/*/router_solicitations; do echo 0 >$file; done
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+${each((link) => `
+echo 0 >/proc/sys/net/ipv6/conf/${link}/accept_dad
+ip link set ${link} up
+ip -6 addr add ${GATEWAY[link].address6}/64 dev ${link}`)}
+ip -6 route add default via fd00:2::fe
+`
+
+/** What a test finds, whatever the test before has done. */
+const GATEWAY_START = `
+set -e
+for file in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 >$file; done
+echo 1 >/proc/sys/net/ipv4/ip_forward
+# The tests send more ICMP errors than a gateway should answer in a second.
+echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+${each((link) => `ip addr add ${GATEWAY[link].address}/24 dev ${link}`)}
+ip route add default via ${ROUTER}
+modprobe ip_vs
+`
+
+const GATEWAY_RESET = `
+ipvsadm -C
+for round in 1 2 3; do
+  for module in $(awk '/^(ip_vs|iptable_|nf_nat|nf_conntrack|xt_|nft_)/ { print $1 }' /proc/modules); do
+    rmmod $module 2>/dev/null
+  done
+done
+if grep -q '^ip_vs ' /proc/modules; then
+  echo 'the ip_vs module cannot be unloaded:'
+  grep ip_vs /proc/modules
+  exit 1
+fi
+${each((link) => `
+ip -4 addr flush dev ${link}
+ip neigh flush dev ${link}
+ip link set ${link} mtu 1500
+for file in gro_flush_timeout napi_defer_hard_irqs; do
+  [ ! -e /sys/class/net/${link}/$file ] || echo 0 >/sys/class/net/${link}/$file
+done`)}
+true
+`

@@ -1,0 +1,3 @@
+export * from './address.ts'
+export * from './build.ts'
+export * from './parse.ts'

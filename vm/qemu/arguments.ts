@@ -1,0 +1,93 @@
+/** The QEMU command line of a lab machine. */
+
+import type { Image } from '../guest/image.ts'
+
+export type Accelerator = 'kvm' | 'tcg'
+
+export interface Card {
+  /** Name of the interface in the guest. */
+  name: string
+  /** virtio has no offloads on these wires; e1000 segments and checksums what it sends. */
+  model: 'virtio-net-pci' | 'e1000'
+  mac: string
+  /** Path of the unix socket of its wire. */
+  socket: string
+}
+
+export interface MachineArguments {
+  name: string
+  image: Image
+  accelerator: Accelerator
+  memoryMegabytes: number
+  cpus: number
+  cards: readonly Card[]
+  /** Paths of the unix sockets of the guest's virtio-serial ports, by name. */
+  ports: Readonly<Record<string, string>>
+  /** File that the serial console is written to. */
+  console: string
+  /** Connect the console to the terminal as well. */
+  interactive: boolean
+  /** Further words of the kernel's command line. */
+  append: readonly string[]
+  /** Count guest instructions as time: one instruction, one nanosecond. Only with tcg. */
+  instructionClock: boolean
+}
+
+/**
+ * A CPU that 2.6.32 knows as well as 6.1; `host` would make results depend on the
+ * computer, and 2.6.32 refuses some of today's.
+ */
+const CPU = 'qemu64'
+
+/**
+ * `panic=1`: QEMU runs with -no-reboot and so ends one second after a panic (with -1,
+ * 2.6.32 hangs). `oops=panic`: a machine that has oopsed proves nothing any more.
+ */
+const KERNEL_COMMAND_LINE = ['console=ttyS0,115200', 'panic=1', 'oops=panic', 'loglevel=7', 'mitigations=off', 'no_timer_check']
+
+/** @returns the arguments after the name of the program */
+export function qemuArguments(machine: MachineArguments): string[] {
+  return [
+    '-name', machine.name,
+    '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none',
+    // No microvm: 2.6.32 has no virtio-mmio.
+    '-machine', 'pc,usb=off', '-cpu', CPU,
+    '-accel', machine.accelerator === 'tcg' && machine.cpus > 1 ? 'tcg,thread=multi' : machine.accelerator,
+    '-m', String(machine.memoryMegabytes), '-smp', String(machine.cpus),
+    ...(machine.instructionClock ? ['-icount', 'shift=0,sleep=off'] : []),
+    '-kernel', machine.image.kernel, '-initrd', machine.image.initrd,
+    '-append', [...KERNEL_COMMAND_LINE, ...machine.append].join(' '),
+    ...consoleArguments(machine),
+    '-device', 'virtio-serial-pci',
+    ...Object.entries(machine.ports).flatMap(([name, path]) => portArguments(name, path)),
+    ...machine.cards.flatMap(cardArguments),
+  ]
+}
+
+function consoleArguments(machine: MachineArguments): string[] {
+  const log = escape(machine.console)
+  if (!machine.interactive) return ['-chardev', `file,id=console,path=${log}`, '-serial', 'chardev:console']
+  return [
+    '-chardev', `stdio,id=console,mux=on,signal=off,logfile=${log}`,
+    '-serial', 'chardev:console', '-mon', 'chardev=console',
+  ]
+}
+
+function portArguments(name: string, path: string): string[] {
+  const id = name.replaceAll('.', '-')
+  return [
+    '-chardev', `socket,id=${id},path=${escape(path)},server=off`,
+    '-device', `virtserialport,chardev=${id},name=${name}`,
+  ]
+}
+
+function cardArguments(card: Card): string[] {
+  return [
+    '-netdev', `stream,id=${card.name},server=off,addr.type=unix,addr.path=${escape(card.socket)}`,
+    // Without a boot ROM the firmware does not look for a network to boot from.
+    '-device', `${card.model},netdev=${card.name},mac=${card.mac},romfile=`,
+  ]
+}
+
+/** A comma inside a QEMU option is written twice. */
+const escape = (path: string): string => path.replaceAll(',', ',,')

@@ -1,0 +1,225 @@
+/** A virtual machine of the lab, from its start to its end. */
+
+import { createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { mkdirSync, rmSync } from 'node:fs'
+import { Failure } from '../../scripts/lib/errors.ts'
+import { log } from '../../scripts/lib/log.ts'
+import { interruption } from '../../scripts/lib/run.ts'
+import { Agent, type Outcome } from '../guest/agent.ts'
+import type { Image } from '../guest/image.ts'
+import { type Accelerator, type Card, qemuArguments } from './arguments.ts'
+import { KernelLog } from './klog.ts'
+import { type Exit, QEMU, type QemuProcess, shellLine, startQemu, tail } from './process.ts'
+
+export interface MachineOptions {
+  name: string
+  image: Image
+  accelerator: Accelerator
+  memoryMegabytes?: number
+  cpus?: number
+  cards: readonly Card[]
+  /** Folder of the machine's sockets; short, because a socket's path has at most 107 bytes. */
+  sockets: string
+  /** Folder of the console, the kernel log and QEMU's own messages. */
+  logs: string
+  interactive?: boolean
+  append?: readonly string[]
+  instructionClock?: boolean
+  /** Milliseconds that a boot may take. */
+  bootLimit?: number
+}
+
+const BOOT_LIMIT_MS = 60_000
+/** A command that takes longer has hung, or the machine has. */
+const RUN_LIMIT_MS = 30_000
+const WATCH_MS = 250
+/** What is left of a machine's life after its panic was seen, should it not end by itself. */
+const PANIC_GRACE_MS = 3_000
+const STOP_LIMIT_MS = 4_000
+const PANIC = /Kernel panic - not syncing: .*|Unable to handle kernel .*|Oops: \d+.*/
+
+export class Machine {
+  readonly name: string
+  readonly console: string
+  readonly klog: KernelLog
+  /** Rejects when the machine is lost; never resolves. */
+  readonly lost: Promise<never>
+  private readonly agent: Agent
+  private readonly qemu: QemuProcess
+  private readonly servers: readonly Server[]
+  private readonly sockets: Socket[]
+  private failure: Failure | undefined
+  private stopping = false
+  private fail: (failure: Failure) => void = () => undefined
+
+  private constructor(options: MachineOptions, console: string, qemu: QemuProcess, servers: Server[], sockets: Socket[]) {
+    this.name = options.name
+    this.console = console
+    this.qemu = qemu
+    this.servers = servers
+    this.sockets = sockets
+    const [command, data, klog] = sockets as [Socket, Socket, Socket]
+    this.agent = new Agent(command, data)
+    this.klog = new KernelLog(klog, join(options.logs, `${options.name}.klog`))
+    this.lost = new Promise((_, reject) => (this.fail = reject))
+    this.lost.catch(() => undefined)
+    void qemu.exited.then((exit) => this.ended(exit))
+    this.watchForPanic()
+  }
+
+  /**
+   * Starts a machine and waits until its guest takes commands.
+   *
+   * @throws Failure of kind `lostVm` with the console's tail when it does not boot
+   */
+  static async start(options: MachineOptions): Promise<Machine> {
+    mkdirSync(options.logs, { recursive: true })
+    const console = join(options.logs, `${options.name}.console`)
+    rmSync(console, { force: true })
+    const listeners = await Promise.all(
+      ['lab.agent', 'lab.data', 'lab.klog'].map((name) => listen(name, join(options.sockets, `${options.name}.${name.slice(4)}`))),
+    )
+    const args = qemuArguments({
+      memoryMegabytes: 256,
+      cpus: 1,
+      interactive: false,
+      append: [],
+      instructionClock: false,
+      ...options,
+      console,
+      ports: Object.fromEntries(listeners.map(({ name, path }) => [name, path])),
+    })
+    log.info(shellLine([QEMU, ...args]))
+    const servers = listeners.map(({ server }) => server)
+    const messages = join(options.logs, `${options.name}.qemu`)
+    const qemu = await startQemu(args, messages, options.interactive)
+    const sockets = await Promise.race([Promise.all(listeners.map(({ connected }) => connected)), qemu.exited])
+    if (!Array.isArray(sockets)) {
+      for (const server of servers) server.close()
+      throw new Failure('lostVm', `QEMU did not start the machine ${options.name}.`, { excerpt: tail(messages), log: messages })
+    }
+    const machine = new Machine(options, console, qemu, servers, sockets)
+    await machine.booted(options.bootLimit ?? BOOT_LIMIT_MS)
+    return machine
+  }
+
+  private async booted(limit: number): Promise<void> {
+    const start = Date.now()
+    await this.within(this.agent.ready, limit, `did not boot within ${limit / 1000} s`)
+    log.info(`${this.name} booted in ${((Date.now() - start) / 1000).toFixed(1)} s`)
+  }
+
+  /**
+   * Runs a shell script in the guest.
+   *
+   * @param limit milliseconds
+   * @throws Failure of kind `lostVm` when no answer comes in time
+   */
+  async run(script: string, limit = RUN_LIMIT_MS): Promise<Outcome> {
+    if (this.failure) throw this.failure
+    const first = script.trim().split('\n')[0] ?? ''
+    return this.within(this.agent.run(script), limit, `did not answer within ${limit / 1000} s to: ${first}`)
+  }
+
+  /**
+   * Like {@link run}, for scripts that must succeed.
+   *
+   * @returns what the script printed
+   * @throws Error with the script and its output when its status is not 0
+   */
+  async sh(script: string, limit = RUN_LIMIT_MS): Promise<string> {
+    const { status, output } = await this.run(script, limit)
+    if (status !== 0) throw new Error(`${this.name}: status ${status} of: ${script.trim()}\n${output}`)
+    return output
+  }
+
+  /** Writes a file in the guest. */
+  async put(path: string, content: Buffer): Promise<void> {
+    const { status, output } = await this.within(this.agent.put(path, content), RUN_LIMIT_MS, `did not take the file ${path}`)
+    if (status !== 0) throw new Error(`${this.name}: ${path} was not written: ${output}`)
+  }
+
+  /** Resolves when the machine has ended by itself or by {@link stop}. */
+  get ended$(): Promise<Exit> {
+    return this.qemu.exited
+  }
+
+  /** Why the machine is lost, if it is. */
+  get lostBy(): Failure | undefined {
+    return this.failure
+  }
+
+  /** Switches the machine off, by force if it does not obey. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    // The guest switches itself off when the lab hangs up.
+    for (const socket of this.sockets) socket.destroy()
+    for (const server of this.servers) server.close()
+    const timer = setTimeout(() => this.qemu.kill(), STOP_LIMIT_MS)
+    await this.qemu.exited
+    clearTimeout(timer)
+  }
+
+  private async within<T>(promise: Promise<T>, limit: number, what: string): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(this.lose(what)), limit)
+    })
+    try {
+      return await Promise.race([promise, late, this.lost])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  private lose(what: string): Failure {
+    if (this.failure) return this.failure
+    const signal = interruption()
+    this.failure = signal
+      ? new Failure('interrupted', `Interrupted by ${signal}.`)
+      : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: tail(this.console), log: this.console })
+    this.fail(this.failure)
+    this.agent.abandon(this.failure)
+    this.qemu.kill()
+    return this.failure
+  }
+
+  private ended(exit: Exit): void {
+    if (this.stopping) return
+    const panic = tail(this.console, 400).map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
+    this.lose(panic ? `crashed: ${panic}` : `ended by itself (${exit.signal ?? `exit code ${exit.code}`})`)
+  }
+
+  /** A kernel that cannot even reboot after its panic would otherwise be noticed only when a command times out. */
+  private watchForPanic(): void {
+    let seen = 0
+    const timer = setInterval(() => {
+      const panic = tail(this.console, 60).some((line) => line.includes('Kernel panic - not syncing'))
+      if (!panic) return
+      seen = seen || Date.now()
+      if (Date.now() - seen < PANIC_GRACE_MS) return
+      clearInterval(timer)
+      this.qemu.kill()
+    }, WATCH_MS)
+    timer.unref()
+    void this.qemu.exited.then(() => clearInterval(timer))
+  }
+}
+
+interface Listener {
+  name: string
+  path: string
+  server: Server
+  connected: Promise<Socket>
+}
+
+async function listen(name: string, path: string): Promise<Listener> {
+  const server = createServer()
+  const connected = new Promise<Socket>((resolve) => server.once('connection', resolve))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  return { name, path, server, connected }
+}

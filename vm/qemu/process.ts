@@ -1,0 +1,75 @@
+/** A QEMU process: started, watched until it ends, and ended with certainty. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { Failure } from '../../scripts/lib/errors.ts'
+import { guardGroup } from '../../scripts/lib/run.ts'
+
+export const QEMU = 'qemu-system-x86_64'
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+}
+
+export interface QemuProcess {
+  readonly pid: number
+  readonly exited: Promise<Exit>
+  /** Ends it at once. */
+  kill: () => void
+}
+
+/**
+ * @param args see `qemuArguments`
+ * @param log file that QEMU's own messages go to; the command line is its first line
+ * @param interactive let it have the terminal
+ * @throws Failure of kind `environment` when QEMU cannot be started
+ */
+export async function startQemu(args: readonly string[], log: string, interactive = false): Promise<QemuProcess> {
+  mkdirSync(dirname(log), { recursive: true })
+  const fd = openSync(log, 'w')
+  try {
+    const child = spawn(QEMU, args, {
+      // A group of its own, so that Ctrl-C reaches it through us and only once.
+      detached: !interactive,
+      stdio: interactive ? 'inherit' : ['ignore', fd, fd],
+    })
+    return await watch(child)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function watch(child: ChildProcess): Promise<QemuProcess> {
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve)
+    child.once('error', (cause) => {
+      reject(new Failure('environment', `${QEMU} cannot be started.`, { hint: 'Install QEMU 7.2 or later.', cause }))
+    })
+  })
+  const pid = child.pid as number
+  const release = guardGroup(pid)
+  const exited = new Promise<Exit>((resolve) => {
+    child.once('exit', (code, signal) => {
+      release()
+      resolve({ code, signal })
+    })
+  })
+  return { pid, exited, kill: () => void child.kill('SIGKILL') }
+}
+
+/** @returns the last lines of a file, without control characters; nothing when there is no such file */
+export function tail(path: string, lines = 25): string[] {
+  try {
+    // Terminals, not people, read the sequences with which the firmware clears the screen.
+    const text = readFileSync(path, 'utf8').replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
+    return text.trimEnd().split('\n').slice(-lines)
+  } catch {
+    return []
+  }
+}
+
+/** @returns the arguments as one line that a shell takes */
+export const shellLine = (words: readonly string[]): string =>
+  words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
