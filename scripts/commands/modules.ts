@@ -1,12 +1,13 @@
-import { readdirSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
 import { log } from '../lib/log.ts'
 import { treeContent } from '../lib/series.ts'
 import { bring, digest, readStamp, type Step } from '../lib/step.ts'
 import { kernelRelease, make, step as kernel } from './kernel.ts'
 
-export const MODULES_FOLDER = 'net/netfilter/ipvs'
+const MODULES_FOLDER = 'net/netfilter/ipvs'
 
 export const step: Step = {
   name: 'modules',
@@ -16,11 +17,17 @@ export const step: Step = {
     kernel: readStamp(context, kernel)?.key ?? '',
     tree: digest(await treeContent(context)),
   }),
-  outputs: (context) => [join(context.paths.build, MODULES_FOLDER, 'ip_vs.ko')],
+  outputs: (context) => ipvsModules(context).map((name) => join(context.paths.build, name)),
   async run(context) {
     log.step('modules', `${MODULES_FOLDER} of Linux ${kernelRelease(context)}`)
-    return make(context, 'modules', `${MODULES_FOLDER}/`)
+    return make(context, 'modules', ...ipvsModules(context))
   },
+}
+
+/** @returns the modules of the folder, relative to the kernel's output folder, as kbuild lists them in modules.order */
+export function ipvsModules(context: Context): string[] {
+  const order = readFileSync(join(context.paths.build, 'modules.order'), 'utf8').split('\n')
+  return order.filter((name) => name.startsWith(`${MODULES_FOLDER}/`)).map((name) => name.replace(/\.o$/, '.ko'))
 }
 
 const command: Command = {
@@ -32,8 +39,7 @@ Prints the paths of the modules.`,
   async run(context) {
     if (!readStamp(context, kernel)) await bring(context, kernel)
     await bring(context, step)
-    const folder = join(context.paths.build, MODULES_FOLDER)
-    for (const name of readdirSync(folder).filter((file) => file.endsWith('.ko'))) process.stdout.write(`${join(folder, name)}\n`)
+    for (const path of step.outputs(context)) process.stdout.write(`${path}\n`)
   },
 }
 export default command

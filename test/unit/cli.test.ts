@@ -1,0 +1,166 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { commandNames, loadCommand, parseVariables } from '../../scripts/lib/cli.ts'
+import { createContext } from '../../scripts/lib/context.ts'
+import { asFailure } from '../../scripts/lib/files.ts'
+import { Failure } from '../../scripts/lib/errors.ts'
+import { withBuildLock } from '../../scripts/lib/lock.ts'
+import { describe, missing, setUp } from '../../scripts/lib/setup.ts'
+import { bring, type Step } from '../../scripts/lib/step.ts'
+import { createFixture, fails } from './fixture.ts'
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const main = (...words: string[]) =>
+  spawnSync('node', ['--import', 'tsx', 'scripts/main.ts', ...words], { cwd: ROOT, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '' } })
+
+test('every command explains itself', async (t) => {
+  for (const name of commandNames()) {
+    const command = await loadCommand(name)
+    t.true(command.summary.length > 10 && command.help.trim().length > 40, name)
+  }
+})
+
+test('mistakes of the user have their exit code and no stack trace', (t) => {
+  for (const [words, message] of [
+    [['frobnicate'], /Unknown command "frobnicate"/],
+    [['help', 'COLOUR=red'], /Unknown variable "COLOUR"/],
+    [['help', 'lts'], /Unknown argument "lts"/],
+    [['help', 'TARGET=el9'], /Unknown target "el9"/],
+    [['help', 'JOBS=many'], /JOBS="many" is not a number/],
+    [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
+  ] as const) {
+    const { status, stderr } = main(...words)
+    t.is(status, 2, stderr)
+    t.regex(stderr, message)
+    t.notRegex(stderr, /\n\s+at /)
+  }
+})
+
+test('make passes variables on and refuses unknown ones', (t) => {
+  const env = { ...process.env, LVS_SNAT_LOG: '' }
+  const make = (...words: string[]) => spawnSync('make', words, { cwd: ROOT, encoding: 'utf8', env })
+  t.regex(make('help', 'JOBS=3').stdout, /Exit codes/)
+  t.regex(make('help', 'COLOUR=red').stderr, /Unknown variable "COLOUR"/)
+  t.regex(make('kernel-help').stdout, /^kernel: /)
+})
+
+test('variables come from the environment, then from the command line', (t) => {
+  t.deepEqual(parseVariables(['JOBS=4', 'SOURCE=a=b c'], { JOBS: '2', DEBUG: '1', OTHER: 'x' }), {
+    JOBS: '4',
+    DEBUG: '1',
+    SOURCE: 'a=b c',
+  })
+})
+
+test('a variant has a folder of its own in dist', (t) => {
+  t.true(createContext({ DEBUG: '1' }).paths.dist.endsWith('/dist/lts-debug'))
+  t.true(createContext({}).paths.dist.endsWith('/dist/lts'))
+})
+
+test('a full disk and missing rights are told plainly', (t) => {
+  for (const [code, message] of [['ENOSPC', /No space left/], ['EACCES', /Not allowed to write/]] as const) {
+    const failure = asFailure(Object.assign(new Error(code), { code, path: '/x' }))
+    t.true(failure instanceof Failure && failure.kind === 'environment')
+    t.regex((failure as Failure).message, message)
+  }
+})
+
+test('what the host lacks is found by command or file, and described', (t) => {
+  const requirements = [
+    { needs: 'sh', apt: 'dash', dnf: 'bash', why: 'is there' },
+    { needs: 'no-such-tool', apt: 'tool-deb', dnf: 'tool-rpm', why: 'is missed' },
+    { needs: '/no/such/header.h', apt: 'lib-dev', dnf: 'lib-devel', why: 'is missed too' },
+  ]
+  const lacking = missing(requirements)
+  t.deepEqual(lacking.map(({ needs }) => needs), ['no-such-tool', '/no/such/header.h'])
+  t.regex(describe(lacking, 'dnf')[0] ?? '', /^tool-rpm +is missed$/)
+})
+
+test.serial('SETUP=no reports what is missing and installs nothing', async (t) => {
+  const path = process.env['PATH']
+  process.env['PATH'] = '/nowhere'
+  t.teardown(() => (process.env['PATH'] = path))
+  const failure = await fails(t, 'environment', () => setUp(createContext({ SETUP: 'no' })))
+  t.regex(failure.message, /packages are missing/)
+  t.regex(failure.details.hint ?? '', /apt-get install/)
+})
+
+test('a second build of the same checkout is refused, a dead one is not waited for', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await withBuildLock(c, async () => {
+    const failure = await fails(t, 'environment', () => withBuildLock(c, async () => undefined))
+    t.regex(failure.message, new RegExp(`process ${process.pid}`))
+  })
+  mkdirSync(c.paths.checkout, { recursive: true })
+  writeFileSync(join(c.paths.checkout, 'lock'), '4194305\n')
+  t.is(await withBuildLock(c, async () => 'ran'), 'ran')
+})
+
+const countingStep = (runs: { count: number }, input: () => string, fail = false): Step => ({
+  name: 'counted',
+  scope: 'variant',
+  needs: [],
+  inputs: () => input(),
+  outputs: (context) => [join(context.paths.work, 'out')],
+  async run(context) {
+    runs.count++
+    if (fail) throw new Failure('build', 'broken')
+    mkdirSync(context.paths.work, { recursive: true })
+    writeFileSync(join(context.paths.work, 'out'), '')
+    return { runs: runs.count }
+  },
+})
+
+test('a step runs when its inputs changed or an output is gone, and not otherwise', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const runs = { count: 0 }
+  let input = 'a'
+  const step = countingStep(runs, () => input)
+  await bring(c, step)
+  await bring(c, step)
+  t.is(runs.count, 1)
+  input = 'b'
+  await bring(c, step)
+  t.is(runs.count, 2)
+  spawnSync('rm', [join(c.paths.work, 'out')])
+  await bring(c, step)
+  t.is(runs.count, 3)
+})
+
+test('a step that failed runs again', async (t) => {
+  const { context } = createFixture(t)
+  const runs = { count: 0 }
+  for (const expected of [1, 2]) {
+    await fails(t, 'build', () => bring(context(), countingStep(runs, () => 'a', true)))
+    t.is(runs.count, expected)
+  }
+})
+
+test('an interrupt takes the children along and leaves no lock', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  const pidFile = join(root, 'pid')
+  const bin = join(root, 'bin')
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'xz'), `#!/bin/sh\necho $$ > ${pidFile}\nexec sleep 60\n`)
+  chmodSync(join(bin, 'xz'), 0o755)
+  const child = spawn('node', ['--import', 'tsx', 'scripts/main.ts', 'fetch'], {
+    cwd: ROOT,
+    env: { ...process.env, PATH: `${bin}:${process.env['PATH']}`, CACHE: c.paths.cache, SOURCE: c.variables.SOURCE, SETUP: 'no', LVS_SNAT_LOG: '' },
+  })
+  let said = ''
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  while (!existsSync(pidFile) || readFileSync(pidFile).length === 0) await new Promise((resolve) => setTimeout(resolve, 50))
+  child.kill('SIGINT')
+  const code = await new Promise((resolve) => child.on('exit', resolve))
+  t.is(code, 130, said)
+  t.regex(said, /Interrupted/)
+  t.throws(() => process.kill(Number(readFileSync(pidFile)), 0), { code: 'ESRCH' })
+  const locks = spawnSync('find', [c.paths.cache, '-name', 'lock'], { encoding: 'utf8' }).stdout
+  t.is(locks, '')
+})

@@ -1,0 +1,147 @@
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { dirname, join } from 'node:path'
+import test from 'ava'
+import { sourceFile, step as fetch } from '../../scripts/commands/fetch.ts'
+import { step as prep } from '../../scripts/commands/prep.ts'
+import { upstreamVersion, withSourceEntries } from '../../scripts/lib/apt.ts'
+import { download } from '../../scripts/lib/download.ts'
+import { verifyTarball } from '../../scripts/lib/signature.ts'
+import { bring } from '../../scripts/lib/step.ts'
+import { Store } from '../../scripts/lib/store.ts'
+import { createFixture, fails, tarball } from './fixture.ts'
+
+const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
+
+test('local files go into the store under their digest', async (t) => {
+  const { context, kernel } = createFixture(t)
+  const c = context()
+  await bring(c, fetch)
+  const stored = sourceFile(c, 'linux-6.1')
+  t.like(stored, { version: '6.1.7', origin: 'local', sha256: sha256(kernel), path: join(c.paths.store, sha256(kernel)) })
+  t.is(sha256(stored.path), sha256(kernel))
+})
+
+test('a truncated file is refused and nothing is kept', async (t) => {
+  const { context, kernel } = createFixture(t)
+  truncateSync(kernel, readFileSync(kernel).length - 20)
+  const c = context()
+  const failure = await fails(t, 'source', () => bring(c, fetch))
+  t.regex(failure.message, /is damaged: it does not unpack/)
+  t.deepEqual(readdirSync(join(c.paths.store, 'incoming')), [])
+  t.deepEqual(readdirSync(c.paths.store).sort(), ['incoming', 'index'])
+})
+
+test('a file that bears a pinned name but is another one is refused', async (t) => {
+  const { context, root } = createFixture(t)
+  const fake = tarball(dirname(root), 'busybox-1.35.0.tar.bz2', { README: 'not busybox\n' })
+  const sources = (context().variables.SOURCE ?? '').replace(/busybox=[^,]*/, `busybox=${fake}`)
+  const failure = await fails(t, 'source', () => bring(context({ SOURCE: sources }), fetch))
+  t.regex(failure.details.hint ?? '', /expected sha256 faeeb244c35a/)
+  t.true(existsSync(fake), "the user's file stays")
+})
+
+test('a stored file that the disk damaged is found before it is used', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, fetch)
+  writeFileSync(sourceFile(c, 'linux-6.1').path, 'rot')
+  const failure = await fails(t, 'source', () => bring(c, prep))
+  t.regex(failure.message, /was damaged since it was fetched/)
+})
+
+test('SOURCE= with an unknown name or a missing file is a usage error', async (t) => {
+  const { context } = createFixture(t)
+  t.regex((await fails(t, 'usage', () => bring(context({ SOURCE: 'linux=/x' }), fetch))).message, /"linux", which is no source/)
+  t.regex((await fails(t, 'usage', () => bring(context({ SOURCE: 'popt=/nowhere' }), fetch))).message, /\/nowhere, which is not a file/)
+})
+
+test('a store takes only what has the expected digest', async (t) => {
+  const { root, cache } = createFixture(t)
+  const file = tarball(root, 'a-1.tar.gz', { a: 'a\n' })
+  const store = new Store(join(cache, 'store'))
+  const about = { name: 'a', version: '1', filename: 'a-1.tar.gz', origin: 'upstream', from: 'x', verified: 'y' } as const
+  await fails(t, 'source', () => store.add(file, about, '0'.repeat(64)))
+  t.is(store.find('a'), undefined)
+})
+
+/** Serves one file, with ranges unless told not to, and counts the bytes it sent. */
+async function serve(content: Buffer): Promise<{ server: Server; url: string; sent: () => number }> {
+  let sent = 0
+  const server = createServer((request, response) => {
+    const start = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0)
+    const part = content.subarray(start)
+    sent += part.length
+    const range = { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` }
+    response.writeHead(start > 0 ? 206 : 200, { 'content-length': part.length, ...(start > 0 ? range : {}) })
+    response.end(part)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/file`, sent: () => sent }
+}
+
+test('a download continues where it stopped', async (t) => {
+  const { root } = createFixture(t)
+  const content = Buffer.alloc(100_000, 'x')
+  const { server, url, sent } = await serve(content)
+  t.teardown(() => server.close())
+  writeFileSync(join(root, 'file.part'), content.subarray(0, 60_000))
+  await download([url], join(root, 'file'))
+  t.deepEqual(readFileSync(join(root, 'file')), content)
+  t.is(sent(), 40_000)
+})
+
+test('when no place has the file, every place is named with its reason', async (t) => {
+  const { root } = createFixture(t)
+  const { server, url } = await serve(Buffer.from(''))
+  server.close()
+  const failure = await fails(t, 'source', () => download(['file:///nowhere/file', url], join(root, 'file')))
+  t.is(failure.details.excerpt?.length, 2)
+  t.regex(failure.details.excerpt?.[0] ?? '', /^file:\/\/\/nowhere\/file: /)
+  t.regex(failure.details.hint ?? '', /SOURCE=/)
+})
+
+/** Makes a key in a fresh GnuPG home, and signs the uncompressed content of a tarball as kernel.org does. */
+function sign(folder: string, owner: string, file: string): { keyFingerprint: string; keyFile: string; signature: string } {
+  const home = join(folder, `gpg-${owner}`)
+  execFileSync('mkdir', ['-m', '700', home])
+  const gpg = (...words: string[]) => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--passphrase', '', ...words], { stdio: ['ignore', 'pipe', 'ignore'] })
+  gpg('--quick-generate-key', `${owner}@example.org`, 'ed25519', 'sign')
+  const keyFingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys').toString())?.[1] ?? ''
+  const keyFile = join(home, 'key.asc')
+  writeFileSync(keyFile, gpg('--armor', '--export'))
+  const plain = join(home, 'plain')
+  writeFileSync(plain, execFileSync('xz', ['-dc', file]))
+  gpg('--armor', '--detach-sign', plain)
+  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all'])
+  return { keyFingerprint, keyFile, signature: `${plain}.asc` }
+}
+
+test('a signature counts only if it is good and by the pinned key', async (t) => {
+  const { root, kernel } = createFixture(t)
+  const good = sign(root, 'good', kernel)
+  const owner = { keyFingerprint: good.keyFingerprint, keyOwner: 'good@example.org' }
+  await t.notThrowsAsync(() => verifyTarball(kernel, good.signature, owner, good.keyFile))
+  const other = sign(root, 'other', kernel)
+  await fails(t, 'source', () => verifyTarball(kernel, other.signature, owner, other.keyFile))
+  const tampered = tarball(root, 'linux-6.1.99.tar.xz', { Makefile: 'tampered\n' })
+  await fails(t, 'source', () => verifyTarball(tampered, good.signature, owner, good.keyFile))
+})
+
+test('source entries are enabled in both forms of a source list', (t) => {
+  const list = 'deb [signed-by=/k.gpg] http://example.org/debian stable main\n# deb-src no\n'
+  t.is(
+    withSourceEntries('a.list', list),
+    'deb [signed-by=/k.gpg] http://example.org/debian stable main\ndeb-src [signed-by=/k.gpg] http://example.org/debian stable main\n# deb-src no\n',
+  )
+  t.is(withSourceEntries('a.sources', 'Types: deb\nURIs: x\n'), 'Types: deb deb-src\nURIs: x\n')
+})
+
+test('an upstream version is found in a Debian version', (t) => {
+  t.is(upstreamVersion('1:2.2.7-1+b2\n'), '2.2.7')
+  t.is(upstreamVersion('1.19+dfsg'), '1.19')
+  t.is(upstreamVersion('6.1.192-2'), '6.1.192')
+})

@@ -1,0 +1,141 @@
+/** A checkout with a fake kernel of a few files, so that the toolchain's own tests take seconds. */
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { createContext, type Context, type Variables } from '../../scripts/lib/context.ts'
+import { Failure, type FailureKind } from '../../scripts/lib/errors.ts'
+import { SOURCES } from '../../scripts/sources.ts'
+
+export interface Fixture {
+  root: string
+  cache: string
+  kernel: string
+  /** Makes a context of this checkout, with every source given as a local file. */
+  context: (variables?: Variables) => Context
+  /** Writes a file of the checkout. */
+  write: (name: string, content: string) => string
+}
+
+const HOOK_FILE = 'net/netfilter/ipvs/ip_vs_core.c'
+
+/** Twelve numbered lines, so that a hunk has context on both sides. */
+export const coreFile = (change: (line: string) => string = (line) => line): string =>
+  Array.from({ length: 12 }, (_, index) => change(`int line_${index + 1};`)).join('\n') + '\n'
+
+/**
+ * The fake kernel's Makefile knows the goals that the toolchain calls. A file
+ * `FAIL` in the tree breaks the compilation; CONFIG_VANISHED never survives.
+ */
+const MAKEFILE = `VERSION = 6
+PATCHLEVEL = 1
+SUBLEVEL = 7
+EXTRAVERSION =
+x86_64_defconfig:
+	@printf 'CONFIG_NET=y\\n' > $(O)/.config
+olddefconfig:
+	@sed -i '/CONFIG_VANISHED/d' $(O)/.config
+bzImage modules:
+	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs
+	@if [ -e FAIL ]; then echo "foo.c:3:1: error: expected ';'"; exit 1; fi
+	@echo "  CC      $@"; cat ${HOOK_FILE} > $(O)/arch/x86/boot/bzImage
+	@echo net/netfilter/ipvs/ip_vs.ko > $(O)/modules.order
+net/netfilter/ipvs/ip_vs.ko:
+	@echo "  CC [M]  $@"; cp ${HOOK_FILE} $(O)/net/netfilter/ipvs/ip_vs.ko
+`
+
+const MERGE_CONFIG = `#!/bin/sh
+# merge_config.sh -m -O FOLDER BASE FRAGMENT...
+out=$3; shift 3
+grep -hE '^(# )?CONFIG_' "$@" > $out/merged && mv $out/merged $out/.config
+`
+
+export const ENGINE_MESSAGE = `ipvs: add an SNAT engine
+
+It translates.
+
+Signed-off-by: A Writer <a.writer@example.org>
+`
+
+/** A patch in git format-patch form that changes one numbered line of the fake core file. */
+export function hookPatch(line: number, subject = 'ipvs: call the engine'): string {
+  const context = (at: number) => ` int line_${at};\n`
+  return `From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: A Writer <a.writer@example.org>
+Date: Sun, 22 Nov 2026 12:00:00 +0000
+Subject: [PATCH] ${subject}
+
+Because.
+
+Signed-off-by: A Writer <a.writer@example.org>
+---
+diff --git a/${HOOK_FILE} b/${HOOK_FILE}
+--- a/${HOOK_FILE}
++++ b/${HOOK_FILE}
+@@ -${line - 2},5 +${line - 2},5 @@
+${context(line - 2)}${context(line - 1)}-int line_${line};
++int hooked_${line};
+${context(line + 1)}${context(line + 2)}`
+}
+
+/** Makes a checkout with the fake kernel as a tarball; both are removed when the test ends. */
+export function createFixture(t: ExecutionContext): Fixture {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const root = join(folder, 'checkout')
+  const cache = join(folder, 'cache')
+  const write = (name: string, content: string) => writeBelow(root, name, content)
+  write('patches/engine/commit-message', ENGINE_MESSAGE)
+  write('patches/engine/net/netfilter/ipvs/ip_vs_snat.c', 'int snat;\n')
+  write('patches/lts/series', '# hooks\n0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5))
+  write('specs/kernel/lts/10-base.config', 'CONFIG_IP_VS=m\n# CONFIG_SOUND is not set\n')
+  write('specs/kernel/lts/debug.config', 'CONFIG_IP_VS_DEBUG=y\n')
+  const kernel = kernelTarball(folder)
+  const other = tarball(folder, 'tool-1.0.tar.gz', { README: 'a tool\n' })
+  const sources = SOURCES.map(({ name }) => `${name}=${name === 'linux-6.1' ? kernel : other}`).join(',')
+  const context = (variables: Variables = {}) =>
+    createContext({ CACHE: cache, SETUP: 'no', JOBS: '2', SOURCE: sources, ...variables }, root)
+  return { root, cache, kernel, context, write }
+}
+
+/** @returns the path of a fake kernel's tarball */
+export function kernelTarball(folder: string, version = '6.1.7', core = coreFile()): string {
+  const sublevel = version.split('.')
+  const makefile = MAKEFILE.replace('VERSION = 6', `VERSION = ${sublevel[0]}`)
+    .replace('PATCHLEVEL = 1', `PATCHLEVEL = ${sublevel[1]}`)
+    .replace('SUBLEVEL = 7', `SUBLEVEL = ${sublevel[2]}`)
+  return tarball(folder, `linux-${version}.tar.xz`, {
+    Makefile: makefile,
+    'scripts/kconfig/merge_config.sh': MERGE_CONFIG,
+    [HOOK_FILE]: core,
+    'net/Kconfig': 'config NET\n',
+  })
+}
+
+/** @returns the path of a tarball that holds the files below one top folder */
+export function tarball(folder: string, name: string, files: Record<string, string>): string {
+  const top = name.replace(/\.tar\.\w+$/, '')
+  for (const [path, content] of Object.entries(files)) writeBelow(join(folder, top), path, content)
+  execFileSync('chmod', ['-R', 'a+rx', join(folder, top)])
+  execFileSync('tar', ['--auto-compress', '--create', '--file', join(folder, name), '--directory', folder, top])
+  return join(folder, name)
+}
+
+function writeBelow(folder: string, name: string, content: string): string {
+  const path = join(folder, name)
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, content)
+  return path
+}
+
+/** Expects a failure of a kind, and returns it for a look at its message. */
+export async function fails(t: ExecutionContext, kind: FailureKind, work: () => Promise<unknown>): Promise<Failure> {
+  const error = await t.throwsAsync(work, { instanceOf: Failure })
+  t.is(error?.kind, kind, error?.stack)
+  return error as Failure
+}
+
+export const read = (...path: string[]): string => readFileSync(join(...path), 'utf8')

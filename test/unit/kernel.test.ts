@@ -1,0 +1,111 @@
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { step as config } from '../../scripts/commands/config.ts'
+import { kernelRelease, step as kernel } from '../../scripts/commands/kernel.ts'
+import modules from '../../scripts/commands/modules.ts'
+import { step as patch } from '../../scripts/commands/patch.ts'
+import { pickErrors } from '../../scripts/lib/excerpt.ts'
+import { lostSymbols, parseFragment } from '../../scripts/lib/kconfig.ts'
+import { bring, readStamp } from '../../scripts/lib/step.ts'
+import { createFixture, fails, read } from './fixture.ts'
+
+test('a fragment sets and unsets symbols', (t) => {
+  t.deepEqual(parseFragment('# why\nCONFIG_A=y\nCONFIG_B="x y"\n# CONFIG_C is not set\n'), [
+    ['CONFIG_A', 'y'],
+    ['CONFIG_B', '"x y"'],
+    ['CONFIG_C', 'n'],
+  ])
+})
+
+test('symbols that came out otherwise are told', (t) => {
+  const requested = new Map(parseFragment('CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\n# CONFIG_D is not set\n'))
+  t.deepEqual(lostSymbols(requested, 'CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\n'), [
+    'CONFIG_B: m was asked for, y came out',
+    'CONFIG_C: n was asked for, y came out',
+  ])
+})
+
+test('fragments are merged, and the debug fragment only with DEBUG=1', async (t) => {
+  const { context } = createFixture(t)
+  await bring(context(), config)
+  await bring(context({ DEBUG: '1' }), config)
+  const release = read(context().paths.build, '.config')
+  const debug = read(context({ DEBUG: '1' }).paths.build, '.config')
+  t.true(release.includes('CONFIG_IP_VS=m') && !release.includes('IP_VS_DEBUG'))
+  t.true(debug.includes('CONFIG_IP_VS_DEBUG=y'))
+})
+
+test('a symbol that vanished fails the build and leaves the old configuration', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  await bring(c, config)
+  const before = statSync(join(c.paths.build, '.config')).mtimeMs
+  write('specs/kernel/lts/20-more.config', 'CONFIG_VANISHED=y\n')
+  const failure = await fails(t, 'build', () => bring(c, config))
+  t.deepEqual(failure.details.excerpt, ['CONFIG_VANISHED: y was asked for, n came out'])
+  t.is(statSync(join(c.paths.build, '.config')).mtimeMs, before)
+})
+
+test('a configuration that comes out the same is not touched', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  await bring(c, config)
+  const before = statSync(join(c.paths.build, '.config')).mtimeMs
+  write('specs/kernel/lts/10-base.config', '# a comment\nCONFIG_IP_VS=m\n# CONFIG_SOUND is not set\n')
+  await bring(c, config)
+  t.is(statSync(join(c.paths.build, '.config')).mtimeMs, before)
+})
+
+test('the kernel is built once, and again after an edit of the tree', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, kernel)
+  const image = join(c.paths.build, 'arch/x86/boot/bzImage')
+  const first = statSync(image).mtimeMs
+  await bring(c, kernel)
+  t.is(statSync(image).mtimeMs, first)
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'int edited;\n')
+  await bring(c, kernel)
+  t.is(read(image), 'int edited;\n')
+  t.is(kernelRelease(c), '6.1.7-1.snat1.x86_64')
+})
+
+test('a new file in the tree counts as an edit', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, kernel)
+  const before = readStamp(c, kernel)?.key
+  mkdirSync(join(c.paths.tree, 'net/netfilter/ipvs'), { recursive: true })
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/new.c'), 'int n;\n')
+  t.not((await bring(c, kernel)).key, before)
+})
+
+test('a broken build tells the error, the log, and runs again', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  writeFileSync(join(c.paths.tree, 'FAIL'), '')
+  const failure = await fails(t, 'build', () => bring(c, kernel))
+  t.regex(failure.message, /building bzImage modules of Linux 6\.1\.7-1\.snat1\.x86_64 failed/)
+  t.true(failure.details.excerpt?.includes("foo.c:3:1: error: expected ';'"))
+  t.true(existsSync(failure.details.log ?? ''))
+  t.is(readStamp(c, kernel), undefined)
+})
+
+test('modules are rebuilt after an edit without the kernel', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await modules.run(c)
+  const image = statSync(join(c.paths.build, 'arch/x86/boot/bzImage')).mtimeMs
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'int edited;\n')
+  await modules.run(c)
+  t.is(read(c.paths.build, 'net/netfilter/ipvs/ip_vs.ko'), 'int edited;\n')
+  t.is(statSync(join(c.paths.build, 'arch/x86/boot/bzImage')).mtimeMs, image)
+})
+
+test('the excerpt of a log shows the errors with what led to them', (t) => {
+  const log = ['a', 'b', 'In function f:', 'x.c:1: error: bad', 'c', 'd', 'e', 'make: *** [x.o] Error 1', 'tail']
+  t.deepEqual(pickErrors(log), ['b', 'In function f:', 'x.c:1: error: bad', 'd', 'e', 'make: *** [x.o] Error 1'])
+  t.deepEqual(pickErrors(['', 'nothing special', '']), ['nothing special'])
+})

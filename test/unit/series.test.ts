@@ -1,0 +1,145 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import exportCommand, { exportedPatch } from '../../scripts/commands/export.ts'
+import discard from '../../scripts/commands/discard.ts'
+import { step as patch } from '../../scripts/commands/patch.ts'
+import save from '../../scripts/commands/save.ts'
+import type { Context } from '../../scripts/lib/context.ts'
+import { hunkAt, parseSeries } from '../../scripts/lib/series.ts'
+import { bring } from '../../scripts/lib/step.ts'
+import { coreFile, createFixture, fails, hookPatch, kernelTarball, read } from './fixture.ts'
+
+const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
+const ENGINE = 'net/netfilter/ipvs/ip_vs_snat.c'
+
+const git = (context: Context, ...words: string[]): string =>
+  execFileSync('git', ['-c', 'user.name=Dev', '-c', 'user.email=dev@example.org', ...words], {
+    cwd: context.paths.tree,
+    encoding: 'utf8',
+  })
+
+test('a series file may have comments and blank lines', (t) => {
+  t.deepEqual(parseSeries('# one\n\n0001-a.patch\n0002-b.patch # why\n'), ['0001-a.patch', '0002-b.patch'])
+})
+
+test('engine and hooks become commits on the pristine source', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  t.is(git(c, 'log', '--format=%s|%an', 'pristine..HEAD'), 'ipvs: call the engine|A Writer\nipvs: add an SNAT engine|A Writer\n')
+  t.is(read(c.paths.tree, ENGINE), 'int snat;\n')
+  t.true(read(c.paths.tree, CORE).includes('int hooked_5;'))
+  t.is(git(c, 'status', '--porcelain'), '')
+})
+
+test('applying a changed series touches only the files that differ', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  const untouched = join(c.paths.tree, CORE)
+  utimesSync(untouched, 1, 1)
+  write(`patches/engine/${ENGINE}`, 'int snat_2;\n')
+  await bring(c, patch)
+  t.is(read(c.paths.tree, ENGINE), 'int snat_2;\n')
+  t.is(statSync(untouched).mtimeMs, 1000)
+})
+
+test('a patch that does not fit names file, hunk and kernel version, and changes nothing', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  const before = git(c, 'rev-parse', 'HEAD')
+  write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5).replace(' int line_4;', ' int other;'))
+  const failure = await fails(t, 'patch', () => bring(c, patch))
+  t.regex(failure.message, /0001-ipvs-call-the-engine\.patch does not fit Linux 6\.1\.7/)
+  t.deepEqual(failure.details.excerpt, [`${CORE}: hunk 1 @@ -3,5 +3,5 @@`])
+  t.is(git(c, 'rev-parse', 'HEAD'), before)
+  t.is(git(c, 'status', '--porcelain'), '')
+})
+
+test('a patch that the source carries already is told apart', async (t) => {
+  const { context, root } = createFixture(t)
+  const kernel = kernelTarball(root, '6.1.8', coreFile((line) => line.replace('line_5', 'hooked_5')))
+  const failure = await fails(t, 'patch', () => bring(context({ SOURCE: sourceWith(context(), kernel) }), patch))
+  t.regex(failure.message, /is already applied in Linux 6\.1\.8/)
+})
+
+const sourceWith = (context: Context, kernel: string): string =>
+  (context.variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*/, `linux-6.1=${kernel}`)
+
+test('a series that names a missing patch says so', async (t) => {
+  const { context, write } = createFixture(t)
+  write('patches/lts/series', '0009-lost.patch\n')
+  const failure = await fails(t, 'patch', () => bring(context(), patch))
+  t.regex(failure.message, /0009-lost\.patch, which does not exist/)
+})
+
+test('a kernel of another line is refused', async (t) => {
+  const { context, root } = createFixture(t)
+  const kernel = kernelTarball(root, '5.10.1')
+  const failure = await fails(t, 'source', () => bring(context({ SOURCE: sourceWith(context(), kernel) }), patch))
+  t.regex(failure.message, /is 5\.10\.1, but Linux 6\.1 is wanted/)
+})
+
+test('edits in the prepared tree are never overwritten', async (t) => {
+  const { context, write, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  writeFileSync(join(c.paths.tree, CORE), 'mine\n')
+  write(`patches/engine/${ENGINE}`, 'int snat_2;\n')
+  const failure = await fails(t, 'patch', () => bring(c, patch))
+  t.deepEqual(failure.details.excerpt, [CORE])
+  const other = context({ SOURCE: sourceWith(c, kernelTarball(root, '6.1.9')) })
+  await fails(t, 'patch', () => bring(other, patch))
+  t.is(read(c.paths.tree, CORE), 'mine\n')
+  await discard.run(c)
+  await bring(c, patch)
+  t.is(read(c.paths.tree, ENGINE), 'int snat_2;\n')
+})
+
+test('a hunk is found by its line in the right file', (t) => {
+  const text = `${hookPatch(5)}${hookPatch(9).replaceAll(CORE, 'other.c')}`
+  t.deepEqual(hunkAt(text, 'other.c', 7), { number: 1, header: '@@ -7,5 +7,5 @@' })
+})
+
+test('the exported patch applies with patch -p1 and yields the same tree', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await exportCommand.run(c)
+  const pristine = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => execFileSync('rm', ['-r', pristine]))
+  execFileSync('tar', ['-xf', join(root, '..', 'linux-6.1.7.tar.xz'), '--strip-components=1', '-C', pristine])
+  execFileSync('patch', ['-p1', '-s', '-i', exportedPatch(c)], { cwd: pristine })
+  for (const name of [CORE, ENGINE]) t.is(read(pristine, name), read(c.paths.tree, name))
+})
+
+test('saving an unchanged series changes nothing', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  await save.run(c)
+  const first = readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch'))
+  await save.run(c)
+  t.deepEqual(readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch')), first)
+})
+
+test('saving brings back engine edits and new commits, and the result applies', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  await save.run(c)
+  const before = read(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  writeFileSync(join(c.paths.tree, ENGINE), 'int better;\n')
+  writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('line_9', 'hooked_9'))
+  await fails(t, 'patch', () => save.run(c))
+  git(c, 'commit', '--quiet', '-m', 'ipvs: hook line 9', '--', CORE)
+  await save.run(c)
+  t.is(read(root, 'patches/engine', ENGINE), 'int better;\n')
+  t.is(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), before)
+  t.is(read(root, 'patches/lts/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n0002-ipvs-hook-line-9.patch\n')
+  t.is(git(c, 'status', '--porcelain'), '')
+  t.true(existsSync(join(root, 'patches/lts/0002-ipvs-hook-line-9.patch')))
+})
