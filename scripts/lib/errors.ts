@@ -49,3 +49,6 @@ export class Failure extends Error {
     return EXIT[this.kind]
   }
 }
+
+export const DISK_FULL_HINT =
+  'Free some space, or set CACHE= to a folder on another disk; nothing that was finished is lost.'

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream, existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { Failure } from './errors.ts'
+import { DISK_FULL_HINT, Failure } from './errors.ts'
 
 /** @returns SHA-256 of a file's content, in hexadecimal */
 export async function sha256File(path: string): Promise<string> {
@@ -70,7 +70,7 @@ export function asFailure(error: unknown): unknown {
   const { code, path } = error as NodeJS.ErrnoException
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new Failure('environment', `No space left on the disk${path ? ` while writing ${path}` : ''}.`, {
-      hint: 'Free some space, or set CACHE= to a folder on another disk; nothing that was finished is lost.',
+      hint: DISK_FULL_HINT,
       cause: error,
     })
   }

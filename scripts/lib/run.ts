@@ -3,7 +3,7 @@
 import { closeSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { $, type ProcessPromise } from 'zx/core'
-import { Failure, type FailureKind } from './errors.ts'
+import { DISK_FULL_HINT, Failure, type FailureDetails, type FailureKind } from './errors.ts'
 import { excerpt } from './excerpt.ts'
 
 $.verbose = false
@@ -95,9 +95,8 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const output = await child
   const captured = { stdout: output.stdout, stderr: output.stderr, exitCode }
   if (exitCode !== 0 && !options.anyExit) {
-    throw new Failure(options.kind ?? 'build', `${argv[0]} failed with exit code ${exitCode}: ${argv.join(' ')}`, {
-      excerpt: captured.stderr.trimEnd().split('\n').slice(-15),
-    })
+    const lines = captured.stderr.trimEnd().split('\n').slice(-15)
+    throw failure(options.kind ?? 'build', `${argv[0]} failed with exit code ${exitCode}: ${argv.join(' ')}`, { excerpt: lines })
   }
   return captured
 }
@@ -137,7 +136,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
       })`${argv}`,
     )
     if (exitCode !== 0) {
-      throw new Failure(options.kind ?? 'build', `${options.doing} failed: ${argv[0]} exited with ${exitCode}.`, {
+      throw failure(options.kind ?? 'build', `${options.doing} failed: ${argv[0]} exited with ${exitCode}.`, {
         excerpt: excerpt(options.log),
         log: options.log,
         ...(options.hint === undefined ? {} : { hint: options.hint }),
@@ -147,6 +146,14 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
     follower?.stop()
     closeSync(fd)
   }
+}
+
+/** A program that met a full disk did not fail because of what it was given. */
+function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }): Failure {
+  if (!details.excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
+    return new Failure(kind, message, details)
+  }
+  return new Failure('environment', `No space left on the disk: ${message}`, { ...details, hint: DISK_FULL_HINT })
 }
 
 /** Hands the lines that appear in a growing file to `onLine`. */

@@ -7,6 +7,7 @@ import modules from '../../scripts/commands/modules.ts'
 import { step as patch } from '../../scripts/commands/patch.ts'
 import { pickErrors } from '../../scripts/lib/excerpt.ts'
 import { lostSymbols, parseFragment } from '../../scripts/lib/kconfig.ts'
+import { runLogged } from '../../scripts/lib/run.ts'
 import { bring, readStamp } from '../../scripts/lib/step.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
@@ -91,6 +92,13 @@ test('a broken build tells the error, the log, and runs again', async (t) => {
   t.true(failure.details.excerpt?.includes("foo.c:3:1: error: expected ';'"))
   t.true(existsSync(failure.details.log ?? ''))
   t.is(readStamp(c, kernel), undefined)
+})
+
+test('a program that met a full disk is not blamed for it', async (t) => {
+  const { root } = createFixture(t)
+  const script = 'echo "cc1: fatal error: writing x.o: No space left on device"; exit 1'
+  const failure = await fails(t, 'environment', () => runLogged(['sh', '-c', script], { doing: 'compiling', log: join(root, 'log') }))
+  t.regex(failure.message, /No space left on the disk: compiling failed/)
 })
 
 test('modules are rebuilt after an edit without the kernel', async (t) => {

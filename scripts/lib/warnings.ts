@@ -1,0 +1,17 @@
+/** Compares the compiler's warnings of two builds. */
+
+/** @returns the warnings of `after` that `before` does not have, wherever in its file a warning has moved to */
+export function newWarnings(before: readonly string[], after: readonly string[]): string[] {
+  const left = new Map<string, number>()
+  for (const line of before.filter(isWarning)) left.set(place(line), (left.get(place(line)) ?? 0) + 1)
+  return after.filter(isWarning).filter((line) => {
+    const count = left.get(place(line)) ?? 0
+    left.set(place(line), count - 1)
+    return count <= 0
+  })
+}
+
+const isWarning = (line: string): boolean => /: (warning|error):/.test(line)
+
+/** A warning without its line and column, and without the folder that the build calls its source by. */
+const place = (line: string): string => line.replace(/:\d+(:\d+)?:/, ':').replace(/^\S*?(net|include)\//, '$1/')
