@@ -41,7 +41,7 @@ export class Lab {
   private readonly options: LabOptions
   private readonly ports: QemuPort[]
   private readonly machines = new Map<RealHost, Promise<Machine>>()
-  private readonly sent: { link: Link; packet: Packet }[] = []
+  private readonly transmitted: { link: Link; packet: Packet }[] = []
   private pings = 0
 
   private constructor(options: LabOptions, gateway: Machine, links: Record<Link, Segment>, ports: QemuPort[]) {
@@ -106,7 +106,7 @@ export class Lab {
     await this.gateway.sh(GATEWAY_START)
     await this.settle()
     for (const host of this.hosts) host.reset()
-    this.sent.length = 0
+    this.transmitted.length = 0
   }
 
   /**
@@ -130,14 +130,15 @@ export class Lab {
     }
   }
 
-  /** @returns what the gateway has sent on a link since the test began, as far as `pattern` describes it */
-  sentOn(link: Link, pattern: string): Packet[] {
-    return this.sent.filter((entry) => entry.link === link && matches(pattern, entry.packet)).map(({ packet }) => packet)
+  /** @returns what the gateway has sent on a link since the test began, ARP aside, as far as `pattern` describes it */
+  sent(link: Link, pattern?: string): Packet[] {
+    const packets = this.transmitted.filter((entry) => entry.link === link).map(({ packet }) => packet)
+    return pattern === undefined ? packets : packets.filter((packet) => matches(pattern, packet))
   }
 
   private note(link: Link, frame: Buffer): void {
     const packet = parseFrame(frame)
-    if (packet.eth?.src === GATEWAY[link].mac && !packet.arp) this.sent.push({ link, packet })
+    if (packet.eth?.src === GATEWAY[link].mac && !packet.arp) this.transmitted.push({ link, packet })
   }
 
   /** @returns a machine with a real TCP stack, booted when it is first asked for */

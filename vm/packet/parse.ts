@@ -158,7 +158,7 @@ function icmpText(icmp: NonNullable<Packet['icmp']>): string {
 }
 
 /**
- * @param pattern a line as {@link summary} makes it, in which `*` stands for any part of one word
+ * @param pattern a line as {@link summary} makes it, in which `*` stands for any part of one word and `**` for anything
  * @returns whether a packet is meant by it
  */
 export function matches(pattern: string, packet: Packet): boolean {
@@ -170,7 +170,7 @@ const patterns = new Map<string, RegExp>()
 function patternOf(pattern: string): RegExp {
   const known = patterns.get(pattern)
   if (known) return known
-  const escaped = pattern.replace(/[.[\]()+?^$|\\]/g, '\\$&').replaceAll('*', '[^ \\[\\]]*')
+  const escaped = pattern.replace(/[.[\]()+?^$|\\]/g, '\\$&').replaceAll('**', '\0').replaceAll('*', '[^ \\[\\]]*').replaceAll('\0', '.*')
   const compiled = new RegExp(`^${escaped}$`)
   patterns.set(pattern, compiled)
   return compiled

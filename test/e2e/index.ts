@@ -1,0 +1,15 @@
+/** All end-to-end suites, in the order in which they run: from the plain to the violent. */
+
+import both from './both.ts'
+import change from './change.ts'
+import fragments from './fragments.ts'
+import icmp from './icmp.ts'
+import type { Suite } from './lib/suite.ts'
+import load from './load.ts'
+import nat from './nat.ts'
+import offload from './offload.ts'
+import ports from './ports.ts'
+import scope from './scope.ts'
+import snat from './snat.ts'
+
+export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, load, change]

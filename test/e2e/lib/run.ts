@@ -1,0 +1,223 @@
+/**
+ * Runs end-to-end tests.
+ *
+ * Not AVA, which runs the unit tests: here one virtual machine serves all tests in a
+ * fixed order, a test is not over before its kernel log was scanned and its modules
+ * unloaded, a lost machine is replaced and counted apart from a failed test, and the
+ * checksums of all packets are judged after the last test.
+ */
+
+import { randomUUID } from 'node:crypto'
+import { Failure } from '../../../scripts/lib/errors.ts'
+import { junit, type TestResult } from '../../../scripts/lib/junit.ts'
+import { explain, scanKernelLog } from '../../../scripts/lib/klog.ts'
+import { green, log, red } from '../../../scripts/lib/log.ts'
+import { interruption } from '../../../scripts/lib/run.ts'
+import { Lab, type LabOptions } from '../../../vm/lab.ts'
+import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
+import { requireTshark, verifyChecksums } from './checksums.ts'
+import { label, type Suite, type TestCase } from './suite.ts'
+
+export interface RunOptions extends Omit<LabOptions, 'suffix'> {
+  /** Name of the run in the report. */
+  name: string
+  /** Called with every line for the user. */
+  print: (line: string) => void
+}
+
+export interface RunReport {
+  results: TestResult[]
+  /** How often the gateway was lost. */
+  lost: Failure[]
+  /** IPv4 frames whose checksums were verified. */
+  verifiedFrames: number
+  /** The results as JUnit XML. */
+  xml: string
+}
+
+/** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
+const MAX_LOST = 3
+/** The kernel log comes over a port of its own, a moment after it was written. */
+const KLOG_LIMIT_MS = 10_000
+
+interface Interval {
+  result: TestResult
+  from: Record<Link, number>
+  to: Record<Link, number>
+}
+
+class Run {
+  readonly results: TestResult[] = []
+  readonly lost: Failure[] = []
+  verifiedFrames = 0
+  private readonly options: RunOptions
+  private lab: Lab | undefined
+  private intervals: Interval[] = []
+
+  constructor(options: RunOptions) {
+    this.options = options
+  }
+
+  async all(suites: readonly Suite[]): Promise<void> {
+    try {
+      for (const suite of suites) {
+        for (const test of suite.tests) await this.one(suite, test)
+      }
+    } finally {
+      await this.close()
+    }
+  }
+
+  private async one(suite: Suite, test: TestCase): Promise<void> {
+    const result: TestResult = { suite: suite.name, name: test.name, seconds: 0, outcome: 'failed' }
+    this.results.push(result)
+    if (this.lost.length >= MAX_LOST) {
+      result.message = `not run: the gateway was lost ${MAX_LOST} times`
+      return this.report(suite, test, result)
+    }
+    const start = Date.now()
+    try {
+      this.lab ??= await this.open()
+      await this.inLab(this.lab, suite, test, result)
+      result.outcome = 'passed'
+    } catch (error) {
+      await this.failed(result, error)
+    }
+    result.seconds = (Date.now() - start) / 1000
+    if (interruption()) throw new Failure('interrupted', `Interrupted by ${interruption()}.`)
+    this.report(suite, test, result)
+    if (this.lab?.gateway.lostBy) await this.close()
+  }
+
+  private async open(): Promise<Lab> {
+    const suffix = this.lost.length === 0 ? '' : `-${this.lost.length + 1}`
+    return Lab.start({ ...this.options, suffix })
+  }
+
+  private async inLab(lab: Lab, suite: Suite, test: TestCase, result: TestResult): Promise<void> {
+    const interval = { result, from: frameCounts(lab), to: frameCounts(lab) }
+    this.intervals.push(interval)
+    const begin = await mark(lab, `begin ${label(suite, test)}`)
+    const failures: unknown[] = []
+    try {
+      await limited(test.run(lab), test.limit)
+    } catch (error) {
+      failures.push(error)
+      if (lab.gateway.lostBy) throw error
+      result.output = await describeGateway(lab)
+    }
+    try {
+      await lab.reset()
+      const end = await mark(lab, `end ${label(suite, test)}`)
+      checkLog(lab.gateway.klog.lines.slice(begin, end))
+    } catch (error) {
+      failures.push(error)
+    } finally {
+      interval.to = frameCounts(lab)
+      result.output = `${describeInterval(interval)}\n${result.output ?? ''}`.trimEnd()
+    }
+    if (failures.length > 0) throw failures.length === 1 ? failures[0] : new Error(failures.map(messageOf).join('\n\n'))
+  }
+
+  private async failed(result: TestResult, error: unknown): Promise<void> {
+    result.outcome = 'failed'
+    result.message = messageOf(error)
+    const failure = this.lab?.gateway.lostBy ?? (error instanceof Failure && error.kind === 'lostVm' ? error : undefined)
+    if (failure) this.lost.push(failure)
+    else if (error instanceof Failure && error.kind === 'environment') throw error
+  }
+
+  /** Stops the machines; what they sent is complete then, and its checksums are judged. */
+  private async close(): Promise<void> {
+    const lab = this.lab
+    if (!lab) return
+    this.lab = undefined
+    await lab.stop()
+    if (interruption()) return
+    for (const link of LINKS) await this.judge(link, lab.links[link].pcap.path)
+    this.intervals = []
+  }
+
+  private async judge(link: Link, pcap: string): Promise<void> {
+    const { frames, bad } = await verifyChecksums(pcap, GATEWAY[link].mac)
+    this.verifiedFrames += frames
+    for (const { frame, what } of bad) {
+      const interval = this.intervals.find(({ from, to }) => frame > from[link] && frame <= to[link])
+      const result = interval?.result
+      if (!result) throw new Failure('test', `Frame ${frame} of ${pcap}, sent between two tests: ${what}.`)
+      if (result.outcome === 'passed') this.options.print(`${red('FAIL')} ${result.suite}: ${result.name}`)
+      result.outcome = 'failed'
+      result.message = `${result.message ?? ''}\nframe ${frame} of ${link}: ${what}`.trim()
+      this.options.print(`     frame ${frame} of ${pcap}: ${what}`)
+    }
+  }
+
+  private report(suite: Suite, test: TestCase, result: TestResult): void {
+    const seconds = `(${result.seconds.toFixed(1)} s)`
+    if (result.outcome === 'passed') return this.options.print(`${green('PASS')} ${label(suite, test)} ${seconds}`)
+    this.options.print(`${red('FAIL')} ${label(suite, test)} ${seconds}`)
+    this.options.print(`     it proves: ${test.proves}`)
+    for (const line of (result.message ?? '').split('\n')) this.options.print(`     ${line}`)
+    for (const line of (result.output ?? '').split('\n')) if (line) this.options.print(`     | ${line}`)
+  }
+}
+
+/**
+ * @param suites what to run, in this order
+ * @throws Failure when the tests cannot be run at all; a test that fails is in the report
+ */
+export async function runSuites(suites: readonly Suite[], options: RunOptions): Promise<RunReport> {
+  await requireTshark()
+  const run = new Run(options)
+  const total = suites.reduce((sum, suite) => sum + suite.tests.length, 0)
+  log.step('e2e', `${total} tests`)
+  await run.all(suites)
+  const { results, lost, verifiedFrames } = run
+  if (results.some((result) => result.outcome === 'passed') && verifiedFrames === 0) {
+    throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
+  }
+  return { results, lost, verifiedFrames, xml: junit(options.name, results) }
+}
+
+const frameCounts = (lab: Lab): Record<Link, number> =>
+  Object.fromEntries(LINKS.map((link) => [link, lab.links[link].pcap.frames])) as Record<Link, number>
+
+const describeInterval = ({ from, to }: Interval): string =>
+  LINKS.map((link) => `${link}.pcap frames ${from[link] + 1}-${to[link]}`).join(', ')
+
+/** Writes a line into the guest's kernel log. @returns its index @throws Failure when it does not come back */
+async function mark(lab: Lab, text: string): Promise<number> {
+  const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
+  const from = lab.gateway.klog.lines.length
+  await lab.gateway.sh(`echo '${word.replaceAll("'", '')}' >/dev/kmsg`)
+  const index = await lab.gateway.klog.find(word.slice(0, 13), from, KLOG_LIMIT_MS)
+  if (index === undefined) throw new Failure('test', 'The kernel log could not be scanned: it does not arrive.')
+  return index
+}
+
+function checkLog(lines: readonly string[]): void {
+  const [first] = scanKernelLog(lines)
+  if (first) throw new Error(`the kernel complained (${first.name}):\n${explain(first, lines)}`)
+}
+
+async function describeGateway(lab: Lab): Promise<string> {
+  const script = 'ipvsadm -ln; ipvsadm -lnc; cat /proc/net/ip_vs_snat /proc/net/ip_vs_snat_pool 2>/dev/null'
+  return lab.gateway.run(script).then(({ output }) => output, () => '')
+}
+
+async function limited(promise: Promise<void>, seconds: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${seconds} s`)), seconds * 1000)
+  })
+  try {
+    await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof Failure) return [error.message, ...(error.details.excerpt ?? [])].join('\n')
+  return error instanceof Error ? error.message : String(error)
+}

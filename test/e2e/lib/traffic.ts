@@ -1,0 +1,98 @@
+/** Traffic patterns that several tests use. */
+
+import assert from 'node:assert/strict'
+import type { Lab } from '../../../vm/lab.ts'
+import { type Host } from '../../../vm/host/index.ts'
+import { echo, type Packet, sides, summary, udp } from '../../../vm/packet/index.ts'
+
+/** @returns `A > B` as `B > A` */
+export const turn = (route: string): string => sides(route).reverse().join(' > ')
+
+/** @returns `SOURCE:PORT > DESTINATION:PORT` of a TCP or UDP packet */
+export function routeOf(packet: Packet): string {
+  const ports = packet.tcp ?? packet.udp
+  assert.ok(packet.ip && ports, 'a packet with ports')
+  return `${packet.ip.src}:${ports.sport} > ${packet.ip.dst}:${ports.dport}`
+}
+
+export interface Exchange {
+  client: Host
+  /** What the client sends. */
+  sent: string
+  server: Host
+  /** What the server is to see; `*` where it cannot be known before. */
+  seen: string
+}
+
+/**
+ * One UDP datagram there and one back, with their data compared.
+ *
+ * @returns the route as the server saw it
+ */
+export async function ask(exchange: Exchange, question: string | Buffer = 'question', answer: string | Buffer = 'answer'): Promise<string> {
+  exchange.client.send(udp(exchange.sent, question))
+  const arrived = await exchange.server.expect(`udp ${exchange.seen}`)
+  assert.equal(arrived.data.toString('latin1'), Buffer.from(question).toString('latin1'), 'data of the question')
+  const seen = routeOf(arrived)
+  exchange.server.send(udp(turn(seen), answer))
+  const back = await exchange.client.expect(`udp ${turn(exchange.sent)}`)
+  assert.equal(back.data.toString('latin1'), Buffer.from(answer).toString('latin1'), 'data of the answer')
+  return seen
+}
+
+/**
+ * One ping there and back.
+ *
+ * @param route `CLIENT > SERVER`
+ * @param source address the server is to see
+ * @returns the id that the server saw
+ */
+export async function ping(client: Host, route: string, echoId: number, server: Host, source: string): Promise<number> {
+  const [from, to] = sides(route)
+  client.send(echo(route, 'request', { echoId }))
+  const request = await server.expect(`icmp ${source} > ${to} echo-request id=*`)
+  const id = request.icmp?.id ?? -1
+  server.send(echo(`${to} > ${source}`, 'reply', { echoId: id, data: request.data }))
+  const reply = await client.expect(`icmp ${to} > ${from} echo-reply id=${echoId}`)
+  assert.equal(reply.data.toString(), 'echo data', 'data of the echo')
+  return id
+}
+
+/**
+ * Sends without pause while `work` runs.
+ *
+ * @param send one round of packets
+ * @param every milliseconds between rounds
+ */
+export async function during<T>(send: (round: number) => void, work: () => Promise<T>, every = 3): Promise<T> {
+  let round = 0
+  const timer = setInterval(() => send(round++), every)
+  try {
+    return await work()
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+/**
+ * Asserts that nothing with a private address has left by the outside link.
+ * Call it when the wires have settled.
+ */
+export function assertNothingPrivateLeft(lab: Lab): void {
+  const leaked = lab.sent('outside').filter((packet) => packet.ip?.src.startsWith('192.168.'))
+  assert.deepEqual(leaked.slice(0, 5).map(summary), [], `${leaked.length} packets left with a private address`)
+}
+
+/** Collects the fragments of one datagram at a host. @returns the first fragment, and the reassembled IP payload */
+export async function gather(host: Host, first: string, rest: string): Promise<{ head: Packet; body: Buffer }> {
+  const head = await host.expect(first)
+  const parts = [head]
+  while (parts.at(-1)?.ip?.mf) parts.push(await host.expect(rest))
+  const headers = 20
+  let at = 0
+  for (const part of parts) {
+    assert.equal(part.ip?.offset, at, 'offset of a fragment')
+    at += part.datagram.length - headers
+  }
+  return { head, body: Buffer.concat(parts.map((part) => part.datagram.subarray(headers))) }
+}

@@ -1,0 +1,198 @@
+/** What SNAT must leave alone although it is configured. */
+
+import assert from 'node:assert/strict'
+import { Connection } from '../../vm/host/index.ts'
+import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
+import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
+import { counter, nat, snat } from './lib/configure.ts'
+import { suite, test } from './lib/suite.ts'
+import { ask, ping } from './lib/traffic.ts'
+
+const [P0 = '', P1 = ''] = POOL
+const UNTOUCHED = 'issue 2: inside to inside, expired real-server replies and the gateway\'s own traffic untouched; defect 5'
+const OTHERS = 'issue 2: IPv6 and other protocols pass'
+const STOCK = 'issue 2: LVS NAT (also DR, fwmark and persistent services) untouched beside SNAT'
+
+export default suite('scope', [
+  test('inside hosts talk to each other with their own addresses', UNTOUCHED, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${C}:80`, server: lab.c, seen: `${A}:40001 > ${C}:80` })
+    await connection.request('GET /')
+    await connection.respond('hello')
+    await connection.finish()
+    await ask({ client: lab.c, sent: `${C}:40002 > ${A}:53`, server: lab.a, seen: `${C}:40002 > ${A}:53` })
+    await ping(lab.a, `${A} > ${C}`, 5, lab.c, A)
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('hosts of one inside link talk through the gateway with their own addresses', UNTOUCHED, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await ask({ client: lab.a, sent: `${A}:40001 > ${B}:53`, server: lab.b, seen: `${A}:40001 > ${B}:53` })
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('the gateway talks with its own address', UNTOUCHED, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const own = GATEWAY.outside.address
+    const talking = lab.gateway.run(`echo question | timeout 10 nc -u -w 5 -p 40003 ${S} 53 & ping -c 1 -W 5 ${S}; wait`)
+    await lab.net.expect(`udp ${own}:40003 > ${S}:53`)
+    const request = await lab.net.expect(`icmp ${own} > ${S} echo-request id=*`)
+    lab.net.send(ipv4(`${S} > ${own}`, PROTOCOL.icmp, replyTo(request.datagram.subarray(20))))
+    lab.net.send(udp(`${S}:53 > ${own}:40003`, 'answer\n'))
+    const { output } = await talking
+    assert.match(output, /answer/)
+    assert.match(output, /1 packets received/)
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('what is routed from outside to an inside host is not translated', 'engine.md: no match passes the packet unmodified', async (lab) => {
+    await snat(lab, { pool: [P0] })
+    lab.net.send(udp(`${CLIENT}:5001 > ${A}:9`, 'routed'))
+    await lab.a.expect(`udp ${CLIENT}:5001 > ${A}:9`)
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('a protocol without a catch-all service passes unmodified', 'defect 13: unmatched traffic through the box is not dropped', async (lab) => {
+    await snat(lab, { pool: [P0], protocols: ['tcp'] })
+    await ask({ client: lab.a, sent: `${A}:40004 > ${S}:53`, server: lab.net, seen: `${A}:40004 > ${S}:53` })
+    await ping(lab.a, `${A} > ${S}`, 6, lab.net, P0)
+    await lab.gateway.sh('ipvsadm -C')
+    await snat(lab, { pool: [P1], protocols: ['udp'] })
+    lab.a.send(tcp(`${A}:40005 > ${S}:80`, 'PA', { data: 'not even a SYN' }))
+    await lab.net.expect(`tcp ${A}:40005 > ${S}:80 PA`)
+  }),
+
+  test('nothing is translated once the services are gone', 'defect 13; engine.md: no match passes the packet unmodified', async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await ask({ client: lab.a, sent: `${A}:40006 > ${S}:53`, server: lab.net, seen: `${P0}:40006 > ${S}:53` })
+    await lab.gateway.sh('ipvsadm -C')
+    lab.a.send(udp(`${A}:40007 > ${S}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40007 > ${S}:53`)
+  }),
+
+  ...([['GRE', PROTOCOL.gre], ['ESP', PROTOCOL.esp], ['IP in IP', PROTOCOL.ipip], ['SCTP', PROTOCOL.sctp], ['253', 253]] as const).map(([name, protocol]) =>
+    test(`${name} passes unmodified, both ways`, OTHERS, async (lab) => {
+      await snat(lab, { pool: [P0] })
+      const body = protocol === PROTOCOL.ipip ? udp('10.1.1.1:5 > 10.1.1.2:6', 'inner') : Buffer.from('0000880b000000000102030405060708', 'hex')
+      lab.a.send(ipv4(`${A} > ${S}`, protocol, body))
+      const out = await lab.net.expect(`ip ${protocol} ${A} > ${S}`)
+      assert.ok(out.data.equals(body), 'body')
+      lab.net.send(ipv4(`${S} > ${A}`, protocol, body))
+      const back = await lab.a.expect(`ip ${protocol} ${S} > ${A}`)
+      assert.ok(back.data.equals(body), 'body')
+    }),
+  ),
+
+  test('IPv6 passes, both ways', OTHERS, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    lab.a.send(udp6('fd00:1::2 > fd00:9::9', 9, 'six'))
+    await lab.net.expect('ip6 17 fd00:1::2 > fd00:9::9')
+    lab.net.send(udp6('fd00:9::9 > fd00:1::2', 9, 'six'))
+    await lab.a.expect('ip6 17 fd00:9::9 > fd00:1::2')
+    lab.a.send(ipv6(ip6Bytes('fd00:1::2'), ip6Bytes('fd00:9::9'), 59, Buffer.alloc(0)))
+    await lab.net.expect('ip6 59 fd00:1::2 > fd00:9::9')
+  }),
+
+  test('an IPv6 service is balanced', STOCK, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await lab.gateway.sh(`
+      set -e
+      ipvsadm -A -u [fd00:2::80]:9 -s rr
+      ipvsadm -a -u [fd00:2::80]:9 -r [fd00:1::2]:9 -m
+      ip -6 addr add fd00:2::80/128 dev outside`)
+    try {
+      lab.net.send(udp6('fd00:9::9 > fd00:2::80', 9, 'six'))
+      await lab.a.expect('ip6 17 fd00:9::9 > fd00:1::2')
+      lab.a.send(udp6('fd00:1::2 > fd00:9::9', 9, 'reply'))
+      await lab.net.expect('ip6 17 fd00:2::80 > fd00:9::9')
+    } finally {
+      await lab.gateway.sh('ip -6 addr del fd00:2::80/128 dev outside')
+    }
+  }),
+
+  test('a direct-routing service forwards to the real server as it did', STOCK, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await nat(lab, { port: 80, servers: [A], forwarding: '-g' })
+    lab.net.send(tcp(`${CLIENT}:5002 > ${VIP}:80`, 'S'))
+    const syn = await lab.a.expect(`tcp ${CLIENT}:5002 > ${VIP}:80 S`)
+    assert.equal(syn.eth?.dst, HOSTS.a.mac)
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('a persistent service keeps a client on its real server', STOCK, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await nat(lab, { port: 80, servers: [`${A}:80`, `${B}:80`], more: '-p 360' })
+    lab.net.send(tcp(`${CLIENT}:5003 > ${VIP}:80`, 'S'))
+    lab.net.send(tcp(`${CLIENT}:5004 > ${VIP}:80`, 'S'))
+    lab.net.send(tcp(`${CLIENT}:5005 > ${VIP}:80`, 'S'))
+    await lab.settle()
+    const counts = [lab.a, lab.b].map((host) => host.inbox.filter((packet) => packet.tcp?.flags === 'S').length).sort()
+    assert.deepEqual(counts, [0, 3])
+    await ask({ client: lab.a, sent: `${A}:40008 > ${S}:53`, server: lab.net, seen: `${P0}:40008 > ${S}:53` })
+  }),
+
+  test('a service of a firewall mark is balanced', STOCK, async (lab) => {
+    await lab.gateway.sh(`
+      set -e
+      nft -f - <<'RULES'
+      table ip lab {
+        chain mark { type filter hook prerouting priority -150; ip daddr ${VIP} meta mark set 7; }
+      }
+RULES
+      ip addr add ${VIP}/32 dev outside
+      ipvsadm -A -f 7 -s rr
+      ipvsadm -a -f 7 -r ${A} -m`)
+    try {
+      await snat(lab, { pool: [P0] })
+      const connection = await Connection.open({ client: lab.net, sent: `${CLIENT}:5006 > ${VIP}:81`, server: lab.a, seen: `${CLIENT}:5006 > ${A}:81` })
+      await connection.respond('hello')
+      await connection.finish()
+      await ask({ client: lab.a, sent: `${A}:40009 > ${S}:53`, server: lab.net, seen: `${P0}:40009 > ${S}:53` })
+    } finally {
+      await lab.gateway.sh('nft flush ruleset')
+    }
+  }),
+
+  test('a pool address that is only routed to the gateway works like a local one', 'issue 2: pool address that is not local; defect 6', async (lab) => {
+    await snat(lab, { pool: ['192.0.2.77'], device: 'none' })
+    const P = '192.0.2.77'
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40010 > ${S}:80`, server: lab.net, seen: `${P}:40010 > ${S}:80` })
+    await connection.request('GET /')
+    await connection.respond('hello')
+    await connection.finish()
+    await ask({ client: lab.a, sent: `${A}:40011 > ${S}:53`, server: lab.net, seen: `${P}:40011 > ${S}:53` })
+    await ping(lab.a, `${A} > ${S}`, 8, lab.net, P)
+    // Added to the gateway later, it goes on.
+    await lab.gateway.sh(`ip addr add ${P}/32 dev outside`)
+    await ask({ client: lab.a, sent: `${A}:40011 > ${S}:53`, server: lab.net, seen: `${P}:40011 > ${S}:53` })
+    await lab.gateway.sh(`ip addr del ${P}/32 dev outside`)
+    await ask({ client: lab.a, sent: `${A}:40011 > ${S}:53`, server: lab.net, seen: `${P}:40011 > ${S}:53` })
+  }),
+
+  test('pool addresses may lie on the loopback device', 'FACTS: outside devices are those of the default route then', async (lab) => {
+    await snat(lab, { pool: [P0], device: 'lo' })
+    await ask({ client: lab.a, sent: `${A}:40012 > ${S}:53`, server: lab.net, seen: `${P0}:40012 > ${S}:53` })
+    await ask({ client: lab.a, sent: `${A}:40013 > ${C}:53`, server: lab.c, seen: `${A}:40013 > ${C}:53` })
+    await lab.gateway.sh(`ip addr del ${P0}/32 dev lo`)
+  }),
+
+  test('connection tracking beside it works when IPVS is told to use it', 'engine.md: net.ipv4.vs.conntrack handling', async (lab) => {
+    await lab.gateway.sh('modprobe nf_conntrack && echo 1 >/proc/sys/net/ipv4/vs/conntrack')
+    await snat(lab, { pool: [P0] })
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40014 > ${S}:80`, server: lab.net, seen: `${P0}:40014 > ${S}:80` })
+    await connection.request('GET /')
+    await connection.respond('hello')
+    await connection.finish()
+    await ask({ client: lab.a, sent: `${A}:40015 > ${S}:53`, server: lab.net, seen: `${P0}:40015 > ${S}:53` })
+  }),
+])
+
+/** @returns the echo reply to an echo request, both without their IP headers */
+function replyTo(request: Buffer): Buffer {
+  const reply = Buffer.from(request)
+  reply[0] = 0
+  // The type goes from 8 to 0, so the checksum's first byte grows by 8, with end-around carry.
+  const sum = reply.readUInt16BE(2) + 0x0800
+  reply.writeUInt16BE((sum & 0xffff) + (sum >> 16), 2)
+  return reply
+}
