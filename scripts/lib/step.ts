@@ -48,6 +48,11 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
   return withBuildLock(context, () => bringOnce(context, step, new Map()))
 }
 
+/** Brings a part of the step that runs now up to date: the checkout's lock is held already. */
+export async function bringPart(context: Context, step: Step): Promise<Stamp> {
+  return bringOnce(context, step, new Map())
+}
+
 async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): Promise<Stamp> {
   const before = done.get(step)
   if (before) return before
