@@ -1,0 +1,54 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { sha256File } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { rebuildPackage } from '../lib/rpm.ts'
+import { bring } from '../lib/step.ts'
+import { distPackages, step as rpm } from './rpm.ts'
+
+/**
+ * Rebuilds one source package elsewhere and compares.
+ *
+ * @returns a line for each package that came out differently
+ */
+async function compare(context: Context, source: string, published: ReadonlyMap<string, string>): Promise<string[]> {
+  const name = basename(source, '.src.rpm')
+  const topdir = join(context.paths.work, 'reproduce', name)
+  log.step('reproduce', `${basename(source)} by rpmbuild --rebuild`)
+  const built = await rebuildPackage(context, source, { topdir, log: join(context.paths.logs, `reproduce-${name}.log`) })
+  const different: string[] = []
+  for (const path of built) {
+    const file = basename(path)
+    const digest = await sha256File(path)
+    const same = published.get(file) === digest
+    process.stdout.write(`${same ? 'same     ' : 'DIFFERENT'} ${digest}  ${file}\n`)
+    if (!same) different.push(`${file}: ${published.get(file) ?? 'not in dist'} in dist, ${digest} now; kept in ${topdir}`)
+  }
+  if (built.length === 0) different.push(`${basename(source)} gave no packages`)
+  if (different.length === 0) rmSync(topdir, { recursive: true, force: true })
+  return different
+}
+
+const command: Command = {
+  summary: 'rebuild every SRPM of dist and compare the packages bit by bit',
+  help: `Each source package is rebuilt in a folder of its own, without what "make kernel" has
+compiled, and the digests of the packages are compared with those in dist. It takes
+as long as a fresh build; ccache helps. Exits other than 0 if a package differs.`,
+  async run(context) {
+    await bring(context, rpm)
+    const packages = distPackages(context)
+    const published = new Map<string, string>()
+    for (const path of packages) published.set(basename(path), await sha256File(path))
+    mkdirSync(join(context.paths.work, 'reproduce'), { recursive: true })
+    const different: string[] = []
+    for (const source of packages.filter((path) => path.endsWith('.src.rpm'))) {
+      different.push(...(await compare(context, source, published)))
+    }
+    if (different.length === 0) return
+    throw new Failure('build', `${different.length} packages are not reproducible.`, { excerpt: different })
+  },
+}
+export default command

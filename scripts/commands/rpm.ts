@@ -1,0 +1,106 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { exportSeries, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
+import { buildPackages, lint, publish } from '../lib/rpm.ts'
+import { requireSaved } from '../lib/series.ts'
+import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
+import { SOURCE_DATE_EPOCH } from '../release.ts'
+import { sourceFile } from './fetch.ts'
+import { kernelRelease, step as kernel } from './kernel.ts'
+import { preparedVersion } from './prep.ts'
+import { step as tools, toolPackages } from './tools.ts'
+
+export const step: Step = {
+  name: 'rpm',
+  scope: 'variant',
+  needs: [kernel, tools],
+  inputs: (context) => ({
+    files: Object.values(digestTree(join(specs(context), 'kernel', 'kernel.spec'), join(specs(context), 'rpmlint.toml'))),
+    epoch: SOURCE_DATE_EPOCH,
+  }),
+  outputs: (context) => packageFolders(context),
+  async run(context) {
+    await requireSaved(context, 'the kernel cannot be packaged')
+    const packages = [...(await kernelPackages(context)), ...toolPackages(context)]
+    const facts = await publishAll(context, packages)
+    rmSync(topdirOf(context), { recursive: true, force: true })
+    return facts
+  },
+}
+
+/** @returns dist's folders of binary and of source packages */
+export const packageFolders = (context: Context): string[] => [
+  join(context.paths.dist, 'RPMS', 'x86_64'),
+  join(context.paths.dist, 'SRPMS'),
+]
+
+/** @returns paths of the packages in dist */
+export function distPackages(context: Context): string[] {
+  return packageFolders(context).flatMap((folder) => listFiles(folder).filter((name) => name.endsWith('.rpm')).map((name) => join(folder, name)))
+}
+
+const specs = (context: Context): string => join(context.paths.root, 'specs')
+const topdirOf = (context: Context): string => join(context.paths.work, `rpmbuild-${context.variant}`)
+
+/** Packages what `make kernel` has compiled, and the source package that gives the same by itself. */
+async function kernelPackages(context: Context): Promise<string[]> {
+  const version = preparedVersion(context)
+  const tarball = sourceFile(context, context.target.source)
+  log.step('rpm', `kernel ${kernelRelease(context)}`)
+  const patches = await exportSeries(context, join(context.paths.work, `series-${context.variant}`))
+  const names = patches.map(({ name }) => name)
+  let lines = 0
+  const packages = await buildPackages(context, {
+    name: 'kernel',
+    spec: kernelSpec(context, readKernelSpec(context, version), version, tarball.filename, names),
+    sources: [
+      { name: tarball.filename, path: tarball.path },
+      { name: 'kernel.config', path: join(context.paths.build, '.config') },
+      ...patches,
+    ],
+    topdir: topdirOf(context),
+    defines: { kernel_tree: context.paths.tree, kernel_output: context.paths.build },
+    log: join(context.paths.logs, 'rpm-kernel.log'),
+    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+  })
+  log.info(await lint(context, 'kernel', packages))
+  return packages
+}
+
+/** Both folders are complete before either is replaced. */
+async function publishAll(context: Context, packages: readonly string[]): Promise<Facts> {
+  mkdirSync(context.paths.dist, { recursive: true })
+  const rpms = asideOf(join(context.paths.dist, 'RPMS'))
+  const srpms = asideOf(join(context.paths.dist, 'SRPMS'))
+  const isSource = (path: string): boolean => path.endsWith('.src.rpm')
+  try {
+    const binary = await publish(packages.filter((path) => !isSource(path)), join(rpms, 'x86_64'))
+    const source = await publish(packages.filter(isSource), srpms)
+    replaceFolder(rpms, join(context.paths.dist, 'RPMS'))
+    replaceFolder(srpms, join(context.paths.dist, 'SRPMS'))
+    log.info(`${packages.length} packages in ${context.paths.dist}`)
+    return { packages: [...binary, ...source] as unknown as Json }
+  } finally {
+    rmSync(rpms, { recursive: true, force: true })
+    rmSync(srpms, { recursive: true, force: true })
+  }
+}
+
+const command: Command = {
+  summary: 'build the RPMs of kernel, ipvsadm and keepalived, and their SRPMs',
+  help: `Packages what "make kernel" and "make tools" have built into dist/VARIANT/RPMS and
+SRPMS. Each SRPM gives the same packages by itself, with rpmbuild --rebuild, mock or
+Koji; "make reproduce" proves it here. rpmlint's exceptions are in specs/rpmlint.toml.
+
+Edits in the prepared tree that are not in the series are refused: first "make save".
+Prints the paths of the packages.`,
+  async run(context) {
+    await bring(context, step)
+    for (const path of distPackages(context)) process.stdout.write(`${path}\n`)
+  },
+}
+export default command

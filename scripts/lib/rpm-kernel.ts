@@ -1,0 +1,67 @@
+/** The kernel's packages: what fills in specs/kernel/kernel.spec. */
+
+import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Context } from './context.ts'
+import { Failure } from './errors.ts'
+import { kbuildEnvironment } from './kbuild.ts'
+import { setGlobals, type PackageSource } from './rpm.ts'
+import { APPLIED, PRISTINE, treeGit } from './series.ts'
+import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+
+const MARKER = '# @patches@'
+
+/** Says nothing of where and by which git it was made, so that the same commits give the same files. */
+const FORMAT_PATCH = ['format-patch', '--quiet', '--no-signature', '--zero-commit', '--no-stat', '--no-renames', '--full-index', '--no-ext-diff', '--no-color', '--subject-prefix=PATCH', '--no-numbered']
+
+/** The variant that the names of the packages carry; none for the normal one. */
+export const kernelVariant = (context: Context): string => (context.debug ? 'debug' : '')
+
+/**
+ * Writes the engine and each patch of the series as a file, in order.
+ *
+ * @param folder where to; what is in it is thrown away
+ * @throws Failure of kind `patch` when a name could not stand in a spec
+ */
+export async function exportSeries(context: Context, folder: string): Promise<PackageSource[]> {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  await treeGit(context).raw(...FORMAT_PATCH, '--output-directory', folder, `${PRISTINE}..${APPLIED}`)
+  const names = readdirSync(folder).sort()
+  const odd = names.find((name) => !/^[\w.+-]+$/.test(name))
+  if (odd !== undefined) throw new Failure('patch', `The patch file name "${odd}" cannot stand in a spec.`)
+  return names.map((name) => ({ name, path: join(folder, name) }))
+}
+
+/**
+ * @param spec text of specs/kernel/kernel.spec
+ * @param version of the kernel, VERSION.PATCHLEVEL.SUBLEVEL
+ * @param tarball name of the kernel's source
+ * @param patches file names, in order
+ */
+export function kernelSpec(context: Context, spec: string, version: string, tarball: string, patches: readonly string[]): string {
+  const environment = kbuildEnvironment()
+  const filled = setGlobals(spec, {
+    kernel_version: version,
+    kernel_release: RELEASE,
+    kernel_variant: kernelVariant(context) || '%{nil}',
+    kernel_source: tarball,
+    kernel_patches: String(patches.length),
+    build_host: BUILD_HOST,
+    build_timestamp: environment['KBUILD_BUILD_TIMESTAMP'] ?? '',
+    build_epoch: String(SOURCE_DATE_EPOCH),
+  })
+  if (!filled.includes(MARKER)) throw new Failure('internal', `The kernel's spec has no line "${MARKER}".`)
+  const lines = patches.map((name, index) => `${`Patch${index + 1}:`.padEnd(15)} ${name}`)
+  return filled.replace(MARKER, lines.join('\n'))
+}
+
+/** @returns the spec with a version that cannot be an RPM's refused */
+export function readKernelSpec(context: Context, version: string): string {
+  if (!/^\d+(\.\d+)+$/.test(version)) {
+    throw new Failure('source', `The kernel version "${version}" cannot be an RPM's version.`, {
+      hint: 'EXTRAVERSION in the kernel source has to be empty.',
+    })
+  }
+  return readFileSync(join(context.paths.root, 'specs', 'kernel', 'kernel.spec'), 'utf8')
+}

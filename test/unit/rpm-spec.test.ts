@@ -1,0 +1,117 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { createContext } from '../../scripts/lib/context.ts'
+import { Failure } from '../../scripts/lib/errors.ts'
+import { kernelSpec, readKernelSpec } from '../../scripts/lib/rpm-kernel.ts'
+import { el6Problems, lintFindings, lintSummary, setGlobals, upstreamVersion } from '../../scripts/lib/rpm.ts'
+import { capture } from '../../scripts/lib/run.ts'
+import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
+
+const normal = createContext({})
+const debug = createContext({ DEBUG: '1' })
+const specOf = (name: string): string => readFileSync(join(normal.paths.root, 'specs', name, `${name}.spec`), 'utf8')
+
+/** Hands a spec to rpmspec as a file of its own. */
+async function rpmspec(spec: string, ...options: string[]): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-spec-'))
+  try {
+    writeFileSync(join(folder, 'tested.spec'), spec)
+    return (await capture(['rpmspec', ...options, join(folder, 'tested.spec')])).stdout
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+const expand = (spec: string, ...options: string[]): Promise<string> => rpmspec(spec, '--parse', ...options)
+
+async function packageNames(spec: string): Promise<string[]> {
+  const format = '%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}\\n'
+  const shown = await rpmspec(spec, '--query', '--target', 'x86_64', '--queryformat', format)
+  return shown.trim().split('\n').filter((line) => line.endsWith('.x86_64'))
+}
+
+function fillKernel(context: typeof normal, patches: string[]): string {
+  return kernelSpec(context, readKernelSpec(context, '6.1.5'), '6.1.5', 'linux-6.1.5.tar.xz', patches)
+}
+
+test('globals are replaced by name, and only those that are there', (t) => {
+  t.is(setGlobals('%global a   1\n%global ab 2\n', { a: 'x$1' }), '%global a   x$1\n%global ab 2\n')
+  t.throws(() => setGlobals('%global ab 2\n', { a: '3' }), { instanceOf: Failure })
+})
+
+test('the upstream version is read from the names that archives use', (t) => {
+  t.is(upstreamVersion('openssl_3.0.22.orig.tar.gz'), '3.0.22')
+  t.is(upstreamVersion('popt_1.19+dfsg.orig.tar.xz'), '1.19')
+  t.is(upstreamVersion('keepalived-2.2.8.tar.gz'), '2.2.8')
+  t.throws(() => upstreamVersion('latest.tar.gz'), { instanceOf: Failure })
+})
+
+test('features that rpm of EL6 does not know are told', (t) => {
+  const known = ['/bin/sh', 'rpmlib(FileDigests) <= 4.6.0-1', 'rpmlib(PayloadIsXz) <= 5.2-1']
+  t.deepEqual(el6Problems(known), [])
+  t.deepEqual(el6Problems([...known, 'rpmlib(PayloadIsZstd) <= 5.4.18-1']), ['rpmlib(PayloadIsZstd) <= 5.4.18-1'])
+})
+
+test('findings of rpmlint are found, and a run that checked too little is refused', (t) => {
+  const output = 'kernel.x86_64: W: no-documentation\nchecks: 26, packages: 2\n 2 packages and 0 specfiles checked; 0 errors'
+  t.deepEqual(lintFindings(output), ['kernel.x86_64: W: no-documentation'])
+  t.notThrows(() => lintSummary(output, 2))
+  t.throws(() => lintSummary(output, 3), { instanceOf: Failure })
+  t.throws(() => lintSummary('', 1), { instanceOf: Failure })
+})
+
+test('every spec parses as it is committed, and has the release of the project', async (t) => {
+  t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-${RELEASE}.x86_64`])
+  t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-${RELEASE}.x86_64`])
+  const kernel = await packageNames(specOf('kernel'))
+  t.true(kernel.every((name) => name.endsWith(`-${RELEASE}.x86_64`)), kernel.join())
+})
+
+test('the newest changelog entry of every spec is of the day of the release', (t) => {
+  for (const name of ['ipvsadm', 'keepalived', 'kernel']) {
+    const date = /^%changelog\n\* (\w+ \w+ \d+ \d+) /m.exec(specOf(name))?.[1]
+    t.is(Date.parse(`${date} 12:00 UTC`) / 1000, SOURCE_DATE_EPOCH, name)
+  }
+})
+
+test('reproducible, readable by EL6: the settings stand in the specs themselves', async (t) => {
+  for (const name of ['ipvsadm', 'keepalived', 'kernel']) {
+    const settings = '%_buildhost %use_source_date_epoch_as_buildtime %clamp_mtime_to_source_date_epoch'
+    const shown = await expand(`${specOf(name)}\nshown: ${settings} %_binary_filedigest_algorithm %_binary_payload\n`)
+    t.regex(shown, new RegExp(`shown: ${BUILD_HOST} 1 1 8 w\\d\\.xzdio`), name)
+  }
+})
+
+test('the kernel of each variant has names and a release of its own', async (t) => {
+  t.deepEqual(await packageNames(fillKernel(normal, [])), [
+    `kernel-0:6.1.5-${RELEASE}.x86_64`,
+    `kernel-devel-0:6.1.5-${RELEASE}.x86_64`,
+  ])
+  t.deepEqual(await packageNames(fillKernel(debug, [])), [
+    `kernel-debug-0:6.1.5-${RELEASE}.x86_64`,
+    `kernel-debug-devel-0:6.1.5-${RELEASE}.x86_64`,
+  ])
+  t.regex(await expand(fillKernel(normal, [])), new RegExp(`LOCALVERSION=-${RELEASE}.x86_64 `))
+  t.regex(await expand(fillKernel(debug, [])), new RegExp(`LOCALVERSION=-${RELEASE}.x86_64\\+debug `))
+})
+
+test('patches are applied in order and counted', async (t) => {
+  const spec = await expand(fillKernel(normal, ['0001-engine.patch', '0002-hooks.patch']))
+  t.regex(spec, /Patch1: +0001-engine\.patch\nPatch2: +0002-hooks\.patch/)
+  t.regex(spec, /for patch in '\S+\/0001-engine\.patch' '\S+\/0002-hooks\.patch' ; do/)
+  t.regex(spec, /test "\$number" -eq 2/)
+})
+
+test('what make kernel has compiled is packaged without compiling it again', async (t) => {
+  const options = ['--define', 'kernel_tree /the/tree', '--define', 'kernel_output /the/output']
+  const packaged = await expand(fillKernel(normal, ['0001-engine.patch']), ...options)
+  t.notRegex(packaged, /olddefconfig|bzImage modules$/m)
+  t.regex(packaged, /make -C \/the\/tree O=\/the\/output .* modules_install/)
+  t.regex(await expand(fillKernel(normal, ['0001-engine.patch'])), /bzImage modules$/m)
+})
+
+test('a kernel version that cannot be an RPM version is refused', (t) => {
+  t.throws(() => readKernelSpec(normal, '6.1.5-rc1'), { instanceOf: Failure })
+})
