@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
@@ -22,11 +22,29 @@ export const step: Step = {
       compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
     }
   },
-  outputs: (context) => [join(context.paths.build, 'arch/x86/boot/bzImage'), join(context.paths.build, 'modules.order')],
+  outputs: (context, inputs) => [
+    join(context.paths.build, 'arch/x86/boot/bzImage'),
+    join(context.paths.build, 'modules.order'),
+    ...(inputs ? [compiledMarker(context, (inputs as { tree: string }).tree)] : []),
+  ],
   async run(context) {
     log.step('kernel', `Linux ${kernelRelease(context)}, ${context.jobs} jobs`)
     return make(context, 'kernel', 'bzImage', 'modules')
   },
+}
+
+/**
+ * The output folder holds what was compiled last, which "make modules" may have
+ * done from other edits than "make kernel"; this file tells from which.
+ *
+ * @param tree digest of the prepared tree's content
+ */
+const compiledMarker = (context: Context, tree: string): string => join(context.paths.build, `.compiled-${tree}`)
+
+function markCompiled(context: Context, tree: string): void {
+  const { build } = context.paths
+  for (const name of readdirSync(build).filter((file) => file.startsWith('.compiled-'))) rmSync(join(build, name))
+  writeFileSync(compiledMarker(context, tree), '')
 }
 
 /** @returns what `uname -r` says under this kernel */
@@ -46,6 +64,7 @@ function buildVariables(): Record<string, string> {
  */
 export async function make(context: Context, name: string, ...goals: string[]): Promise<Facts> {
   const statsLog = join(context.paths.logs, `${name}.ccache`)
+  const tree = digest(await treeContent(context))
   rmSync(statsLog, { force: true })
   let built = 0
   await runLogged(kbuild(context, ...goals), {
@@ -54,6 +73,7 @@ export async function make(context: Context, name: string, ...goals: string[]): 
     doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,
     onLine: (line) => log.progress(`${++built} ${line.trim()}`),
   })
+  markCompiled(context, tree)
   return ccacheFacts(statsLog)
 }
 

@@ -23,8 +23,8 @@ export interface Step {
   readonly needs: readonly Step[]
   /** Everything that decides the result, apart from the results of `needs`. */
   inputs: (context: Context) => Promise<Json> | Json
-  /** Paths that exist after a successful run. */
-  outputs: (context: Context) => string[]
+  /** Paths that exist after a successful run; with `inputs`, also those that exist only after a run with these. */
+  outputs: (context: Context, inputs?: Json) => string[]
   run: (context: Context) => Promise<Facts>
 }
 
@@ -61,7 +61,7 @@ async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): 
   const inputs = await step.inputs(context)
   const key = digest({ inputs, needed })
   const stamp = readStamp(context, step)
-  const current = stamp?.key === key && step.outputs(context).every((path) => existsSync(path))
+  const current = stamp?.key === key && step.outputs(context, inputs).every((path) => existsSync(path))
   const result = current ? stamp : await runStep(context, step, key, inputs)
   done.set(step, result)
   return result

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { step as config } from '../../scripts/commands/config.ts'
+import discard from '../../scripts/commands/discard.ts'
 import { kernelRelease, step as kernel } from '../../scripts/commands/kernel.ts'
 import modules from '../../scripts/commands/modules.ts'
 import { step as patch } from '../../scripts/commands/patch.ts'
@@ -110,6 +111,19 @@ test('modules are rebuilt after an edit without the kernel', async (t) => {
   await modules.run(c)
   t.is(read(c.paths.build, 'net/netfilter/ipvs/ip_vs.ko'), 'int edited;\n')
   t.is(statSync(join(c.paths.build, 'arch/x86/boot/bzImage')).mtimeMs, image)
+})
+
+test('modules of edits that were thrown away are not taken for the kernel\'s', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, kernel)
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'int edited;\n')
+  await modules.run(c)
+  await discard.run(c)
+  const image = join(c.paths.build, 'arch/x86/boot/bzImage')
+  utimesSync(image, 1, 1)
+  await bring(c, kernel)
+  t.not(statSync(image).mtimeMs, 1000)
 })
 
 test('the excerpt of a log shows the errors with what led to them', (t) => {
