@@ -121,6 +121,11 @@ export class Lab {
     }
   }
 
+  /** Returns when the gateway has dealt with what the inside has sent: keeps traffic at the pace it can bear. */
+  async breathe(): Promise<void> {
+    await this.ping(this.a, A, GATEWAY.inside.address)
+  }
+
   private async ping(host: Host, from: string, to: string): Promise<void> {
     const seq = ++this.pings & 0xffff
     host.send(echo(`${from} > ${to}`, 'request', { echoId: SETTLE_ID, seq }))
@@ -162,10 +167,10 @@ export class Lab {
       memoryMegabytes: this.options.memoryMegabytes ?? 256,
       sockets: this.options.sockets,
       logs: this.options.results,
-      cards: [{ name: 'net', model: 'virtio-net-pci', mac, socket: port.path }],
+      cards: [{ name: 'lan', model: 'virtio-net-pci', mac, socket: port.path }],
     })
-    await machine.sh(nameCards([[mac, 'net']]))
-    await machine.sh(`ip link set net up && ip addr add ${address}/24 dev net && ip route add default via ${gateway}`)
+    await machine.sh(nameCards([[mac, 'lan']]))
+    await machine.sh(`ip link set lan up && ip addr add ${address}/24 dev lan && ip route add default via ${gateway}`)
     return machine
   }
 

@@ -40,11 +40,11 @@ export default suite('fragments', [
   test('a large ping in fragments, both ways', BOTH_WAYS, async (lab) => {
     await snat(lab, { pool: [P0] })
     const data = pattern(2999)
-    lab.a.send(fragment(echo(`${A} > ${S}`, 'request', { echoId: 9, data, df: false }), SIZE))
-    const out = await gather(lab.net, `icmp ${P0} > ${S} echo-request id=9`, `frag 1 ${P0} > ${S} offset=*`)
+    lab.a.send(fragment(echo(`${A} > ${S}`, 'request', { echoId: 9009, data, df: false }), SIZE))
+    const out = await gather(lab.net, `icmp ${P0} > ${S} echo-request id=9009`, `frag 1 ${P0} > ${S} offset=*`)
     assert.ok(out.body.subarray(8).equals(data), 'data of the request')
-    lab.net.send(fragment(echo(`${S} > ${P0}`, 'reply', { echoId: 9, data, df: false }), SIZE))
-    const back = await gather(lab.a, `icmp ${S} > ${A} echo-reply id=9`, `frag 1 ${S} > ${A} offset=*`)
+    lab.net.send(fragment(echo(`${S} > ${P0}`, 'reply', { echoId: 9009, data, df: false }), SIZE))
+    const back = await gather(lab.a, `icmp ${S} > ${A} echo-reply id=9009`, `frag 1 ${S} > ${A} offset=*`)
     assert.ok(back.body.subarray(8).equals(data), 'data of the reply')
   }),
 

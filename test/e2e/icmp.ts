@@ -30,16 +30,16 @@ interface Flow {
 /** Opens one flow from host `b`, whose ports and id are taken by `a`, so that both address and port are translated. */
 async function openFlow(lab: Lab, kind: 'tcp' | 'udp' | 'echo'): Promise<Flow & { sent: Packet }> {
   if (kind === 'echo') {
-    await ping(lab.a, `${A} > ${S}`, 70, lab.net, P0)
-    lab.b.send(echo(`${B} > ${S}`, 'request', { echoId: 70 }))
+    await ping(lab.a, `${A} > ${S}`, 7070, lab.net, P0)
+    lab.b.send(echo(`${B} > ${S}`, 'request', { echoId: 7070 }))
     const sent = await lab.net.expect(`icmp ${P0} > ${S} echo-request id=*`)
     const id = sent.icmp?.id ?? 0
-    assert.notEqual(id, 70)
+    assert.notEqual(id, 7070)
     return {
       kind, sent,
-      inside: `icmp ${B} > ${S} echo-request id=70`, outside: `icmp ${P0} > ${S} echo-request id=${id}`,
+      inside: `icmp ${B} > ${S} echo-request id=7070`, outside: `icmp ${P0} > ${S} echo-request id=${id}`,
       answer: echo(`${S} > ${P0}`, 'reply', { echoId: id }),
-      answerInside: `icmp ${S} > ${B} echo-reply id=70`, answerOutside: `icmp ${S} > ${P0} echo-reply id=${id}`,
+      answerInside: `icmp ${S} > ${B} echo-reply id=7070`, answerOutside: `icmp ${S} > ${P0} echo-reply id=${id}`,
     }
   }
   const flags = kind === 'tcp' ? ' S' : ''
@@ -113,12 +113,12 @@ export default suite('icmp', [
     const send = (ttl: number) => lab.a.send([
       tcp(`${A}:7000 > ${S}:80`, 'S', { ttl }),
       udp(`${A}:7000 > ${S}:53`, 'q', { ttl }),
-      echo(`${A} > ${S}`, 'request', { echoId: 70, ttl }),
+      echo(`${A} > ${S}`, 'request', { echoId: 7070, ttl }),
     ])
     const expectErrors = async () => {
       await lab.a.expect(`icmp ${GATEWAY.inside.address} > ${A} time-exceeded [tcp ${A}:7000 > ${S}:80 *]`)
       await lab.a.expect(`icmp ${GATEWAY.inside.address} > ${A} time-exceeded [udp ${A}:7000 > ${S}:53]`)
-      await lab.a.expect(`icmp ${GATEWAY.inside.address} > ${A} time-exceeded [icmp ${A} > ${S} echo-request id=70]`)
+      await lab.a.expect(`icmp ${GATEWAY.inside.address} > ${A} time-exceeded [icmp ${A} > ${S} echo-request id=7070]`)
     }
     send(1)
     await expectErrors()
@@ -126,7 +126,7 @@ export default suite('icmp', [
     send(64)
     await lab.net.expect(`tcp ${P0}:7000 > ${S}:80 S`)
     await lab.net.expect(`udp ${P0}:7000 > ${S}:53`)
-    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=70`)
+    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=7070`)
     // Now that there are connections, once more.
     send(1)
     await expectErrors()
@@ -136,18 +136,18 @@ export default suite('icmp', [
 
   test('a reply that ends at the gateway is answered to the remote with what the remote sent', TTL, async (lab) => {
     await snat(lab, { pool: [P0] })
-    lab.a.send([tcp(`${A}:7001 > ${S}:80`, 'S'), udp(`${A}:7001 > ${S}:53`, 'q'), echo(`${A} > ${S}`, 'request', { echoId: 71 })])
+    lab.a.send([tcp(`${A}:7001 > ${S}:80`, 'S'), udp(`${A}:7001 > ${S}:53`, 'q'), echo(`${A} > ${S}`, 'request', { echoId: 7071 })])
     await lab.net.expect(`tcp ${P0}:7001 > ${S}:80 S`)
     await lab.net.expect(`udp ${P0}:7001 > ${S}:53`)
-    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=71`)
+    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=7071`)
     lab.net.send([
       tcp(`${S}:80 > ${P0}:7001`, 'SA', { ttl: 1 }),
       udp(`${S}:53 > ${P0}:7001`, 'a', { ttl: 1 }),
-      echo(`${S} > ${P0}`, 'reply', { echoId: 71, ttl: 1 }),
+      echo(`${S} > ${P0}`, 'reply', { echoId: 7071, ttl: 1 }),
     ])
     await lab.net.expect(`icmp * > ${S} time-exceeded [tcp ${S}:80 > ${P0}:7001 *]`)
     await lab.net.expect(`icmp * > ${S} time-exceeded [udp ${S}:53 > ${P0}:7001]`)
-    await lab.net.expect(`icmp * > ${S} time-exceeded [icmp ${S} > ${P0} echo-reply id=71]`)
+    await lab.net.expect(`icmp * > ${S} time-exceeded [icmp ${S} > ${P0} echo-reply id=7071]`)
     await lab.settle()
     lab.a.refuse(`* ${S}**`)
   }),

@@ -88,7 +88,7 @@ export default suite('ports', [
       ipvsadm -A -t ${P0}:50000 -s rr
       ipvsadm -a -t ${P0}:50000 -r ${B}:80 -m
       echo 50001 >/proc/sys/net/ipv4/ip_local_reserved_ports
-      (tcpsvd ${P0} 50002 true </dev/null >/dev/null 2>&1 &)
+      httpd -p ${P0}:50002 -h /tmp
       tries=0
       until netstat -ltn | grep -q :50002; do tries=$((tries + 1)); [ $tries -lt 50 ]; usleep 100000; done`)
     try {
@@ -98,7 +98,7 @@ export default suite('ports', [
       await lab.settle()
       lab.net.refuse(`tcp *:* > ${S}:80 S`)
     } finally {
-      await lab.gateway.sh('echo >/proc/sys/net/ipv4/ip_local_reserved_ports; killall tcpsvd')
+      await lab.gateway.sh('echo >/proc/sys/net/ipv4/ip_local_reserved_ports; killall httpd')
     }
   }),
 

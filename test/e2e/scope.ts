@@ -6,7 +6,7 @@ import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, ping } from './lib/traffic.ts'
+import { ask, ping, routeOf, turn } from './lib/traffic.ts'
 
 const [P0 = '', P1 = ''] = POOL
 const UNTOUCHED = 'issue 2: inside to inside, expired real-server replies and the gateway\'s own traffic untouched; defect 5'
@@ -34,14 +34,22 @@ export default suite('scope', [
   test('the gateway talks with its own address', UNTOUCHED, async (lab) => {
     await snat(lab, { pool: [P0] })
     const own = GATEWAY.outside.address
-    const talking = lab.gateway.run(`echo question | timeout 10 nc -u -w 5 -p 40003 ${S} 53 & ping -c 1 -W 5 ${S}; wait`)
-    await lab.net.expect(`udp ${own}:40003 > ${S}:53`)
+    lab.net.service = (packet) => {
+      if (packet.udp?.dport !== 53) return false
+      lab.net.send(udp(turn(routeOf(packet)), nameError(packet.data)))
+      return true
+    }
+    // One after the other: the applets of the static busybox that make packets of each protocol.
+    const talking = lab.gateway.run(`ping -c 1 -W 5 ${S}; timeout 5 nc ${S} 81 </dev/null; timeout 5 nslookup name.test ${S}`)
     const request = await lab.net.expect(`icmp ${own} > ${S} echo-request id=*`)
     lab.net.send(ipv4(`${S} > ${own}`, PROTOCOL.icmp, replyTo(request.datagram.subarray(20))))
-    lab.net.send(udp(`${S}:53 > ${own}:40003`, 'answer\n'))
+    const syn = await lab.net.expect(`tcp ${own}:* > ${S}:81 S`)
+    lab.net.send(tcp(turn(routeOf(syn)), 'RA', { ack: (syn.tcp?.seq ?? 0) + 1 }))
     const { output } = await talking
-    assert.match(output, /answer/)
     assert.match(output, /1 packets received/)
+    assert.match(output, /refused/)
+    assert.match(output, /NXDOMAIN/)
+    assert.ok(lab.sent('outside', `udp ${own}:* > ${S}:53`).length > 0)
     assert.equal(await counter(lab, 'created'), 0)
   }),
 
@@ -136,7 +144,7 @@ export default suite('scope', [
       set -e
       nft -f - <<'RULES'
       table ip lab {
-        chain mark { type filter hook prerouting priority -150; ip daddr ${VIP} meta mark set 7; }
+        chain marking { type filter hook prerouting priority -150; ip daddr ${VIP} meta mark set 7; }
       }
 RULES
       ip addr add ${VIP}/32 dev outside
@@ -195,4 +203,11 @@ function replyTo(request: Buffer): Buffer {
   const sum = reply.readUInt16BE(2) + 0x0800
   reply.writeUInt16BE((sum & 0xffff) + (sum >> 16), 2)
   return reply
+}
+
+/** @returns the answer "there is no such name" to a DNS query (RFC 1035, 4.1.1) */
+function nameError(query: Buffer): Buffer {
+  const answer = Buffer.from(query)
+  answer.writeUInt16BE(0x8183, 2)
+  return answer
 }

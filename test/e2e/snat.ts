@@ -78,11 +78,11 @@ export default suite('snat', [
 
   test('two hosts with the same echo id to one remote get different ids, and each its own replies', SAME_PORT, async (lab) => {
     await snat(lab, { pool: [P0] })
-    const ofA = await ping(lab.a, `${A} > ${S}`, 7, lab.net, P0)
-    const ofB = await ping(lab.b, `${B} > ${S}`, 7, lab.net, P0)
+    const ofA = await ping(lab.a, `${A} > ${S}`, 7007, lab.net, P0)
+    const ofB = await ping(lab.b, `${B} > ${S}`, 7007, lab.net, P0)
     assert.notEqual(ofA, ofB)
-    assert.equal(await ping(lab.a, `${A} > ${S}`, 7, lab.net, P0), ofA, 'a keeps its id')
-    assert.equal(await ping(lab.b, `${B} > ${S}`, 7, lab.net, P0), ofB, 'b keeps its id')
+    assert.equal(await ping(lab.a, `${A} > ${S}`, 7007, lab.net, P0), ofA, 'a keeps its id')
+    assert.equal(await ping(lab.b, `${B} > ${S}`, 7007, lab.net, P0), ofB, 'b keeps its id')
   }),
 
   test('one port serves many remotes at once', 'engine.md: unique ports for each remote', async (lab) => {

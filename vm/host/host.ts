@@ -32,7 +32,7 @@ export class Host implements Station {
   readonly inbox: Packet[] = []
   /** While set, the host is down: it neither answers ARP nor takes packets. */
   down = false
-  /** Calls for every packet that comes; those it answers `true` for do not reach the inbox. */
+  /** Called with every packet that nobody waits for; what it returns `true` for does not reach the inbox. */
   service: ((packet: Packet) => boolean) | undefined
   private readonly addresses: Set<string>
   private readonly gateway: string
@@ -119,8 +119,8 @@ export class Host implements Station {
     if (packet.arp) return this.answerArp(packet.arp)
     if (packet.ip6 && this.answerSolicitation(packet)) return
     if (!mine || !(packet.ip || packet.ip6)) return
-    if (this.service?.(packet)) return
     for (const waiter of this.waiters) if (matches(waiter.pattern, packet)) return waiter.resolve(packet)
+    if (this.service?.(packet)) return
     this.inbox.push(packet)
   }
 

@@ -1,10 +1,10 @@
 /** A QEMU process: started, watched until it ends, and ended with certainty. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Failure } from '../../scripts/lib/errors.ts'
-import { guardGroup } from '../../scripts/lib/run.ts'
+import { capture, guardGroup } from '../../scripts/lib/run.ts'
 
 export const QEMU = 'qemu-system-x86_64'
 
@@ -27,10 +27,12 @@ export interface QemuProcess {
  * @throws Failure of kind `environment` when QEMU cannot be started
  */
 export async function startQemu(args: readonly string[], log: string, interactive = false): Promise<QemuProcess> {
+  await requireQemu()
   mkdirSync(dirname(log), { recursive: true })
   const fd = openSync(log, 'w')
   try {
-    const child = spawn(QEMU, args, {
+    const [program = QEMU, ...words] = [...guarded(), QEMU, ...args]
+    const child = spawn(program, words, {
       // A group of its own, so that Ctrl-C reaches it through us and only once.
       detached: !interactive,
       stdio: interactive ? 'inherit' : ['ignore', fd, fd],
@@ -40,6 +42,19 @@ export async function startQemu(args: readonly string[], log: string, interactiv
     closeSync(fd)
   }
 }
+
+/** @throws Failure of kind `environment` without QEMU 7.2, the first with stream sockets */
+async function requireQemu(): Promise<void> {
+  const found = await capture([QEMU, '--version'], { anyExit: true }).catch(() => undefined)
+  const version = /version (\d+)\.(\d+)/.exec(found?.stdout ?? '')
+  if (version && Number(version[1]) * 100 + Number(version[2]) >= 702) return
+  throw new Failure('environment', version ? `QEMU ${version[1]}.${version[2]} is too old.` : `${QEMU} cannot be started.`, {
+    hint: 'QEMU 7.2 or later is needed (package qemu-system-x86).',
+  })
+}
+
+/** The kernel ends QEMU when this process is gone, however it went; util-linux 2.33 or later. */
+const guarded = (): string[] => (existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--'] : [])
 
 async function watch(child: ChildProcess): Promise<QemuProcess> {
   await new Promise<void>((resolve, reject) => {

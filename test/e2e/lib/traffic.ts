@@ -58,20 +58,25 @@ export async function ping(client: Host, route: string, echoId: number, server: 
   return id
 }
 
+/** Rounds of packets that are under way at a time. */
+const BURST = 5
+
 /**
- * Sends without pause while `work` runs.
+ * Sends without pause while `work` runs, as fast as the gateway takes it.
  *
  * @param send one round of packets
- * @param every milliseconds between rounds
  */
-export async function during<T>(send: (round: number) => void, work: () => Promise<T>, every = 3): Promise<T> {
-  let round = 0
-  const timer = setInterval(() => send(round++), every)
-  try {
-    return await work()
-  } finally {
-    clearInterval(timer)
+export async function during<T>(lab: Lab, send: (round: number) => void, work: () => Promise<T>): Promise<T> {
+  let done = false
+  const pump = async () => {
+    for (let round = 0; !done; round += BURST) {
+      for (let count = 0; count < BURST; count++) send(round + count)
+      await lab.breathe()
+    }
   }
+  const working = work().finally(() => (done = true))
+  const [result] = await Promise.all([working, pump()])
+  return result
 }
 
 /**

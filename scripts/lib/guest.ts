@@ -1,0 +1,34 @@
+/** The image of the lab's virtual machines, from the packages that the repo step has made. */
+
+import { join } from 'node:path'
+import { assemble, type Image } from '../../vm/guest/image.ts'
+import { partsFromPackages } from '../../vm/guest/packages.ts'
+import type { Accelerator } from '../../vm/qemu/arguments.ts'
+import { findAccelerator } from '../../vm/qemu/accelerator.ts'
+import { step as repo } from '../commands/repo.ts'
+import { busyboxFile } from '../commands/tools.ts'
+import type { Context } from './context.ts'
+import { bring } from './step.ts'
+
+export interface Guest {
+  image: Image
+  accelerator: Accelerator
+}
+
+/** Programs of this computer that the guest gets too: nft marks packets for the fwmark test, and is a comparison in bench. */
+const HOST_PROGRAMS = ['nft'] as const
+
+/**
+ * Builds the packages if they are not up to date, and the image from them.
+ *
+ * @throws Failure of the build's, or of kind `environment` when a part is missing
+ */
+export async function bringGuest(context: Context): Promise<Guest> {
+  await bring(context, repo)
+  const { dist, work, cache } = context.paths
+  const parts = await partsFromPackages(
+    join(dist, 'RPMS', 'x86_64'), busyboxFile(context), join(work, `guest-${context.variant}`, 'root'), HOST_PROGRAMS,
+  )
+  const image = assemble(parts, join(work, `guest-${context.variant}`, 'image'))
+  return { image, accelerator: await findAccelerator(image, context.target.name, cache) }
+}

@@ -1,0 +1,81 @@
+/** Takes the guest's parts out of the RPMs in dist: what is tested is what is shipped. */
+
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { Failure } from '../../scripts/lib/errors.ts'
+import { sha256File } from '../../scripts/lib/files.ts'
+import { capture } from '../../scripts/lib/run.ts'
+import type { Parts } from './image.ts'
+
+/** Packages the guest is made of: a name, a version that begins with a digit, and no `-devel`. */
+const PACKAGES = ['kernel', 'ipvsadm', 'keepalived'] as const
+const TOOLS = ['usr/sbin/ipvsadm', 'usr/sbin/keepalived'] as const
+const EXTRACT = 'rpm2cpio "$1" >payload && cpio --extract --make-directories --quiet --no-absolute-filenames <payload && rm payload'
+
+/**
+ * @param rpms folder with the binary packages
+ * @param busybox the static one
+ * @param cache folder to unpack into; what was unpacked once stays for the next time
+ * @param extra names of programs of this computer that the guest gets too, with their libraries
+ * @throws Failure of kind `environment` when a package is missing
+ */
+export async function partsFromPackages(rpms: string, busybox: string, cache: string, extra: readonly string[] = []): Promise<Parts> {
+  const root = await unpack(PACKAGES.map((name) => findPackage(rpms, name)), cache)
+  const releases = readdirSync(join(root, 'lib/modules'))
+  const [release] = releases
+  if (release === undefined || releases.length > 1) {
+    throw new Failure('environment', `The kernel package has modules of ${releases.length} kernels, not of one.`)
+  }
+  const modules = join(root, 'lib/modules', release)
+  if (!existsSync(join(modules, 'modules.dep'))) await capture([depmod(), '-b', root, release])
+  const files = new Map(TOOLS.map((path) => [`/${path}`, join(root, path)]))
+  for (const [path, from] of await hostPrograms(extra)) files.set(path, from)
+  return { kernel: join(root, 'boot', `vmlinuz-${release}`), modules, busybox, files }
+}
+
+function findPackage(folder: string, name: string): string {
+  const pattern = new RegExp(`^${name}(-debug)?-\\d.*\\.x86_64\\.rpm$`)
+  const found = existsSync(folder) ? readdirSync(folder).filter((file) => pattern.test(file)) : []
+  const [first] = found
+  if (first !== undefined && found.length === 1) return join(folder, first)
+  throw new Failure('environment', `${folder} has ${found.length} packages of ${name}; the virtual machine needs exactly one.`, { hint: 'make repo' })
+}
+
+/** Unpacks packages into a folder named by their digests. */
+async function unpack(packages: readonly string[], cache: string): Promise<string> {
+  const digests = await Promise.all(packages.map(sha256File))
+  const root = join(cache, createHash('sha256').update(digests.join()).digest('hex').slice(0, 16))
+  if (existsSync(root)) return root
+  // The packages before these are of no use any more.
+  rmSync(cache, { recursive: true, force: true })
+  const unfinished = `${root}.new`
+  mkdirSync(unfinished, { recursive: true })
+  for (const path of packages) {
+    await capture(['sh', '-c', EXTRACT, 'sh', path], { cwd: unfinished, kind: 'environment' })
+  }
+  renameSync(unfinished, root)
+  return root
+}
+
+const depmod = (): string => ['/sbin/depmod', '/usr/sbin/depmod'].find((path) => existsSync(path)) ?? 'depmod'
+
+/**
+ * @param names of dynamically linked programs of this computer
+ * @returns their files and their libraries' under the paths at which they are found at run time
+ * @throws Failure of kind `environment` when one is not installed
+ */
+export async function hostPrograms(names: readonly string[]): Promise<Map<string, string>> {
+  const files = new Map<string, string>()
+  for (const name of names) {
+    const path = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'].map((folder) => join(folder, name)).find((candidate) => existsSync(candidate))
+    if (path === undefined) throw new Failure('environment', `The tests need the program ${name}, which is not installed.`, { hint: 'make doctor' })
+    files.set(join('/usr/sbin', basename(path)), realpathSync(path))
+    const { stdout } = await capture(['ldd', path], { kind: 'environment' })
+    for (const match of stdout.matchAll(/(\/\S+) \(0x/g)) {
+      const library = match[1] ?? ''
+      if (dirname(library) !== '/') files.set(library, realpathSync(library))
+    }
+  }
+  return files
+}

@@ -1,0 +1,43 @@
+/** The folder of sockets of a running lab. */
+
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Failure } from '../scripts/lib/errors.ts'
+
+/** sockaddr_un has 108 bytes for a path and the NUL after it; the longest name in the folder is `gateway-3.agent`. */
+const MAX_FOLDER_BYTES = 107 - '/gateway-3.agent'.length
+
+/**
+ * Makes a folder that only this user can enter, short enough for unix sockets.
+ *
+ * @throws Failure of kind `environment` when every place is too deep
+ */
+export function createRuntimeFolder(): string {
+  const places = [process.env['XDG_RUNTIME_DIR'], tmpdir(), '/tmp'].filter((place): place is string => place !== undefined && existsSync(place))
+  for (const place of places) {
+    if (Buffer.byteLength(join(place, 'lvs-XXXXXX')) > MAX_FOLDER_BYTES) continue
+    try {
+      const folder = mkdtempSync(join(place, 'lvs-'))
+      chmodSync(folder, 0o700)
+      return folder
+    } catch {
+      // Not ours to write to; the next place is.
+    }
+  }
+  throw new Failure('environment', 'There is no folder for the sockets of virtual machines.', { hint: 'Set TMPDIR to a short path.' })
+}
+
+/** Runs `work` with a folder of sockets, and takes the folder away afterwards, whatever happened. */
+export async function withRuntimeFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = createRuntimeFolder()
+  // A second Ctrl-C or a defect ends the process without its finally blocks.
+  const remove = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', remove)
+  try {
+    return await work(folder)
+  } finally {
+    process.removeListener('exit', remove)
+    remove()
+  }
+}
