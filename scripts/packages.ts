@@ -27,6 +27,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { needs: '/usr/include/gelf.h', apt: 'libelf-dev', dnf: 'elfutils-libelf-devel', why: 'builds the kernel (objtool)' },
   { needs: '/usr/include/openssl/opensslv.h', apt: 'libssl-dev', dnf: 'openssl-devel', why: 'builds the kernel' },
   { needs: 'musl-gcc', apt: 'musl-tools', dnf: 'musl-gcc', why: 'links ipvsadm and keepalived statically' },
+  { needs: 'pkg-config', apt: 'pkg-config', dnf: 'pkgconf-pkg-config', why: 'tells keepalived and ipvsadm of the static libraries' },
   { needs: '/usr/include/linux/ip_vs.h', apt: 'linux-libc-dev', dnf: 'kernel-headers', why: 'compiles the static tools' },
   { needs: 'rpmbuild', apt: 'rpm', dnf: 'rpm-build', why: 'builds the packages' },
   { needs: 'rpm2cpio', apt: 'rpm2cpio', dnf: 'rpm', why: 'unpacks packages for the virtual machines' },
