@@ -46,7 +46,7 @@ export const WAYS: readonly Way[] = [
   },
   {
     name: 'nftables SNAT',
-    possible: 'command -v nft >/dev/null && modprobe nf_tables && modprobe nft_chain_nat',
+    possible: 'command -v nft >/dev/null && modprobe nf_tables && modprobe nft_chain_nat && modprobe nft_nat',
     setUp: `
       modprobe nf_conntrack
       echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max

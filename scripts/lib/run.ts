@@ -41,6 +41,23 @@ export function guardGroup(group: number): () => void {
   return () => groups.delete(group)
 }
 
+/**
+ * Waits for work that has no end of its own, such as following a log.
+ *
+ * @param work what to wait for
+ * @param stop makes `work` end; called on an interrupt
+ */
+export async function untilInterrupted(work: Promise<void>, stop: () => void): Promise<void> {
+  const timer = setInterval(() => {
+    if (interrupted) stop()
+  }, POLL_MS)
+  try {
+    await work
+  } finally {
+    clearInterval(timer)
+  }
+}
+
 function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal)

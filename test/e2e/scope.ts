@@ -40,7 +40,7 @@ export default suite('scope', [
       return true
     }
     // One after the other: the applets of the static busybox that make packets of each protocol.
-    const talking = lab.gateway.run(`ping -c 1 -W 5 ${S}; timeout 5 nc ${S} 81 </dev/null; timeout 5 nslookup name.test ${S}`)
+    const talking = lab.gateway.run(`ping -c 1 -W 5 ${S}; wget -T 5 -O - http://${S}:81/; timeout 5 nslookup name.test ${S}`)
     const request = await lab.net.expect(`icmp ${own} > ${S} echo-request id=*`)
     lab.net.send(ipv4(`${S} > ${own}`, PROTOCOL.icmp, replyTo(request.datagram.subarray(20))))
     const syn = await lab.net.expect(`tcp ${own}:* > ${S}:81 S`)

@@ -1,2 +1,3 @@
 export * from './connection.ts'
 export * from './host.ts'
+export * from './services.ts'

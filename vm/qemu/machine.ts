@@ -65,7 +65,7 @@ export class Machine {
     this.klog = new KernelLog(klog, join(options.logs, `${options.name}.klog`))
     this.lost = new Promise((_, reject) => (this.fail = reject))
     this.lost.catch(() => undefined)
-    void qemu.exited.then((exit) => this.ended(exit))
+    void qemu.exited.then((exit) => this.onExit(exit))
     this.watchForPanic()
   }
 
@@ -142,7 +142,7 @@ export class Machine {
   }
 
   /** Resolves when the machine has ended by itself or by {@link stop}. */
-  get ended$(): Promise<Exit> {
+  get ended(): Promise<Exit> {
     return this.qemu.exited
   }
 
@@ -186,7 +186,7 @@ export class Machine {
     return this.failure
   }
 
-  private ended(exit: Exit): void {
+  private onExit(exit: Exit): void {
     if (this.stopping) return
     const panic = tail(this.console, 400).map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
     this.lose(panic ? `crashed: ${panic}` : `ended by itself (${exit.signal ?? `exit code ${exit.code}`})`)

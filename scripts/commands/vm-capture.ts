@@ -1,0 +1,28 @@
+import { Door, stateFile } from '../../vm/control.ts'
+import { followCapture } from '../../vm/capture.ts'
+import { LINKS, type Link } from '../../vm/topology.ts'
+import type { Command } from '../lib/command.ts'
+import { Failure } from '../lib/errors.ts'
+import { untilInterrupted } from '../lib/run.ts'
+
+const command: Command = {
+  summary: 'follow the packets on a link of the running virtual machine',
+  help: `Prints the packets on LINK (${LINKS.join(', ')}; default outside) of the gateway that
+"make vm" runs, decoded and in hexadecimal, from the first one on, until Ctrl-C.`,
+  async run(context) {
+    const link = context.variables.LINK || 'outside'
+    if (!(LINKS as readonly string[]).includes(link)) {
+      throw new Failure('usage', `There is no link "${link}".`, { hint: `LINK is one of: ${LINKS.join(', ')}` })
+    }
+    const door = await Door.open(stateFile(context.paths.work, context.variant))
+    const capture = followCapture(door.state.pcaps[link as Link])
+    door.onClose(() => capture.stop())
+    try {
+      await untilInterrupted(capture.ended, () => capture.stop())
+    } finally {
+      capture.stop()
+      door.close()
+    }
+  },
+}
+export default command

@@ -1,0 +1,42 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { serveControl, stateFile } from '../../vm/control.ts'
+import { GUIDE, makeInteractive } from '../../vm/interactive.ts'
+import { Lab } from '../../vm/lab.ts'
+import { withRuntimeFolder } from '../../vm/runtime.ts'
+import type { Command } from '../lib/command.ts'
+import { bringGuest } from '../lib/guest.ts'
+import { log } from '../lib/log.ts'
+import { setUp } from '../lib/setup.ts'
+
+const command: Command = {
+  summary: 'boot the gateway with scripted hosts around it, console on this terminal',
+  help: `Boots a virtual machine assembled from the packages in dist (which are built first if
+need be), with an inside and an outside network whose hosts are scripted and answer.
+${GUIDE}
+In the gateway, lab-example configures LVS NAT and SNAT, and lab-traffic start makes
+traffic. The links are recorded in the target's working folder while it runs.`,
+  async run(context) {
+    await setUp(context)
+    const guest = await bringGuest(context)
+    const results = join(context.paths.work, `vm-${context.variant}`)
+    rmSync(results, { recursive: true, force: true })
+    log.step('vm', `the gateway's console follows${GUIDE}`)
+    await withRuntimeFolder(async (sockets) => {
+      const lab = await Lab.start({ ...guest, sockets, results, interactive: true, append: ['lab.shell'] })
+      const close = await serveControl(lab, sockets, stateFile(context.paths.work, context.variant), guest.image.release)
+      try {
+        // The console leaves the terminal in raw mode, where a line needs its carriage return.
+        await makeInteractive(lab, (line) => process.stderr.write(`${line}\r\n`))
+        await lab.gateway.ended
+        const { lostBy } = lab.gateway
+        if (lostBy?.message.includes('crashed')) throw lostBy
+      } finally {
+        close()
+        await lab.stop()
+      }
+    })
+    log.info(`Recorded: ${results}`)
+  },
+}
+export default command
