@@ -1,7 +1,8 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
 import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { exportSeries, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
@@ -48,6 +49,7 @@ const topdirOf = (context: Context): string => join(context.paths.work, `rpmbuil
 
 /** Packages what `make kernel` has compiled, and the source package that gives the same by itself. */
 async function kernelPackages(context: Context): Promise<string[]> {
+  requireRelease(context)
   const version = preparedVersion(context)
   const tarball = sourceFile(context, context.target.source)
   log.step('rpm', `kernel ${kernelRelease(context)}`)
@@ -69,6 +71,19 @@ async function kernelPackages(context: Context): Promise<string[]> {
   })
   log.info(await lint(context, 'kernel', packages))
   return packages
+}
+
+/**
+ * The packages' names and scriptlets rely on what the kernel calls itself.
+ *
+ * @throws Failure of kind `build` when that is something else than VERSION-RELEASE.ARCH
+ */
+function requireRelease(context: Context): void {
+  const actual = readFileSync(join(context.paths.build, 'include/config/kernel.release'), 'utf8').trim()
+  if (actual === kernelRelease(context)) return
+  throw new Failure('build', `The kernel calls itself ${actual}, but would be packaged as ${kernelRelease(context)}.`, {
+    hint: `The line "# CONFIG_LOCALVERSION_AUTO is not set" has to be in specs/kernel/${context.target.config}: without it the commit of the tree is added.`,
+  })
 }
 
 /** Both folders are complete before either is replaced. */
