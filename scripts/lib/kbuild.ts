@@ -23,12 +23,17 @@ export function kbuildEnvironment(): NodeJS.ProcessEnv {
   }
 }
 
-/** Variables of ccache(1) that let checkouts in different folders share their results. */
+/**
+ * Variables of ccache(1) that let checkouts in different folders share their
+ * results. In depend mode no file is preprocessed twice, and the compiler is called
+ * with the same paths as without ccache, so that the objects are the same to the bit.
+ */
 export function ccacheEnvironment(context: Context, statsLog: string): NodeJS.ProcessEnv {
   return {
     CCACHE_DIR: context.paths.ccache,
     CCACHE_BASEDIR: context.paths.work,
     CCACHE_NOHASHDIR: '1',
+    CCACHE_DEPEND: '1',
     CCACHE_SLOPPINESS: 'time_macros',
     CCACHE_MAXSIZE: '10G',
     CCACHE_STATSLOG: statsLog,
