@@ -27,6 +27,7 @@ export const step: Step = {
   async run(context) {
     await requireSaved(context, 'the kernel cannot be packaged')
     const packages = [...(await kernelPackages(context)), ...toolPackages(context)]
+    log.info(`rpmlint: ${await lint(context, packages)}`)
     const facts = await publishAll(context, packages)
     rmSync(topdirOf(context), { recursive: true, force: true })
     return facts
@@ -69,7 +70,6 @@ async function kernelPackages(context: Context): Promise<string[]> {
     log: join(context.paths.logs, 'rpm-kernel.log'),
     onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
   })
-  log.info(await lint(context, 'kernel', packages))
   return packages
 }
 

@@ -6,7 +6,7 @@ import { Failure } from '../lib/errors.ts'
 import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
-import { buildPackages, lint, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
+import { buildPackages, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { bring, bringPart, type Facts, type Json, type Step } from '../lib/step.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
@@ -81,7 +81,7 @@ function packageStep(tool: PackagedTool): Step {
     needs: [],
     inputs: async (context) => ({
       sources: sources.map((name) => sourceFile(context, name).sha256),
-      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static'), specsFolder(context, 'rpmlint.toml')),
+      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
       release: [RELEASE, SOURCE_DATE_EPOCH, BUILD_HOST],
       compilers: await compilers(),
     }),
@@ -112,7 +112,6 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
     onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
   })
   for (const path of packages) await requireEl6(path)
-  log.info(await lint(context, tool.name, packages))
   return packages
 }
 
