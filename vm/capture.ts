@@ -1,15 +1,14 @@
 /** Shows a pcap file while it grows. */
 
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readSync } from 'node:fs'
 import { Failure } from '../scripts/lib/errors.ts'
-import { guardGroup } from '../scripts/lib/run.ts'
+import { capture, guardGroup } from '../scripts/lib/run.ts'
 
-const POLL_MS = 100
-const CHUNK_BYTES = 1 << 16
-
-/** -n no names, -l a line at a time, -x the bytes; the columns are tshark's own. */
-const TSHARK = ['tshark', '-n', '-l', '-x', '-r', '-'] as const
+/**
+ * -n no names, -l a line at a time, -P a summary of each packet, -x its bytes. A shell's pipe between the two: tshark
+ * takes a capture from a pipe but not from the socket that Node would give it.
+ */
+const FOLLOW = 'tail -c +1 -f "$1" | tshark -n -l -P -x -r - 2>/dev/null'
 
 export interface Capture {
   /** Resolves when the decoder has ended. */
@@ -17,36 +16,27 @@ export interface Capture {
   stop: () => void
 }
 
-/** @param path of a pcap file that is being written */
-export function followCapture(path: string): Capture {
-  const [program, ...args] = TSHARK
-  const child = spawn(program, args, { stdio: ['pipe', 'inherit', 'ignore'], detached: true })
-  const release = child.pid === undefined ? () => undefined : guardGroup(child.pid)
-  const fd = openSync(path, 'r')
-  const chunk = Buffer.alloc(CHUNK_BYTES)
-  child.stdin.on('error', () => undefined)
-  const timer = setInterval(() => {
-    for (;;) {
-      const size = readSync(fd, chunk, 0, chunk.length, null)
-      if (size === 0) return
-      child.stdin.write(Buffer.from(chunk.subarray(0, size)))
-    }
-  }, POLL_MS)
-  let stopped = false
-  const stop = () => {
-    if (stopped) return
-    stopped = true
-    clearInterval(timer)
-    closeSync(fd)
-    child.stdin.end()
-  }
-  const ended = new Promise<void>((resolve, reject) => {
-    child.once('error', (cause) => reject(new Failure('environment', 'tshark cannot be started.', { hint: 'make doctor', cause })))
+/**
+ * @param path of a pcap file that is being written
+ * @throws Failure of kind `environment` without tshark
+ */
+export async function followCapture(path: string): Promise<Capture> {
+  const found = await capture(['tshark', '--version'], { anyExit: true }).catch(() => undefined)
+  if (found?.exitCode !== 0) throw new Failure('environment', 'tshark, which decodes packets, is missing.', { hint: 'make doctor' })
+  const child = spawn('sh', ['-c', FOLLOW, 'sh', path], { stdio: ['ignore', 'inherit', 'inherit'], detached: true })
+  const group = child.pid
+  const release = group === undefined ? () => undefined : guardGroup(group)
+  const ended = new Promise<void>((resolve) => {
     child.once('exit', () => {
       release()
-      stop()
       resolve()
     })
   })
-  return { ended, stop }
+  return {
+    ended,
+    stop: () => {
+      if (group === undefined || child.exitCode !== null || child.signalCode !== null) return
+      process.kill(-group, 'SIGTERM')
+    },
+  }
 }

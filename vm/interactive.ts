@@ -39,9 +39,15 @@ echo
 echo '  lab-example         LVS NAT of ${VIP}:80 to a and b, and SNAT to ${POOL[0]}'
 echo '  lab-traffic start   a connection out and one in, a ping and a query, every second'
 echo '  ipvsadm -lnc        the connections;  cat /proc/net/ip_vs_snat: the counters'
-echo '  poweroff            leaves'
+echo '  poweroff, or Ctrl-A X, leaves'
 echo
 `
+
+/** A shell on the console, and another when it ends. */
+const SHELL = `(
+  cd /root
+  while :; do setsid cttyhack sh -l; done
+) </dev/console >/dev/console 2>&1 &`
 
 /** What `make vm` says before the console takes the terminal over. */
 export const GUIDE = `
@@ -62,6 +68,7 @@ export async function makeInteractive(lab: Lab, say: (line: string) => void): Pr
     await lab.gateway.put(path, Buffer.from(text))
     await lab.gateway.sh(`chmod 755 ${path}`)
   }
+  await lab.gateway.sh(SHELL)
   let running = false
   lab.gateway.klog.listen((line) => {
     if (line.includes(STOP)) running = false

@@ -15,7 +15,7 @@ const command: Command = {
       throw new Failure('usage', `There is no link "${link}".`, { hint: `LINK is one of: ${LINKS.join(', ')}` })
     }
     const door = await Door.open(stateFile(context.paths.work, context.variant))
-    const capture = followCapture(door.state.pcaps[link as Link])
+    const capture = await followCapture(door.state.pcaps[link as Link])
     door.onClose(() => capture.stop())
     try {
       await untilInterrupted(capture.ended, () => capture.stop())
