@@ -72,6 +72,14 @@ async function answer(lab: Lab, request: Request, client: Socket, reply: (messag
   client.once('close', stop)
 }
 
+/** @param path of the state file @returns whether a lab answers there */
+export async function isRunning(path: string): Promise<boolean> {
+  const state = readState(path)
+  const socket = state && (await connected(state.socket))
+  socket?.destroy()
+  return socket !== undefined
+}
+
 /** A command's connection to the running lab. */
 export class Door {
   readonly state: State

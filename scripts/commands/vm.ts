@@ -1,10 +1,11 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { serveControl, stateFile } from '../../vm/control.ts'
+import { isRunning, serveControl, stateFile } from '../../vm/control.ts'
 import { GUIDE, makeInteractive } from '../../vm/interactive.ts'
 import { Lab } from '../../vm/lab.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import type { Command } from '../lib/command.ts'
+import { Failure } from '../lib/errors.ts'
 import { bringGuest } from '../lib/guest.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
@@ -18,13 +19,17 @@ In the gateway, lab-example configures LVS NAT and SNAT, and lab-traffic start m
 traffic. The links are recorded in the target's working folder while it runs.`,
   async run(context) {
     await setUp(context)
+    const state = stateFile(context.paths.work, context.variant)
+    if (await isRunning(state)) {
+      throw new Failure('usage', `A virtual machine of ${context.variant} runs already.`, { hint: 'Leave it first, or use another checkout.' })
+    }
     const guest = await bringGuest(context)
     const results = join(context.paths.work, `vm-${context.variant}`)
     rmSync(results, { recursive: true, force: true })
     log.step('vm', `the gateway's console follows${GUIDE}`)
     await withRuntimeFolder(async (sockets) => {
       const lab = await Lab.start({ ...guest, sockets, results, interactive: true })
-      const close = await serveControl(lab, sockets, stateFile(context.paths.work, context.variant), guest.image.release)
+      const close = await serveControl(lab, sockets, state, guest.image.release)
       try {
         // The console leaves the terminal in raw mode, where a line needs its carriage return.
         await makeInteractive(lab, (line) => process.stderr.write(`${line}\r\n`))

@@ -11,5 +11,6 @@ import offload from './offload.ts'
 import ports from './ports.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
+import tools from './tools.ts'
 
-export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, load, change]
+export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, tools, load, change]

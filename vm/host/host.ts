@@ -5,7 +5,7 @@ import type { Segment, Station } from '../ethernet/index.ts'
 import { arp, ETHERTYPE, ethernet, ip6Bytes, matches, neighbourAdvertisement, parseFrame, type Packet, summary } from '../packet/index.ts'
 
 /** Long enough for an emulated machine on a busy computer; only a failing test ever waits that long. */
-export const PATIENCE_MS = 8_000
+export const PATIENCE_MS = 12_000
 const SHOWN = 12
 const BROADCAST = 'ff:ff:ff:ff:ff:ff'
 

@@ -1,7 +1,7 @@
 /** A QEMU process: started, watched until it ends, and ended with certainty. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { capture, guardGroup } from '../../scripts/lib/run.ts'
@@ -74,14 +74,25 @@ async function watch(child: ChildProcess): Promise<QemuProcess> {
   return { pid, exited, kill: () => void child.kill('SIGKILL') }
 }
 
+const TAIL_BYTES = 32 << 10
+
 /** @returns the last lines of a file, without control characters; nothing when there is no such file */
 export function tail(path: string, lines = 25): string[] {
+  if (!existsSync(path)) return []
+  // Terminals, not people, read the sequences with which the firmware clears the screen.
+  const text = lastBytes(path, TAIL_BYTES).replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
+  return text.trimEnd().split('\n').slice(-lines)
+}
+
+function lastBytes(path: string, bytes: number): string {
+  const fd = openSync(path, 'r')
   try {
-    // Terminals, not people, read the sequences with which the firmware clears the screen.
-    const text = readFileSync(path, 'utf8').replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
-    return text.trimEnd().split('\n').slice(-lines)
-  } catch {
-    return []
+    const { size } = fstatSync(fd)
+    const buffer = Buffer.alloc(Math.min(size, bytes))
+    readSync(fd, buffer, 0, buffer.length, size - buffer.length)
+    return buffer.toString('utf8')
+  } finally {
+    closeSync(fd)
   }
 }
 
