@@ -15,6 +15,8 @@ export interface Way {
   /** Whether this kernel and image can do it; a shell script whose status says so. */
   possible: string
   setUp: string
+  /** Prints how many connections there are: fewer than flows would mean that something else was measured. */
+  connections?: string
   tearDown: string
 }
 
@@ -42,6 +44,7 @@ export const WAYS: readonly Way[] = [
     name: 'IPVS SNAT',
     possible: 'modprobe ip_vs && test -e /proc/net/ip_vs_snat',
     setUp: `ipvsadm -A -u 0.0.0.0:0 -s rr -p 10 && ipvsadm -a -u 0.0.0.0:0 -r ${POOL}:0 -m`,
+    connections: "awk '$1 == \"conns\" { print $2 }' /proc/net/ip_vs_snat",
     tearDown: 'ipvsadm -C; for module in $(awk "/^ip_vs/ { print \\$1 }" /proc/modules); do rmmod $module 2>/dev/null; done; rmmod ip_vs; true',
   },
   {
@@ -51,6 +54,7 @@ export const WAYS: readonly Way[] = [
       modprobe nf_conntrack
       echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max
       echo "table ip bench { chain out { type nat hook postrouting priority 100; oifname far snat to ${POOL}; }; }" | nft -f -`,
+    connections: 'cat /proc/sys/net/netfilter/nf_conntrack_count',
     tearDown: 'nft flush ruleset',
   },
 ]
@@ -119,6 +123,7 @@ export async function measure(machine: Machine, onMeasurement: (measurement: Mea
       // Once without counting, so that all connections exist.
       await machine.sh(send(flows, flows), LIMIT_MS)
       const text = await machine.sh(send(flows, MEASURED_PACKETS), LIMIT_MS)
+      if (way.connections) await requireConnections(machine, way.connections, flows)
       const measurement = { way: way.name, flows, instructions: instructionsPerPacket(text) }
       onMeasurement(measurement)
       all.push(measurement)
@@ -126,6 +131,11 @@ export async function measure(machine: Machine, onMeasurement: (measurement: Mea
     await machine.sh(way.tearDown, LIMIT_MS)
   }
   return all
+}
+
+async function requireConnections(machine: Machine, script: string, flows: number): Promise<void> {
+  const count = Number((await machine.sh(script)).trim())
+  if (!(count >= flows)) throw new Error(`there are ${count} connections for ${flows} flows: the measurement would mean nothing`)
 }
 
 /** @returns the measurements as a table: instructions, and what they are over plain forwarding */
