@@ -347,6 +347,7 @@ static void snat_conn_retire(struct ip_vs_conn *cp)
 	__ip_vs_conn_put(cp);
 }
 
+/* Received packets are handled with softirqs off, in all hooks that matter */
 static void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 {
 	struct ip_vs_dest *dest = cp->dest;
@@ -355,36 +356,48 @@ static void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 	if (!(dest->cflags & IP_VS_DEST_CF_AVAILABLE))
 		return;
 
-	local_bh_disable();
 	ip_vs_snat_stats_packet(&dest->stats, len, out);
 	svc = rcu_dereference(dest->svc);
 	if (svc)
 		ip_vs_snat_stats_packet(&svc->stats, len, out);
 	ip_vs_snat_stats_packet(&cp->ipvs->tot_stats, len, out);
-	local_bh_enable();
 }
 
 static void snat_account_conn(struct ip_vs_conn *cp)
 {
 	struct ip_vs_service *svc;
 
-	local_bh_disable();
 	ip_vs_snat_stats_conn(&cp->dest->stats);
 	svc = rcu_dereference(cp->dest->svc);
 	if (svc)
 		ip_vs_snat_stats_conn(&svc->stats);
 	ip_vs_snat_stats_conn(&cp->ipvs->tot_stats);
-	local_bh_enable();
 }
 
+/* The flags that make a TCP connection change its state */
+static __be32 snat_tcp_flags(const struct tcphdr *th)
+{
+	return tcp_flag_word(th) & (TCP_FLAG_SYN | TCP_FLAG_ACK |
+				    TCP_FLAG_RST | TCP_FLAG_FIN);
+}
+
+/* Follow the connection with a packet that has been translated */
 static void snat_set_state(struct ip_vs_conn *cp, struct sk_buff *skb,
 			   unsigned int thoff, bool out)
 {
 	struct ip_vs_snat *snat = cp->ipvs->snat;
+	int *established = &snat->tcp_timeouts[IP_VS_TCP_S_ESTABLISHED];
 	int dir = out ? IP_VS_DIR_OUTPUT : IP_VS_DIR_INPUT;
+	const struct tcphdr *th;
 
 	switch (cp->protocol) {
 	case IPPROTO_TCP:
+		th = (const struct tcphdr *)(skb->data + thoff);
+		if (likely(cp->state == IP_VS_TCP_S_ESTABLISHED &&
+			   snat_tcp_flags(th) == TCP_FLAG_ACK)) {
+			cp->timeout = READ_ONCE(*established);
+			break;
+		}
 		snat->tcp.pp->state_transition(cp, dir, skb, &snat->tcp, thoff);
 		break;
 	case IPPROTO_UDP:
@@ -408,7 +421,7 @@ static bool snat_is_syn(const struct sk_buff *skb, unsigned int thoff)
 	struct tcphdr _th, *th;
 
 	th = skb_header_pointer(skb, thoff, sizeof(_th), &_th);
-	return th && th->syn && !th->ack && !th->rst && !th->fin;
+	return th && snat_tcp_flags(th) == TCP_FLAG_SYN;
 }
 
 enum snat_usable {
@@ -491,8 +504,27 @@ static bool snat_tuple_of_packet(struct snat_tuple *t,
 	}
 }
 
+/* What the new address and port of a packet mean for its checksum */
+static void snat_update_sum(struct sk_buff *skb, __sum16 *sum,
+			    __be32 from, __be32 to,
+			    __be16 from_port, __be16 to_port)
+{
+	__wsum diff;
+
+	if (unlikely(skb->ip_summed == CHECKSUM_PARTIAL)) {
+		/* It's only the sum of the pseudo header yet */
+		inet_proto_csum_replace4(sum, skb, from, to, true);
+		return;
+	}
+	diff = csum_add(csum_sub((__force __wsum)to, (__force __wsum)from),
+			csum_sub((__force __wsum)to_port,
+				 (__force __wsum)from_port));
+	*sum = csum_fold(csum_add(~csum_unfold(*sum), diff));
+}
+
 /* Replace the local address and port of a packet: the source of one that goes
- * out, the destination of one that comes in.
+ * out, the destination of one that comes in. What was summed by a device must
+ * be forgotten by now.
  */
 static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 			unsigned int thoff, bool out)
@@ -510,9 +542,7 @@ static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 		if (skb_ensure_writable(skb, thoff + sizeof(*th)))
 			return false;
 		th = (struct tcphdr *)(skb->data + thoff);
-		inet_proto_csum_replace4(&th->check, skb, from, to, true);
-		inet_proto_csum_replace2(&th->check, skb, from_port, to_port,
-					 false);
+		snat_update_sum(skb, &th->check, from, to, from_port, to_port);
 		*(out ? &th->source : &th->dest) = to_port;
 		break;
 	}
@@ -523,10 +553,8 @@ static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 			return false;
 		uh = (struct udphdr *)(skb->data + thoff);
 		if (uh->check || skb->ip_summed == CHECKSUM_PARTIAL) {
-			inet_proto_csum_replace4(&uh->check, skb, from, to,
-						 true);
-			inet_proto_csum_replace2(&uh->check, skb, from_port,
-						 to_port, false);
+			snat_update_sum(skb, &uh->check, from, to,
+					from_port, to_port);
 			if (!uh->check)
 				uh->check = CSUM_MANGLED_0;
 		}
@@ -539,8 +567,7 @@ static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 		if (skb_ensure_writable(skb, thoff + sizeof(*ic)))
 			return false;
 		ic = (struct icmphdr *)(skb->data + thoff);
-		inet_proto_csum_replace2(&ic->checksum, skb, from_port,
-					 to_port, false);
+		csum_replace2(&ic->checksum, from_port, to_port);
 		ic->un.echo.id = to_port;
 		break;
 	}
