@@ -228,10 +228,13 @@ modprobe ip_vs
 
 const GATEWAY_RESET = `
 ipvsadm -C
-for round in 1 2 3; do
+# A module can be held for a moment more, by a network namespace that is being taken down.
+for round in $(seq 30); do
   for module in $(awk '/^(ip_vs|iptable_|nf_nat|nf_conntrack|xt_|nft_)/ { print $1 }' /proc/modules); do
     rmmod $module 2>/dev/null
   done
+  grep -qE '^(ip_vs|nf_conntrack) ' /proc/modules || break
+  [ $round -lt 3 ] || usleep 100000
 done
 if grep -q '^ip_vs ' /proc/modules; then
   echo 'the ip_vs module cannot be unloaded:'

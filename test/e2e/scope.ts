@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
 import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
-import { counter, nat, snat } from './lib/configure.ts'
+import { counter, nat, snat, snatCommands } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, ping, routeOf, turn } from './lib/traffic.ts'
 
@@ -182,6 +182,21 @@ RULES
     await ask({ client: lab.a, sent: `${A}:40012 > ${S}:53`, server: lab.net, seen: `${P0}:40012 > ${S}:53` })
     await ask({ client: lab.a, sent: `${A}:40013 > ${C}:53`, server: lab.c, seen: `${A}:40013 > ${C}:53` })
     await lab.gateway.sh(`ip addr del ${P0}/32 dev lo`)
+  }),
+
+  test('another network namespace has its own services, counters and end', 'issue 2: namespace-aware', async (lab) => {
+    const seen = await lab.gateway.sh(`
+      unshare -n sh -c '
+        ip link set lo up
+        ${snatCommands({ pool: [P0], device: 'lo' }).replaceAll('\n', '\n        ')}
+        ipvsadm -ln; cat /proc/net/ip_vs_snat_pool
+        echo 100 200 >/proc/sys/net/ipv4/vs/snat_port_range
+      '
+      cat /proc/sys/net/ipv4/vs/snat_port_range`)
+    assert.match(seen, new RegExp(`TCP +${P0.replaceAll('.', '\\.')}`))
+    assert.match(seen, /1024\s+65535/)
+    assert.doesNotMatch(await lab.gateway.sh('ipvsadm -ln'), /0\.0\.0\.0:0/)
+    await ask({ client: lab.a, sent: `${A}:40016 > ${S}:53`, server: lab.net, seen: `${A}:40016 > ${S}:53` })
   }),
 
   test('connection tracking beside it works when IPVS is told to use it', 'engine.md: net.ipv4.vs.conntrack handling', async (lab) => {
