@@ -26,9 +26,9 @@ export const step: Step = {
   outputs: (context) => packageFolders(context),
   async run(context) {
     await requireSaved(context, 'the kernel cannot be packaged')
-    const packages = [...(await kernelPackages(context)), ...toolPackages(context)]
-    log.info(`rpmlint: ${await lint(context, packages)}`)
-    const facts = await publishAll(context, packages)
+    const packages = { kernel: await kernelPackages(context), ...toolPackages(context) }
+    for (const [name, group] of Object.entries(packages)) log.info(`rpmlint, ${name}: ${await lint(context, name, group)}`)
+    const facts = await publishAll(context, Object.values(packages).flat())
     rmSync(topdirOf(context), { recursive: true, force: true })
     return facts
   },

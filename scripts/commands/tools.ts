@@ -47,12 +47,14 @@ export const step: Step = {
 /** @returns the static busybox of the virtual machines */
 export const busyboxFile = (context: Context): string => join(context.paths.tools, 'busybox', 'busybox')
 
-/** @returns paths of the tools' packages, source packages among them */
-export function toolPackages(context: Context): string[] {
-  return PACKAGED.flatMap(({ name }) => {
-    const folder = join(context.paths.tools, name)
-    return listFiles(folder).filter((file) => file.endsWith('.rpm')).map((file) => join(folder, file))
-  })
+/** @returns of each tool the paths of its packages, the source package among them */
+export function toolPackages(context: Context): Record<string, string[]> {
+  return Object.fromEntries(
+    PACKAGED.map(({ name }): [string, string[]] => {
+      const folder = join(context.paths.tools, name)
+      return [name, listFiles(folder).filter((file) => file.endsWith('.rpm')).map((file) => join(folder, file))]
+    }),
+  )
 }
 
 const specsFolder = (context: Context, name: string): string => join(context.paths.root, 'specs', name)
@@ -211,7 +213,7 @@ virtual machines and is not packaged. Prints the paths of what was built.
 Needs musl-gcc and the kernel's headers. They are built once for all targets.`,
   async run(context) {
     await bring(context, step)
-    for (const path of [busyboxFile(context), ...toolPackages(context)]) process.stdout.write(`${path}\n`)
+    for (const path of [busyboxFile(context), ...Object.values(toolPackages(context)).flat()]) process.stdout.write(`${path}\n`)
   },
 }
 export default command

@@ -236,18 +236,19 @@ export async function verifyPackage(path: string): Promise<void> {
 /**
  * Runs rpmlint with specs/rpmlint.toml, where every exception is explained.
  *
+ * @param packages of one spec: rpmlint 2.4 mixes up the specs of several source packages
  * @returns its last line
  * @throws Failure of kind `build` when it reports an error or a warning
  */
-export async function lint(context: Context, packages: readonly string[]): Promise<string> {
-  const log = join(context.paths.logs, 'rpmlint.log')
+export async function lint(context: Context, name: string, packages: readonly string[]): Promise<string> {
+  const log = join(context.paths.logs, `rpmlint-${name}.log`)
   const config = join(context.paths.root, 'specs', 'rpmlint.toml')
-  const failed = { log, doing: 'checking the packages', hint: 'Correct the spec, or explain the exception in specs/rpmlint.toml.' }
+  const failed = { log, doing: `checking the packages of ${name}`, hint: 'Correct the spec, or explain the exception in specs/rpmlint.toml.' }
   await runLogged(['rpmlint', '--config', config, ...packages], { ...failed, env: { ...process.env, LC_ALL: 'C' } })
   const output = readFileSync(log, 'utf8')
   const findings = lintFindings(output)
   if (findings.length > 0) {
-    throw new Failure('build', `rpmlint has ${findings.length} findings.`, { log, hint: failed.hint, excerpt: findings.slice(0, 20) })
+    throw new Failure('build', `rpmlint has ${findings.length} findings on ${name}.`, { log, hint: failed.hint, excerpt: findings.slice(0, 20) })
   }
   return lintSummary(output, packages.length)
 }
