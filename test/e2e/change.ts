@@ -11,7 +11,9 @@ import { ask, assertNothingPrivateLeft, during } from './lib/traffic.ts'
 
 const UNDER_TRAFFIC = 'issue 2: deleting and adding the service and pool addresses under traffic'
 const UNLOAD = 'issue 2: module unload under traffic after flush'
-const CHANGE_LIMIT_MS = 60_000
+const CHANGE_LIMIT_MS = 120_000
+/** Seconds: traffic makes every command slow. */
+const LIMIT_S = 180
 const [P0 = '', P1 = ''] = POOL
 
 /** New and old flows of all protocols, from inside and from outside, replies included. */
@@ -96,7 +98,7 @@ export default suite('change', [
     await quiet(lab)
     assertNothingPrivateLeft(lab)
     await bothStillWork(lab)
-  }),
+  }, LIMIT_S),
 
   test('services come and go under traffic', UNDER_TRAFFIC, async (lab) => {
     await snat(lab, { pool: [P0, P1] })
@@ -109,7 +111,7 @@ export default suite('change', [
     ])))
     await quiet(lab)
     await bothStillWork(lab)
-  }),
+  }, LIMIT_S),
 
   test('everything is flushed and set up again under traffic, with connections removed at once', UNDER_TRAFFIC, async (lab) => {
     await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/vs/expire_nodest_conn')
@@ -121,10 +123,10 @@ export default suite('change', [
         ipvsadm -C
         ${snatCommands({ pool: [P0, P1], device: 'none' })}
         ${natCommands({ port: 80, servers: [`${A}:8080`] })}
-      done`))
+      done`, CHANGE_LIMIT_MS))
     await quiet(lab)
     await bothStillWork(lab)
-  }),
+  }, LIMIT_S),
 
   test('the module is unloaded under traffic after a flush, and loaded again', UNLOAD, async (lab) => {
     for (let round = 0; round < 3; round++) {
@@ -150,5 +152,5 @@ export default suite('change', [
       ${snatCommands({ pool: [P0, P1], device: 'none' })}
       ${natCommands({ port: 80, servers: [`${A}:8080`] })}`)
     await bothStillWork(lab)
-  }),
+  }, LIMIT_S),
 ])

@@ -33,7 +33,7 @@ export interface MachineOptions {
 /** A boot takes six seconds without KVM; a computer that does much else at the same time is given time. */
 const BOOT_LIMIT_MS = 120_000
 /** A command that takes longer has hung, or the machine has. */
-const RUN_LIMIT_MS = 30_000
+const RUN_LIMIT_MS = 45_000
 const WATCH_MS = 250
 /** What is left of a machine's life after its panic was seen, should it not end by itself. */
 const PANIC_GRACE_MS = 3_000
