@@ -18,7 +18,7 @@ export const commandNames = (): string[] => readdirSync(COMMANDS).map((file) => 
 
 /** @throws Failure of kind `usage` if there is no such command */
 export async function loadCommand(name: string): Promise<Command> {
-  if (!/^[a-z-]+$/.test(name) || !existsSync(join(COMMANDS, `${name}.ts`))) {
+  if (!/^[a-z][a-z0-9-]*$/.test(name) || !existsSync(join(COMMANDS, `${name}.ts`))) {
     throw new Failure('usage', `Unknown command "${name}".`, { hint: 'make help lists the commands.' })
   }
   const module = (await import(`../commands/${name}.ts`)) as { default: Command }
