@@ -124,7 +124,7 @@ export function rpmEnvironment(context: Context, topdir: string): NodeJS.Process
     LC_ALL: 'C',
     TZ: 'UTC',
     CCACHE_DIR: context.paths.ccache,
-    CCACHE_BASEDIR: topdir,
+    // No CCACHE_BASEDIR: the relative paths it makes change what __FILE__ says in the kernel.
     CCACHE_NOHASHDIR: '1',
     CCACHE_SLOPPINESS: 'time_macros',
     CCACHE_MAXSIZE: '10G',
