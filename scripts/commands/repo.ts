@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
@@ -44,6 +44,7 @@ const OPTIONS = [
 async function createRepository(context: Context): Promise<void> {
   const { dist, logs } = context.paths
   const aside = asideOf(join(dist, 'repodata'))
+  mkdirSync(aside)
   try {
     await runLogged(['createrepo_c', ...OPTIONS, '--outputdir', aside, dist], {
       log: join(logs, 'createrepo.log'),

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { writeIfChanged } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
+import { toolVersions } from '../lib/toolversions.ts'
+import { step as config } from './config.ts'
+import { step as exportStep } from './export.ts'
+import { sourceFile, step as fetch } from './fetch.ts'
+import { kernelRelease, step as kernel } from './kernel.ts'
+import { step as patch } from './patch.ts'
+import { step as prep } from './prep.ts'
+import { step as repo } from './repo.ts'
+import { step as rpm } from './rpm.ts'
+import { step as tools } from './tools.ts'
+
+const PHASES: readonly Step[] = [fetch, prep, patch, config, kernel, tools, rpm, exportStep, repo]
+
+export const step: Step = {
+  name: 'all',
+  scope: 'variant',
+  needs: [exportStep, repo],
+  inputs: (context) => ({ command: reproduction(context) }),
+  outputs: (context) => [metadataFile(context)],
+  async run(context) {
+    writeIfChanged(metadataFile(context), `${JSON.stringify(await metadata(context), null, 2)}\n`)
+    return {}
+  },
+}
+
+const metadataFile = (context: Context): string => join(context.paths.dist, 'metadata.json')
+
+/** The command that makes the same packages again. */
+function reproduction(context: Context): string {
+  const variables = context.debug ? ['DEBUG=1'] : []
+  return ['make', `TARGET=${context.target.name}`, ...variables].join(' ')
+}
+
+/** What went into dist, how long each phase took when it last ran, and how to do it again. */
+async function metadata(context: Context): Promise<Json> {
+  const names = Object.keys(readStamp(context, fetch)?.facts ?? {})
+  const phases = PHASES.map((phase): [string, Json] => {
+    const stamp = readStamp(context, phase)
+    return [phase.name, { seconds: stamp?.seconds ?? null, inputs: stamp?.inputs ?? null, facts: stamp?.facts ?? null }]
+  })
+  return {
+    target: context.target.name,
+    debug: context.debug,
+    kernelRelease: kernelRelease(context),
+    command: reproduction(context),
+    sources: names.map((name) => {
+      const { version, filename, sha256, origin, from, verified } = sourceFile(context, name)
+      return { name, version, filename, sha256, origin, from, verified }
+    }),
+    tools: await toolVersions(),
+    host: readFileSync('/proc/version', 'utf8').trim(),
+    phases: Object.fromEntries(phases),
+  }
+}
+
+const command: Command = {
+  summary: 'build everything: packages, repository, exported patch, metadata',
+  help: `What "make" alone does: brings every step up to date and writes dist/VARIANT.
+metadata.json there tells the inputs with their digests, the tools, the seconds of
+each phase when it last ran, and what ccache spared.`,
+  async run(context) {
+    await bring(context, step)
+    log.step('all', `up to date: ${context.paths.dist}`)
+  },
+}
+export default command

@@ -1,0 +1,75 @@
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { log } from '../lib/log.ts'
+import { runLogged } from '../lib/run.ts'
+import { setUp } from '../lib/setup.ts'
+import { bring } from '../lib/step.ts'
+import { step as all } from './all.ts'
+import { step as check } from './check.ts'
+import { runE2e } from './e2e.ts'
+
+interface Counts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/**
+ * Runs the toolchain's own tests.
+ *
+ * @throws Failure of kind `test` with the failed tests, or if none ran
+ */
+async function runUnitTests(context: Context): Promise<Counts> {
+  const path = join(context.paths.logs, 'unit.tap')
+  log.step('test', 'unit tests')
+  const counts = (): Counts => tapCounts(readFileSync(path, 'utf8'))
+  try {
+    await runLogged(['npx', '--no', 'ava', '--', '--tap'], {
+      cwd: context.paths.root,
+      env: { ...process.env, MAKEFLAGS: '', MAKEOVERRIDES: '' },
+      log: path,
+      kind: 'test',
+      doing: 'the unit tests',
+      onLine: (line) => log.progress(line),
+    })
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'test') throw error
+    const failed = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('not ok'))
+    throw new Failure('test', `${failed.length} unit tests failed.`, { excerpt: failed, log: path })
+  }
+  if (counts().passed === 0) throw new Failure('test', 'No unit test ran.', { log: path })
+  return counts()
+}
+
+/** Counts in the Test Anything Protocol (https://testanything.org/tap-version-13-specification.html). */
+function tapCounts(tap: string): Counts {
+  const lines = tap.split('\n')
+  const skipped = lines.filter((line) => /^ok .*# (skip|todo)/i.test(line)).length
+  return {
+    passed: lines.filter((line) => line.startsWith('ok ')).length - skipped,
+    failed: lines.filter((line) => line.startsWith('not ok ')).length,
+    skipped,
+  }
+}
+
+const command: Command = {
+  summary: 'unit tests, checks of the series, end-to-end tests of the built packages',
+  help: `Runs the unit tests, builds what is not up to date, runs "make check" and then the
+end-to-end tests in virtual machines assembled from the packages in dist.
+ONLY= selects end-to-end tests. Results are in dist/VARIANT/test.`,
+  async run(context) {
+    await setUp(context)
+    mkdirSync(context.paths.logs, { recursive: true })
+    const unit = await runUnitTests(context)
+    log.info(`${unit.passed} unit tests passed`)
+    await bring(context, all)
+    await bring(context, check)
+    const e2e = await runE2e(context)
+    const total = (key: keyof Counts): number => unit[key] + e2e[key]
+    process.stdout.write(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped\n`)
+  },
+}
+export default command
