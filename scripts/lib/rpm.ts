@@ -33,6 +33,9 @@ export interface PackageBuild {
 /** Folders with compiler names that are ccache, on Debian and on Fedora. */
 const CCACHE_FOLDERS = ['/usr/lib/ccache', '/usr/lib64/ccache']
 
+/** What the caller's environment must not bring into a package. */
+const UNWANTED = ['SOURCE_DATE_EPOCH', 'MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'CCACHE_BASEDIR', 'KCFLAGS', 'KAFLAGS', 'KCPPFLAGS', 'HOSTCFLAGS']
+
 /**
  * Features of rpm that version 4.8.0, EL6's, knows: what `rpm --showrc` lists there. A
  * package that requires another is refused by it.
@@ -115,7 +118,8 @@ export function locationMacros(topdir: string, jobs: number): Record<string, str
 
 /** The environment of rpmbuild: ccache by the names of compilers, no settings of the user's. */
 export function rpmEnvironment(context: Context, topdir: string): NodeJS.ProcessEnv {
-  const { SOURCE_DATE_EPOCH: _epoch, MAKEFLAGS: _flags, MFLAGS: _old, MAKELEVEL: _level, ...inherited } = process.env
+  const inherited = { ...process.env }
+  for (const name of UNWANTED) delete inherited[name]
   const path = [...CCACHE_FOLDERS.filter((folder) => existsSync(folder)), inherited['PATH'] ?? '', '/usr/sbin', '/sbin']
   return {
     ...inherited,

@@ -5,7 +5,7 @@ import test from 'ava'
 import { createContext, type Context } from '../../scripts/lib/context.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
-import { buildPackages, publish, rebuildPackage, requireEl6, verifyPackage } from '../../scripts/lib/rpm.ts'
+import { buildPackages, publish, rebuildPackage, requireEl6, rpmEnvironment, verifyPackage } from '../../scripts/lib/rpm.ts'
 
 /** A package of one file, with the settings that our specs have. */
 const SPEC = `%global _buildhost localhost
@@ -106,4 +106,17 @@ test.serial('a build that fails names its log', async (t) => {
   const failure = (await t.throwsAsync(broken, { instanceOf: Failure })) as Failure
   t.is(failure.kind, 'build')
   t.is(failure.details.log, join(folder, 'broken.log'))
+})
+
+test.serial('the environment brings nothing into a package, and ccache no relative paths', (t) => {
+  process.env['KCFLAGS'] = '-g'
+  process.env['CCACHE_BASEDIR'] = '/'
+  try {
+    const environment = rpmEnvironment(context, folder)
+    t.is(environment['KCFLAGS'], undefined)
+    t.is(environment['CCACHE_BASEDIR'], undefined)
+  } finally {
+    delete process.env['KCFLAGS']
+    delete process.env['CCACHE_BASEDIR']
+  }
 })
