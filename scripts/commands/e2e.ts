@@ -2,12 +2,13 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SUITES } from '../../test/e2e/index.ts'
 import { runSuites, type RunReport } from '../../test/e2e/lib/run.ts'
-import { choose } from '../../test/e2e/lib/suite.ts'
+import { choose, type Suite } from '../../test/e2e/lib/suite.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
-import { bringGuest } from '../lib/guest.ts'
+import { bringGuest, type Guest } from '../lib/guest.ts'
+import { withBuildLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
 
@@ -33,6 +34,11 @@ export async function runE2e(context: Context): Promise<Counts> {
     })
   }
   const guest = await bringGuest(context)
+  return withBuildLock(context, () => runIn(context, suites, guest))
+}
+
+/** Two runs at once would write over each other's captures, which are the evidence. */
+async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
   const results = resultsFolder(context)
   rmSync(results, { recursive: true, force: true })
   mkdirSync(results, { recursive: true })
