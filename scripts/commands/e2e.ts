@@ -24,7 +24,7 @@ const resultsFolder = (context: Context): string => join(context.paths.dist, 'te
  * Runs the end-to-end tests that ONLY chooses against the packages in dist.
  *
  * @throws Failure of kind `usage` when ONLY chooses none, `test` when a test fails,
- *   `lostVm` when a virtual machine does
+ *   `lostVm` when a virtual machine does, `environment` when they run already in this checkout
  */
 export async function runE2e(context: Context): Promise<Counts> {
   const suites = choose(SUITES, context.variables.ONLY)

@@ -1,7 +1,7 @@
-/** One build at a time in one checkout. */
+/** One build at a time in one checkout, and one test run. */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
 
@@ -11,9 +11,19 @@ import { Failure } from './errors.ts'
  * @throws Failure of kind `environment` when another build of this checkout runs
  */
 export async function withBuildLock<T>(context: Context, work: () => Promise<T>): Promise<T> {
-  const path = join(context.paths.checkout, 'lock')
-  mkdirSync(context.paths.checkout, { recursive: true })
-  take(path)
+  return withLock(join(context.paths.checkout, 'lock'), 'build', work)
+}
+
+/**
+ * Runs `work` while holding a lock.
+ *
+ * @param path of the lock's file; its folder is made
+ * @param what of this checkout there can be only one of: "build", "end-to-end test run"
+ * @throws Failure of kind `environment` when another process holds it
+ */
+export async function withLock<T>(path: string, what: string, work: () => Promise<T>): Promise<T> {
+  mkdirSync(dirname(path), { recursive: true })
+  take(path, what)
   try {
     return await work()
   } finally {
@@ -21,7 +31,7 @@ export async function withBuildLock<T>(context: Context, work: () => Promise<T>)
   }
 }
 
-function take(path: string): void {
+function take(path: string, what: string): void {
   for (;;) {
     try {
       return writeFileSync(path, `${process.pid}\n`, { flag: 'wx' })
@@ -30,8 +40,8 @@ function take(path: string): void {
     }
     const owner = Number(readFileSync(path, 'utf8'))
     if (isRunning(owner)) {
-      throw new Failure('environment', `Another build of this checkout is running (process ${owner}).`, {
-        hint: 'Wait for it to end, or stop it; builds in different checkouts do not disturb each other.',
+      throw new Failure('environment', `Another ${what} of this checkout is running (process ${owner}).`, {
+        hint: `Wait for it to end, or stop it; a ${what} in another checkout does not disturb this one.`,
       })
     }
     // Its owner was killed before it could let go.

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 import test from 'ava'
 import { Agent } from '../../vm/guest/agent.ts'
 import { cpio, FILE, FOLDER, LINK } from '../../vm/guest/cpio.ts'
-import { assemble } from '../../vm/guest/image.ts'
+import { assemble, pruneOthers } from '../../vm/guest/image.ts'
 import { closure } from '../../vm/guest/modules.ts'
 
 const DEP = [
@@ -69,4 +69,14 @@ test('the agent matches answers with questions, in whatever pieces they come', a
   const never = agent.run('sleep 1000')
   agent.abandon(new Error('gone'))
   await t.throwsAsync(never, { message: 'gone' })
+})
+
+test('images that nobody has used for a day go, younger ones stay', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  for (const name of ['used', 'young', 'old']) writeFileSync(join(folder, name), name)
+  utimesSync(join(folder, 'old'), 1000, 1000)
+  utimesSync(join(folder, 'used'), 1000, 1000)
+  pruneOthers(join(folder, 'used'))
+  t.deepEqual(['used', 'young', 'old'].map((name) => existsSync(join(folder, name))), [true, true, false])
+  rmSync(folder, { recursive: true })
 })

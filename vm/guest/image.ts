@@ -1,7 +1,7 @@
 /** Assembles the guest: an initramfs of busybox, the lab's init, the tools and the modules that the tests need. */
 
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Failure } from '../../scripts/lib/errors.ts'
@@ -64,7 +64,21 @@ export function assemble(parts: Parts, folder: string): Image {
     writeFileSync(`${initrd}.new`, archive)
     renameSync(`${initrd}.new`, initrd)
   }
+  pruneOthers(initrd)
   return { kernel: parts.kernel, initrd, release }
+}
+
+/** What nobody has used for a day is not needed by a machine that runs now. */
+const KEPT_MS = 24 * 3600 * 1000
+
+/** Marks a file or folder as used, and removes those beside it that have not been for a day. */
+export function pruneOthers(path: string, now = Date.now()): void {
+  utimesSync(path, now / 1000, now / 1000)
+  const folder = dirname(path)
+  for (const name of readdirSync(folder)) {
+    const other = join(folder, name)
+    if (now - (statSync(other, { throwIfNoEntry: false })?.mtimeMs ?? now) > KEPT_MS) rmSync(other, { recursive: true, force: true })
+  }
 }
 
 const file = (path: string, from: string, mode: number): Entry => ({ path, mode: FILE | mode, data: readFileSync(from) })

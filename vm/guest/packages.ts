@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
 import { capture } from '../../scripts/lib/run.ts'
-import type { Parts } from './image.ts'
+import { type Parts, pruneOthers } from './image.ts'
 
 /** Packages the guest is made of: a name, a version that begins with a digit, and no `-devel`. */
 const PACKAGES = ['kernel', 'ipvsadm', 'keepalived'] as const
@@ -46,15 +46,18 @@ function findPackage(folder: string, name: string): string {
 async function unpack(packages: readonly string[], cache: string): Promise<string> {
   const digests = await Promise.all(packages.map(sha256File))
   const root = join(cache, createHash('sha256').update(digests.join()).digest('hex').slice(0, 16))
-  if (existsSync(root)) return root
-  // The packages before these are of no use any more.
-  rmSync(cache, { recursive: true, force: true })
-  const unfinished = `${root}.new`
+  if (existsSync(root)) {
+    pruneOthers(root)
+    return root
+  }
+  const unfinished = `${root}.${process.pid}`
+  rmSync(unfinished, { recursive: true, force: true })
   mkdirSync(unfinished, { recursive: true })
   for (const path of packages) {
     await capture(['sh', '-c', EXTRACT, 'sh', path], { cwd: unfinished, kind: 'environment' })
   }
   renameSync(unfinished, root)
+  pruneOthers(root)
   return root
 }
 
