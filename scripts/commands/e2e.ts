@@ -8,7 +8,7 @@ import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { bringGuest, type Guest } from '../lib/guest.ts'
-import { withBuildLock } from '../lib/lock.ts'
+import { withLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
 
@@ -34,7 +34,8 @@ export async function runE2e(context: Context): Promise<Counts> {
     })
   }
   const guest = await bringGuest(context)
-  return withBuildLock(context, () => runIn(context, suites, guest))
+  const lock = join(context.paths.work, `e2e-${context.variant}.lock`)
+  return withLock(lock, 'end-to-end test run', () => runIn(context, suites, guest))
 }
 
 /** Two runs at once would write over each other's captures, which are the evidence. */
