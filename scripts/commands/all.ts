@@ -14,9 +14,9 @@ import { step as patch } from './patch.ts'
 import { step as prep } from './prep.ts'
 import { step as repo } from './repo.ts'
 import { step as rpm } from './rpm.ts'
-import { step as tools } from './tools.ts'
+import { TOOL_STEPS } from './tools.ts'
 
-const PHASES: readonly Step[] = [fetch, prep, patch, config, kernel, tools, rpm, exportStep, repo]
+const PHASES: readonly Step[] = [fetch, prep, patch, config, kernel, ...TOOL_STEPS, rpm, exportStep, repo]
 
 export const step: Step = {
   name: 'all',

@@ -8,7 +8,7 @@ import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
 import { buildPackages, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { bring, bringPart, type Facts, type Json, type Step } from '../lib/step.ts'
+import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
 
@@ -26,22 +26,15 @@ const PACKAGED: readonly PackagedTool[] = [
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
 /** One step a tool, so that a change in one does not build the others again. */
-const STEPS: readonly Step[] = [busyboxStep(), ...PACKAGED.map(packageStep)]
+export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...PACKAGED.map(packageStep)]
 
 export const step: Step = {
   name: 'tools',
   scope: 'checkout',
-  needs: [fetch],
-  inputs: async (context) => Object.fromEntries(await Promise.all(STEPS.map(async (one) => [one.name, await one.inputs(context)]))),
-  outputs: (context) => STEPS.flatMap((one) => one.outputs(context)),
-  async run(context) {
-    const facts: Facts = {}
-    for (const one of STEPS) {
-      const { seconds, facts: told } = await bringPart(context, one)
-      facts[one.name] = { ...told, seconds }
-    }
-    return facts
-  },
+  needs: TOOL_STEPS,
+  inputs: () => null,
+  outputs: () => [],
+  run: async () => ({}),
 }
 
 /** @returns the static busybox of the virtual machines */
@@ -81,6 +74,7 @@ function packageStep(tool: PackagedTool): Step {
     name: `tool-${tool.name}`,
     scope: 'checkout',
     needs: [],
+    after: [fetch],
     inputs: async (context) => ({
       sources: sources.map((name) => sourceFile(context, name).sha256),
       files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
@@ -146,6 +140,7 @@ function busyboxStep(): Step {
     name: 'tool-busybox',
     scope: 'checkout',
     needs: [],
+    after: [fetch],
     inputs: async (context) => ({
       source: sourceFile(context, 'busybox').sha256,
       files: fileDigests(context, specsFolder(context, 'busybox'), join(specsFolder(context, 'static'), 'musl.sh')),

@@ -20,7 +20,10 @@ export interface Step {
   /** The name of the command that runs it. */
   readonly name: string
   readonly scope: Scope
+  /** Steps that come first, and whose change makes this one run again. */
   readonly needs: readonly Step[]
+  /** Steps that come first, of whose results `inputs` names what counts. */
+  readonly after?: readonly Step[]
   /** Everything that decides the result, apart from the results of `needs`. */
   inputs: (context: Context) => Promise<Json> | Json
   /** Paths that exist after a successful run; with `inputs`, also those that exist only after a run with these. */
@@ -48,14 +51,10 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
   return withBuildLock(context, () => bringOnce(context, step, new Map()))
 }
 
-/** Brings a part of the step that runs now up to date: the checkout's lock is held already. */
-export async function bringPart(context: Context, step: Step): Promise<Stamp> {
-  return bringOnce(context, step, new Map())
-}
-
 async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): Promise<Stamp> {
   const before = done.get(step)
   if (before) return before
+  for (const earlier of step.after ?? []) await bringOnce(context, earlier, done)
   const needed: Json = {}
   for (const need of step.needs) needed[need.name] = (await bringOnce(context, need, done)).key
   const inputs = await step.inputs(context)
