@@ -1,6 +1,6 @@
 /** Running other programs: short ones whose output is wanted, long ones whose output goes to a log file. */
 
-import { closeSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { $, type ProcessPromise } from 'zx/core'
 import { DISK_FULL_HINT, Failure, type FailureDetails, type FailureKind } from './errors.ts'
@@ -113,7 +113,7 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const captured = { stdout: output.stdout, stderr: output.stderr, exitCode }
   if (exitCode !== 0 && !options.anyExit) {
     const lines = captured.stderr.trimEnd().split('\n').slice(-15)
-    throw failure(options.kind ?? 'build', `${argv[0]} failed with exit code ${exitCode}: ${argv.join(' ')}`, { excerpt: lines })
+    throw failure(options.kind ?? 'build', `${argv[0]} failed with exit code ${exitCode}: ${argv.join(' ')}`, { excerpt: lines }, options.cwd ?? process.cwd())
   }
   return captured
 }
@@ -157,7 +157,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
         excerpt: excerpt(options.log),
         log: options.log,
         ...(options.hint === undefined ? {} : { hint: options.hint }),
-      })
+      }, dirname(options.log))
     }
   } finally {
     follower?.stop()
@@ -165,11 +165,19 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
   }
 }
 
-/** A program that met a full disk did not fail because of what it was given. */
-function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }): Failure {
-  if (!details.excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
-    return new Failure(kind, message, details)
-  }
+/** Less than this is a full disk: logs, at least, can no longer be written. */
+const FULL_BYTES = 1 << 20
+
+/**
+ * A program that met a full disk did not fail because of what it was given. Where its
+ * log is on the same disk, it could not even say so.
+ *
+ * @param folder where the program wrote
+ */
+function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }, folder: string): Failure {
+  const { bavail, bsize } = statfsSync(folder)
+  const said = details.excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))
+  if (!said && bavail * bsize >= FULL_BYTES) return new Failure(kind, message, details)
   return new Failure('environment', `No space left on the disk: ${message}`, { ...details, hint: DISK_FULL_HINT })
 }
 
