@@ -89,7 +89,10 @@ export class Door {
   private constructor(state: State, socket: Socket) {
     this.state = state
     this.socket = socket
-    this.replies = createInterface({ input: socket })[Symbol.asyncIterator]()
+    const lines = createInterface({ input: socket })
+    // A destroyed socket has no end that readline would notice.
+    socket.once('close', () => lines.close())
+    this.replies = lines[Symbol.asyncIterator]()
   }
 
   /** @param path of the state file @throws Failure of kind `usage` when no lab runs */
