@@ -14,7 +14,7 @@ import { step as config } from './config.ts'
 /** What the series touches, as a goal of the kernel's make. */
 const CHECKED = 'net/netfilter/ipvs/'
 
-/** A patch that adds files should touch MAINTAINERS; here the series' last one does so for all of them. */
+/** A patch that adds files should touch MAINTAINERS; here one of the series does so for all of them. */
 const IGNORED = ['--ignore', 'FILE_PATH_CHANGES']
 
 export const step: Step = {
