@@ -43,10 +43,9 @@ export const step: Step = {
  */
 const compiledMarker = (context: Context, tree: string): string => join(context.paths.build, `.compiled-${tree}`)
 
-function markCompiled(context: Context, tree: string): void {
+function unmarkCompiled(context: Context): void {
   const { build } = context.paths
   for (const name of readdirSync(build).filter((file) => file.startsWith('.compiled-'))) rmSync(join(build, name))
-  writeFileSync(compiledMarker(context, tree), '')
 }
 
 /**
@@ -89,13 +88,14 @@ export async function make(context: Context, name: string, ...goals: string[]): 
   const tree = digest(await treeContent(context))
   rmSync(statsLog, { force: true })
   let built = 0
+  unmarkCompiled(context)
   await runLogged(kbuild(context, ...goals), {
     env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog) },
     log: join(context.paths.logs, `${name}.log`),
     doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,
     onLine: (line) => log.progress(`${++built} ${line.trim()}`),
   })
-  markCompiled(context, tree)
+  writeFileSync(compiledMarker(context, tree), '')
   return ccacheFacts(statsLog)
 }
 

@@ -20,7 +20,8 @@ export const step: Step = {
   outputs: (context) => ipvsModules(context).map((name) => join(context.paths.build, name)),
   async run(context) {
     log.step('modules', `${MODULES_FOLDER} of Linux ${kernelRelease(context)}`)
-    return make(context, 'modules', ...ipvsModules(context))
+    // Not by the modules' names: then modpost forgets the symbols of all other modules.
+    return make(context, 'modules', `M=${MODULES_FOLDER}`, 'modules')
   },
 }
 

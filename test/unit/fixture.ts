@@ -37,13 +37,16 @@ x86_64_defconfig:
 	@printf 'CONFIG_NET=y\\n' > $(O)/.config
 olddefconfig:
 	@sed -i '/CONFIG_VANISHED/d' $(O)/.config
+ifdef M
+modules:
+	@echo "  CC [M]  $(M)/ip_vs.ko"; cp ${HOOK_FILE} $(O)/$(M)/ip_vs.ko
+else
 bzImage modules:
 	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs
 	@if [ -e FAIL ]; then echo "foo.c:3:1: error: expected ';'"; exit 1; fi
 	@echo "  CC      $@"; cat ${HOOK_FILE} > $(O)/arch/x86/boot/bzImage
 	@echo net/netfilter/ipvs/ip_vs.ko > $(O)/modules.order
-net/netfilter/ipvs/ip_vs.ko:
-	@echo "  CC [M]  $@"; cp ${HOOK_FILE} $(O)/net/netfilter/ipvs/ip_vs.ko
+endif
 `
 
 const MERGE_CONFIG = `#!/bin/sh
