@@ -1,8 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
-import { createContext, type Context } from '../lib/context.ts'
-import { asideOf, replaceFolder, writeIfChanged } from '../lib/files.ts'
+import type { Context } from '../lib/context.ts'
 import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
@@ -29,7 +28,6 @@ export const step: Step = {
     ...(inputs ? [compiledMarker(context, (inputs as { tree: string }).tree)] : []),
   ],
   async run(context) {
-    await seedDebugBuild(context)
     log.step('kernel', `Linux ${kernelRelease(context)}, ${context.jobs} jobs`)
     return make(context, 'kernel', 'bzImage', 'modules')
   },
@@ -46,26 +44,6 @@ const compiledMarker = (context: Context, tree: string): string => join(context.
 function unmarkCompiled(context: Context): void {
   const { build } = context.paths
   for (const name of readdirSync(build).filter((file) => file.startsWith('.compiled-'))) rmSync(join(build, name))
-}
-
-/**
- * Starts the debug variant from a copy of the other's output folder. kbuild then
- * compiles only what depends on the symbols that differ; ccache could not know,
- * because every file includes all of the configuration.
- */
-async function seedDebugBuild(context: Context): Promise<void> {
-  const release = createContext({ ...context.variables, DEBUG: '0' }, context.paths.root).paths.build
-  const { build } = context.paths
-  if (!context.debug || existsSync(join(build, 'vmlinux')) || !existsSync(join(release, 'vmlinux'))) return
-  log.step('kernel', 'starting from the output of the variant without DEBUG=1')
-  const aside = asideOf(build)
-  try {
-    await capture(['cp', '--archive', '--reflink=auto', release, aside])
-    writeIfChanged(join(aside, '.config'), readFileSync(join(build, '.config')))
-    replaceFolder(aside, build)
-  } finally {
-    rmSync(aside, { recursive: true, force: true })
-  }
 }
 
 /** @returns what `uname -r` says under this kernel */
