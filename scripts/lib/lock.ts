@@ -41,7 +41,7 @@ function take(path: string, what: string): void {
     const owner = Number(readFileSync(path, 'utf8'))
     if (isRunning(owner)) {
       throw new Failure('environment', `Another ${what} of this checkout is running (process ${owner}).`, {
-        hint: `Wait for it to end, or stop it; a ${what} in another checkout does not disturb this one.`,
+        hint: `Wait for it to end, or stop it; other checkouts are not disturbed.`,
       })
     }
     // Its owner was killed before it could let go.

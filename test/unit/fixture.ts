@@ -39,6 +39,7 @@ olddefconfig:
 	@sed -i '/CONFIG_VANISHED/d' $(O)/.config
 ifdef M
 modules:
+	@if [ -e FAIL ]; then exit 1; fi
 	@echo "  CC [M]  $(M)/ip_vs.ko"; cp ${HOOK_FILE} $(O)/$(M)/ip_vs.ko
 else
 bzImage modules:

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { step as config } from '../../scripts/commands/config.ts'
@@ -119,6 +119,21 @@ test('modules of edits that were thrown away are not taken for the kernel\'s', a
   await bring(c, kernel)
   writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'int edited;\n')
   await modules.run(c)
+  await discard.run(c)
+  const image = join(c.paths.build, 'arch/x86/boot/bzImage')
+  utimesSync(image, 1, 1)
+  await bring(c, kernel)
+  t.not(statSync(image).mtimeMs, 1000)
+})
+
+test('after modules that did not build, the kernel is built again', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, kernel)
+  writeFileSync(join(c.paths.tree, 'FAIL'), '')
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'broken\n')
+  await fails(t, 'build', () => modules.run(c))
+  rmSync(join(c.paths.tree, 'FAIL'))
   await discard.run(c)
   const image = join(c.paths.build, 'arch/x86/boot/bzImage')
   utimesSync(image, 1, 1)
