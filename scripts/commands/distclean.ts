@@ -9,17 +9,18 @@ import { TARGETS } from '../targets.ts'
 
 const command: Command = {
   summary: 'remove all build results of this checkout, and the downloads',
-  help: `Removes everything of this checkout, for every target, and the downloads, which
-other checkouts share and would fetch again. ccache stays: it has its own limit.
+  help: `Removes everything of this checkout, for every target, and the downloads and built
+tools, which other checkouts share and would fetch and build again. ccache stays: it
+has its own limit.
 A prepared tree with edits that were not saved is not removed.`,
   async run(context) {
-    const { checkout, store, cache, root } = context.paths
+    const { checkout, store, results, cache, root } = context.paths
     await withBuildLock(context, async () => {
       for (const target of TARGETS) {
         const each = createContext({ ...context.variables, TARGET: target.name }, root)
         if (existsSync(each.paths.tree)) await requireSaved(each, 'it is not removed')
       }
-      for (const path of [checkout, join(root, 'dist'), store, join(cache, 'pristine'), join(cache, 'apt')]) {
+      for (const path of [checkout, join(root, 'dist'), store, results, join(cache, 'pristine'), join(cache, 'apt')]) {
         rmSync(path, { recursive: true, force: true })
         log.info(`removed ${path}`)
       }

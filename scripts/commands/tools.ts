@@ -1,14 +1,16 @@
-import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join, relative } from 'node:path'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
-import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
+import { digestTree, listFiles, sha256File } from '../lib/files.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
+import { bringResult } from '../lib/results.ts'
 import { buildPackages, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
+import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
 
@@ -57,38 +59,63 @@ function fileDigests(context: Context, ...paths: string[]): Json {
   return Object.fromEntries(digests.map(([path, digest]) => [relative(context.paths.root, path), digest]))
 }
 
-async function compilers(): Promise<Json> {
-  const { stdout } = await capture(['gcc', '--version'])
-  return { gcc: stdout.split('\n')[0] ?? '', wrapper: readFileSync(await commandPath('musl-gcc'), 'utf8') }
+/** The files of this toolchain that decide how a tool is built. */
+const RECIPE = ['commands/tools.ts', 'lib/rpm.ts'].map((name) => join(dirname(dirname(fileURLToPath(import.meta.url))), name))
+
+/** All of the host and of this toolchain that decides a tool's bytes; results are shared by it. */
+async function toolchain(): Promise<Json> {
+  const libc = await line('musl-gcc', '-print-file-name=libc.a')
+  return {
+    recipe: Object.values(digestTree(...RECIPE)),
+    programs: [await line('gcc', '--version'), await line('ld', '--version'), await line('rpmbuild', '--version')],
+    wrapper: readFileSync(await line('sh', '-c', 'command -v musl-gcc'), 'utf8'),
+    libc: await sha256File(libc),
+    kernelHeaders: await sha256File('/usr/include/linux/version.h'),
+  }
 }
 
-async function commandPath(name: string): Promise<string> {
-  const { stdout } = await capture(['sh', '-c', `command -v ${name}`], { kind: 'environment' })
-  return stdout.trim()
+/** @returns the first line that a program prints */
+async function line(...argv: string[]): Promise<string> {
+  const { stdout } = await capture(argv, { kind: 'environment' })
+  return stdout.split('\n')[0] ?? ''
 }
 
 function packageStep(tool: PackagedTool): Step {
-  const sources = [tool.name, ...tool.libraries]
-  const folder = (context: Context): string => join(context.paths.tools, tool.name)
+  return toolStep(tool.name, {
+    inputs: (context) => ({
+      sources: [tool.name, ...tool.libraries].map((name) => sourceFile(context, name).sha256),
+      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
+      release: [RELEASE, SOURCE_DATE_EPOCH, BUILD_HOST],
+    }),
+    async make(context, folder) {
+      await publish(await buildTool(context, tool), folder)
+      rmSync(topdirOf(context, tool.name), { recursive: true, force: true })
+    },
+  })
+}
+
+interface Recipe {
+  /** What decides the result besides the toolchain. */
+  inputs: (context: Context) => { [key: string]: Json }
+  /** Builds the tool into a folder. */
+  make: (context: Context, folder: string) => Promise<void>
+}
+
+/** A step whose result all checkouts share. */
+function toolStep(name: string, recipe: Recipe): Step {
+  const folder = (context: Context): string => join(context.paths.tools, name)
   return {
-    name: `tool-${tool.name}`,
+    name: `tool-${name}`,
     scope: 'checkout',
     needs: [],
     after: [fetch],
-    inputs: async (context) => ({
-      sources: sources.map((name) => sourceFile(context, name).sha256),
-      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
-      release: [RELEASE, SOURCE_DATE_EPOCH, BUILD_HOST],
-      compilers: await compilers(),
-    }),
+    inputs: async (context) => ({ ...recipe.inputs(context), toolchain: await toolchain() }),
     outputs: (context) => [folder(context)],
-    async run(context) {
-      const packages = await buildTool(context, tool)
-      const aside = asideOf(folder(context))
-      const published = await publish(packages, aside)
-      replaceFolder(aside, folder(context))
-      rmSync(topdirOf(context, tool.name), { recursive: true, force: true })
-      return { packages: published as unknown as Json }
+    async run(context): Promise<Facts> {
+      const key = digest({ ...recipe.inputs(context), toolchain: await toolchain() })
+      const built = await bringResult(context, { name, key, make: (into) => recipe.make(context, into) }, folder(context))
+      const files = digestTree(folder(context))
+      return { built, files: Object.fromEntries(Object.entries(files).map(([path, sha256]) => [basename(path), sha256])) }
     },
   }
 }
@@ -136,24 +163,19 @@ function toolSources(context: Context, tool: PackagedTool): PackageSource[] {
 }
 
 function busyboxStep(): Step {
-  return {
-    name: 'tool-busybox',
-    scope: 'checkout',
-    needs: [],
-    after: [fetch],
-    inputs: async (context) => ({
+  return toolStep('busybox', {
+    inputs: (context) => ({
       source: sourceFile(context, 'busybox').sha256,
       files: fileDigests(context, specsFolder(context, 'busybox'), join(specsFolder(context, 'static'), 'musl.sh')),
-      compilers: await compilers(),
+      release: [SOURCE_DATE_EPOCH],
     }),
-    outputs: (context) => [busyboxFile(context)],
-    run: buildBusybox,
-  }
+    make: buildBusybox,
+  })
 }
 
 /** busybox as its own documentation says: a configuration, here defconfig and our fragment, and make. */
-async function buildBusybox(context: Context): Promise<Facts> {
-  const { filename, path, version } = sourceFile(context, 'busybox')
+async function buildBusybox(context: Context, folder: string): Promise<void> {
+  const { path, version } = sourceFile(context, 'busybox')
   log.step('tools', `busybox ${version}, static, for the virtual machines`)
   const top = join(context.paths.tools, 'busybox-build')
   const fragment = join(specsFolder(context, 'busybox'), 'busybox.config')
@@ -164,13 +186,9 @@ async function buildBusybox(context: Context): Promise<Facts> {
   await busyboxScript(context, 'busybox-config', top, ['cd source', "yes '' | make oldconfig"])
   requireSymbols(fragment, join(top, 'source', '.config'))
   await busyboxScript(context, 'busybox', top, [`cd source && make -j${context.jobs} CC=static-cc HOSTCC=gcc busybox`])
-  mkdirSync(join(context.paths.tools, 'busybox'), { recursive: true })
-  const aside = asideOf(busyboxFile(context))
-  copyFileSync(join(top, 'source', 'busybox'), aside)
-  await capture([aside, 'true'])
-  renameSync(aside, busyboxFile(context))
+  await capture([join(top, 'source', 'busybox'), 'true'])
+  copyFileSync(join(top, 'source', 'busybox'), join(folder, 'busybox'))
   rmSync(top, { recursive: true, force: true })
-  return { version: upstreamVersion(filename) }
 }
 
 /** Runs lines of shell in `top`, with the functions of specs/static/musl.sh; busybox brings its own compiler flags. */
@@ -205,7 +223,9 @@ const command: Command = {
 with the libraries they need compiled in. busybox becomes the user space of the
 virtual machines and is not packaged. Prints the paths of what was built.
 
-Needs musl-gcc and the kernel's headers. They are built once for all targets.`,
+Needs musl-gcc and the kernel's headers. They are built once for all targets and all
+checkouts of this cache: what was built before from the same sources, by the same
+compiler, is taken from there.`,
   async run(context) {
     await bring(context, step)
     for (const path of [busyboxFile(context), ...Object.values(toolPackages(context)).flat()]) process.stdout.write(`${path}\n`)

@@ -44,6 +44,8 @@ export interface Paths {
   /** Content-addressed downloads: the file name is the SHA-256. */
   readonly store: string
   readonly ccache: string
+  /** Results that checkouts share, by the digest of what decided them, see results.ts. */
+  readonly results: string
   /** Everything below the cache that belongs to this checkout. */
   readonly checkout: string
   /** Everything below {@link checkout} that belongs to this target, debug or not. */
@@ -52,7 +54,7 @@ export interface Paths {
   readonly tree: string
   /** The kernel's output folder (`make O=`) of this variant. */
   readonly build: string
-  /** Static tools, the same for every target: one folder a tool. */
+  /** Static tools, the same for every target: one folder a tool, this checkout's copy of the shared result. */
   readonly tools: string
   /** What each step did, by the step's scope, see step.ts. */
   readonly stamps: Readonly<Record<Scope, string>>
@@ -125,6 +127,7 @@ function createPaths(root: string, cache: string, target: Target, debug: boolean
     cache,
     store: join(cache, 'store'),
     ccache: join(cache, 'ccache'),
+    results: join(cache, 'results'),
     checkout,
     work,
     tree: join(work, 'linux'),
