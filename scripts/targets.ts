@@ -1,5 +1,8 @@
 /** The kernel lines that can be built. Everything that differs between them is data here. */
 
+/** What the end-to-end tests may need of a kernel and not every kernel line has. */
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack'
+
 export interface Target {
   name: string
   summary: string
@@ -13,6 +16,8 @@ export interface Target {
   baseConfig: string
   /** Name in `scripts/sources.ts` of the kernel's source. */
   source: string
+  /** What this kernel line lacks, each with the reason, which is given for every test that does not apply. */
+  lacks: Readonly<Partial<Record<Feature, string>>>
 }
 
 export const TARGETS: readonly Target[] = [
@@ -24,6 +29,7 @@ export const TARGETS: readonly Target[] = [
     series: 'lts',
     config: 'lts',
     source: 'linux-6.1',
+    lacks: {},
   },
 ]
 

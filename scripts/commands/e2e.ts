@@ -8,6 +8,7 @@ import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { bringGuest, type Guest } from '../lib/guest.ts'
+import { junit, type TestResult } from '../lib/junit.ts'
 import { withLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
@@ -15,10 +16,12 @@ import { setUp } from '../lib/setup.ts'
 export interface Counts {
   passed: number
   failed: number
-  skipped: number
+  notApplicable: number
 }
 
 const resultsFolder = (context: Context): string => join(context.paths.dist, 'test')
+const lockFile = (context: Context): string => join(context.paths.work, `e2e-${context.variant}.lock`)
+const LOCKED = 'end-to-end test run'
 
 /**
  * Runs the end-to-end tests that ONLY chooses against the packages in dist.
@@ -27,43 +30,82 @@ const resultsFolder = (context: Context): string => join(context.paths.dist, 'te
  *   `lostVm` when a virtual machine does, `environment` when they run already in this checkout
  */
 export async function runE2e(context: Context): Promise<Counts> {
-  const suites = choose(SUITES, context.variables.ONLY)
-  if (suites.length === 0) {
-    throw new Failure('usage', `No end-to-end test has a name with "${context.variables.ONLY}" in it.`, {
-      hint: `Suites: ${SUITES.map((suite) => suite.name).join(', ')}`,
-    })
+  const suites = chosenSuites(context)
+  const guest = await beforeTests(context, () => bringGuest(context))
+  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, guest))
+}
+
+/**
+ * Does what the tests depend on. If that fails, the results say of every chosen test that it did not run, and why;
+ * those of an earlier run are gone, because they would be taken for this one's.
+ *
+ * @throws what `prepare` throws
+ */
+export async function beforeTests<T>(context: Context, prepare: () => Promise<T>): Promise<T> {
+  const suites = chosenSuites(context)
+  try {
+    return await prepare()
+  } catch (error) {
+    if (error instanceof Failure && error.kind !== 'interrupted') await reportNotRun(context, suites, error.message)
+    throw error
   }
-  const guest = await bringGuest(context)
-  const lock = join(context.paths.work, `e2e-${context.variant}.lock`)
-  return withLock(lock, 'end-to-end test run', () => runIn(context, suites, guest))
+}
+
+async function reportNotRun(context: Context, suites: readonly Suite[], reason: string): Promise<void> {
+  const results = suites.flatMap(({ name, tests }) =>
+    tests.map((test): TestResult => ({ suite: name, name: test.name, seconds: 0, outcome: 'not run', message: reason })),
+  )
+  process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
+  // The results of a run that is under way are not ours to remove.
+  await withLock(lockFile(context), LOCKED, async () => {
+    writeFileSync(join(emptyResults(context), 'junit.xml'), junit(context.variant, results))
+  }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
+}
+
+function chosenSuites(context: Context): Suite[] {
+  const suites = choose(SUITES, context.variables.ONLY)
+  if (suites.length > 0) return suites
+  throw new Failure('usage', `No end-to-end test has a name with "${context.variables.ONLY}" in it.`, {
+    hint: `Suites: ${SUITES.map((suite) => suite.name).join(', ')}`,
+  })
+}
+
+function emptyResults(context: Context): string {
+  const results = resultsFolder(context)
+  rmSync(results, { recursive: true, force: true })
+  mkdirSync(results, { recursive: true })
+  return results
 }
 
 /** Two runs at once would write over each other's captures, which are the evidence. */
 async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
-  const results = resultsFolder(context)
-  rmSync(results, { recursive: true, force: true })
-  mkdirSync(results, { recursive: true })
+  const results = emptyResults(context)
+  const print = (line: string) => process.stdout.write(`${line}\n`)
+  const { lacks } = context.target
   const report = await withRuntimeFolder((sockets) =>
-    runSuites(suites, { ...guest, name: context.variant, sockets, results, print: (line) => process.stdout.write(`${line}\n`) }),
+    runSuites(suites, { ...guest, name: context.variant, lacks, sockets, results, print }),
   )
   writeFileSync(join(results, 'junit.xml'), report.xml)
   return conclude(report, results)
 }
 
 function conclude(report: RunReport, results: string): Counts {
-  const count = (outcome: string) => report.results.filter((result) => result.outcome === outcome).length
-  const counts = { passed: count('passed'), failed: count('failed'), skipped: count('skipped') }
+  const count = (outcome: TestResult['outcome']) => report.results.filter((result) => result.outcome === outcome).length
+  const counts = { passed: count('passed'), failed: count('failed'), notApplicable: count('not applicable') }
   log.info(`tshark has verified the checksums of ${report.verifiedFrames} packets; results are in ${results}`)
   if (counts.failed === 0 && counts.passed > 0) return counts
-  process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`)
+  process.stdout.write(`${describe(counts)}\n`)
   const [lost] = report.lost
   if (lost) {
     throw new Failure('lostVm', `${counts.failed} end-to-end tests failed; a virtual machine was lost ${report.lost.length} times. First: ${lost.message}`, {
       ...(lost.details.log === undefined ? {} : { log: lost.details.log }),
     })
   }
+  if (counts.failed === 0) throw new Failure('test', 'No end-to-end test was run: none of the chosen ones applies to this kernel.')
   throw new Failure('test', `${counts.failed} end-to-end tests failed.`, { log: join(results, 'junit.xml') })
 }
+
+const describe = ({ passed, failed, notApplicable }: Counts): string => `${passed} passed, ${failed} failed, ${notApplicable} not applicable`
 
 const command: Command = {
   summary: 'end-to-end tests in virtual machines, on packets seen on the wire',
@@ -72,12 +114,12 @@ be), puts scripted hosts on its links, and runs the tests of test/e2e. ONLY= cho
 tests by words of their names, for example
   make e2e ONLY=nat:,fragments
 Suites: ${SUITES.map((suite) => suite.name).join(', ')}.
+Tests that cannot apply to the target's kernel are listed as N/A with the reason.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs.
 Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
   async run(context) {
     await setUp(context)
-    const { passed, failed } = await runE2e(context)
-    process.stdout.write(`${passed} passed, ${failed} failed\n`)
+    process.stdout.write(`${describe(await runE2e(context))}\n`)
   },
 }
 export default command

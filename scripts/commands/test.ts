@@ -9,7 +9,7 @@ import { setUp } from '../lib/setup.ts'
 import { bring } from '../lib/step.ts'
 import { step as all } from './all.ts'
 import { step as check } from './check.ts'
-import { runE2e } from './e2e.ts'
+import { beforeTests, runE2e } from './e2e.ts'
 
 interface Counts {
   passed: number
@@ -63,13 +63,16 @@ ONLY= selects end-to-end tests. Results are in dist/VARIANT/test.`,
   async run(context) {
     await setUp(context)
     mkdirSync(context.paths.logs, { recursive: true })
-    const unit = await runUnitTests(context)
-    log.info(`${unit.passed} unit tests passed`)
-    await bring(context, all)
-    await bring(context, check)
+    const unit = await beforeTests(context, async () => {
+      const counts = await runUnitTests(context)
+      process.stdout.write(`${counts.passed} unit tests passed\n`)
+      await bring(context, all)
+      await bring(context, check)
+      return counts
+    })
     const e2e = await runE2e(context)
-    const total = (key: keyof Counts): number => unit[key] + e2e[key]
-    process.stdout.write(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped\n`)
+    const total = (key: 'passed' | 'failed'): number => unit[key] + e2e[key]
+    process.stdout.write(`${total('passed')} passed, ${total('failed')} failed, ${unit.skipped} skipped, ${e2e.notApplicable} not applicable\n`)
   },
 }
 export default command

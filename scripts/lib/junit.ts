@@ -4,8 +4,9 @@ export interface TestResult {
   suite: string
   name: string
   seconds: number
-  outcome: 'passed' | 'failed' | 'skipped'
-  /** Why it failed or was skipped. */
+  /** Not applicable: it cannot apply to this kernel. Not run: it does, and something was in the way. */
+  outcome: 'passed' | 'failed' | 'not applicable' | 'not run'
+  /** Why it failed, does not apply or was not run. */
   message?: string
   /** Where to look: frames in pcaps, lines in logs. */
   output?: string
@@ -19,9 +20,10 @@ export function junit(name: string, results: readonly TestResult[]): string {
 }
 
 function counts(results: readonly TestResult[]): string {
-  const count = (outcome: TestResult['outcome']) => results.filter((result) => result.outcome === outcome).length
+  const count = (...outcomes: TestResult['outcome'][]) => results.filter(({ outcome }) => outcomes.includes(outcome)).length
   const seconds = results.reduce((sum, result) => sum + result.seconds, 0)
-  return ` tests="${results.length}" failures="${count('failed')}" errors="0" skipped="${count('skipped')}" time="${seconds.toFixed(3)}"`
+  const skipped = count('not applicable', 'not run')
+  return ` tests="${results.length}" failures="${count('failed')}" errors="0" skipped="${skipped}" time="${seconds.toFixed(3)}"`
 }
 
 function suiteXml(name: string, results: readonly TestResult[]): string {
@@ -36,7 +38,7 @@ function caseXml(result: TestResult): string {
   if (result.outcome === 'failed') {
     return `${open}>\n      <failure message="${first}">${escape(message)}</failure>\n${output}    </testcase>\n`
   }
-  if (result.outcome === 'skipped') return `${open}>\n      <skipped message="${first}"/>\n${output}    </testcase>\n`
+  if (result.outcome !== 'passed') return `${open}>\n      <skipped message="${result.outcome}: ${first}"/>\n${output}    </testcase>\n`
   return output === '' ? `${open}/>\n` : `${open}>\n${output}    </testcase>\n`
 }
 

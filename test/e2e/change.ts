@@ -98,7 +98,7 @@ export default suite('change', [
     await quiet(lab)
     assertNothingPrivateLeft(lab)
     await bothStillWork(lab)
-  }, LIMIT_S),
+  }, { limit: LIMIT_S }),
 
   test('services come and go under traffic', UNDER_TRAFFIC, async (lab) => {
     await snat(lab, { pool: [P0, P1] })
@@ -111,7 +111,7 @@ export default suite('change', [
     ])))
     await quiet(lab)
     await bothStillWork(lab)
-  }, LIMIT_S),
+  }, { limit: LIMIT_S }),
 
   test('everything is flushed and set up again under traffic, with connections removed at once', UNDER_TRAFFIC, async (lab) => {
     await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/vs/expire_nodest_conn')
@@ -126,7 +126,7 @@ export default suite('change', [
       done`, CHANGE_LIMIT_MS))
     await quiet(lab)
     await bothStillWork(lab)
-  }, LIMIT_S),
+  }, { limit: LIMIT_S }),
 
   test('the module is unloaded under traffic after a flush, and loaded again', UNLOAD, async (lab) => {
     for (let round = 0; round < 3; round++) {
@@ -152,5 +152,5 @@ export default suite('change', [
       ${snatCommands({ pool: [P0, P1], device: 'none' })}
       ${natCommands({ port: 80, servers: [`${A}:8080`] })}`)
     await bothStillWork(lab)
-  }, LIMIT_S),
+  }, { limit: LIMIT_S }),
 ])

@@ -48,7 +48,7 @@ export default suite('load', [
       const seen = lab.sent('outside', `tcp ${P0}:* > ${REAL_HOSTS.server.address}:8080 S`)
       assert.ok(seen.length >= 1, 'the server saw the pool address')
     },
-    300,
+    { limit: 300 },
   ),
 
   test(
@@ -71,6 +71,6 @@ export default suite('load', [
       assert.equal(downloaded.trim(), digest)
       assert.ok(frames > 200, 'the wire did lose frames')
     },
-    300,
+    { limit: 300 },
   ),
 ])

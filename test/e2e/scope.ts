@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
+import type { Lab } from '../../vm/lab.ts'
 import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat, snatCommands } from './lib/configure.ts'
@@ -197,18 +198,27 @@ RULES
     assert.match(seen, /1024\s+65535/)
     assert.doesNotMatch(await lab.gateway.sh('ipvsadm -ln'), /0\.0\.0\.0:0/)
     await ask({ client: lab.a, sent: `${A}:40016 > ${S}:53`, server: lab.net, seen: `${A}:40016 > ${S}:53` })
+  }, { needs: ['ipvs-namespaces'] }),
+
+  test('connection tracking that is merely loaded is not in the way', 'engine.md: net.ipv4.vs.conntrack handling', async (lab) => {
+    await lab.gateway.sh('modprobe nf_conntrack_ipv4 || modprobe nf_conntrack')
+    await bothKindsGoOut(lab)
   }),
 
   test('connection tracking beside it works when IPVS is told to use it', 'engine.md: net.ipv4.vs.conntrack handling', async (lab) => {
     await lab.gateway.sh('modprobe nf_conntrack && echo 1 >/proc/sys/net/ipv4/vs/conntrack')
-    await snat(lab, { pool: [P0] })
-    const connection = await Connection.open({ client: lab.a, sent: `${A}:40014 > ${S}:80`, server: lab.net, seen: `${P0}:40014 > ${S}:80` })
-    await connection.request('GET /')
-    await connection.respond('hello')
-    await connection.finish()
-    await ask({ client: lab.a, sent: `${A}:40015 > ${S}:53`, server: lab.net, seen: `${P0}:40015 > ${S}:53` })
-  }),
+    await bothKindsGoOut(lab)
+  }, { needs: ['ipvs-conntrack'] }),
 ])
+
+async function bothKindsGoOut(lab: Lab): Promise<void> {
+  await snat(lab, { pool: [P0] })
+  const connection = await Connection.open({ client: lab.a, sent: `${A}:40014 > ${S}:80`, server: lab.net, seen: `${P0}:40014 > ${S}:80` })
+  await connection.request('GET /')
+  await connection.respond('hello')
+  await connection.finish()
+  await ask({ client: lab.a, sent: `${A}:40015 > ${S}:53`, server: lab.net, seen: `${P0}:40015 > ${S}:53` })
+}
 
 /** @returns the echo reply to an echo request, both without their IP headers */
 function replyTo(request: Buffer): Buffer {

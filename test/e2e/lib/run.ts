@@ -13,14 +13,17 @@ import { junit, type TestResult } from '../../../scripts/lib/junit.ts'
 import { explain, scanKernelLog } from '../../../scripts/lib/klog.ts'
 import { green, log, red } from '../../../scripts/lib/log.ts'
 import { interruption } from '../../../scripts/lib/run.ts'
+import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
-import { label, type Suite, type TestCase } from './suite.ts'
+import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
   /** Name of the run in the report. */
   name: string
+  /** What the kernel lacks, and why: tests that need it do not apply. */
+  lacks: Target['lacks']
   /** Called with every line for the user. */
   print: (line: string) => void
 }
@@ -71,6 +74,12 @@ class Run {
   private async one(suite: Suite, test: TestCase): Promise<void> {
     const result: TestResult = { suite: suite.name, name: test.name, seconds: 0, outcome: 'failed' }
     this.results.push(result)
+    const reason = inapplicable(test, this.options.lacks)
+    if (reason !== undefined) {
+      result.outcome = 'not applicable'
+      result.message = reason
+      return this.options.print(`N/A  ${label(suite, test)}: ${reason}`)
+    }
     if (this.lost.length >= MAX_LOST) {
       result.message = `not run: the gateway was lost ${MAX_LOST} times`
       return this.report(suite, test, result)

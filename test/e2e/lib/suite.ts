@@ -1,5 +1,6 @@
 /** How an end-to-end test is written down. */
 
+import type { Feature, Target } from '../../../scripts/targets.ts'
 import type { Lab } from '../../../vm/lab.ts'
 
 export interface TestCase {
@@ -9,6 +10,8 @@ export interface TestCase {
   run: (lab: Lab) => Promise<void>
   /** Seconds it may take; default {@link DEFAULT_LIMIT_S}. */
   limit: number
+  /** What it needs of the kernel that not every kernel has; default nothing. */
+  needs: readonly Feature[]
 }
 
 export interface Suite {
@@ -19,8 +22,14 @@ export interface Suite {
 const DEFAULT_LIMIT_S = 60
 
 /** @param name what is true when the test passes */
-export function test(name: string, proves: string, run: TestCase['run'], limit = DEFAULT_LIMIT_S): TestCase {
-  return { name, proves, run, limit }
+export function test(name: string, proves: string, run: TestCase['run'], options: Partial<Pick<TestCase, 'limit' | 'needs'>> = {}): TestCase {
+  return { name, proves, run, limit: DEFAULT_LIMIT_S, needs: [], ...options }
+}
+
+/** @returns why the test does not apply to a kernel that lacks these features; nothing when it does */
+export function inapplicable(one: TestCase, lacks: Target['lacks']): string | undefined {
+  const reasons = one.needs.flatMap((feature) => lacks[feature] ?? [])
+  return reasons.length === 0 ? undefined : reasons.join('; ')
 }
 
 export const suite = (name: string, tests: readonly TestCase[]): Suite => ({ name, tests })

@@ -1,0 +1,51 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { runE2e } from '../../scripts/commands/e2e.ts'
+import { TARGETS } from '../../scripts/targets.ts'
+import { SUITES } from '../e2e/index.ts'
+import { inapplicable, test as e2e } from '../e2e/lib/suite.ts'
+import { createFixture, fails, read } from './fixture.ts'
+
+test('without a source, the results say of every test that it was not run, and why', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  write('dist/lts/test/old.pcap', 'of an earlier run')
+  const failure = await fails(t, 'usage', () => runE2e(c))
+  const xml = read(c.paths.dist, 'test', 'junit.xml')
+  const count = SUITES.reduce((sum, { tests }) => sum + tests.length, 0)
+  t.true(xml.includes(`tests="${count}" failures="0" errors="0" skipped="${count}"`))
+  t.is(xml.split('<skipped message="not run: ').length - 1, count)
+  t.true(xml.includes(failure.message))
+  t.throws(() => read(c.paths.dist, 'test', 'old.pcap'), { code: 'ENOENT' })
+})
+
+test('a test run that is under way keeps its results when another cannot begin', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  mkdirSync(c.paths.work, { recursive: true })
+  write('dist/lts/test/running.pcap', 'evidence')
+  const lock = join(c.paths.work, 'e2e-lts.lock')
+  writeFileSync(lock, `${process.pid}\n`)
+  await fails(t, 'usage', () => runE2e(c))
+  t.is(read(c.paths.dist, 'test', 'running.pcap'), 'evidence')
+})
+
+test('a test does not apply to a kernel that lacks what it needs, for that kernel\'s reason', (t) => {
+  const nothing = async () => undefined
+  const one = e2e('x', 'y', nothing, { needs: ['ipvs-namespaces', 'ipvs-conntrack'] })
+  t.is(inapplicable(one, {}), undefined)
+  t.is(inapplicable(one, { 'ipvs-conntrack': 'none' }), 'none')
+  t.is(inapplicable(e2e('x', 'y', nothing), { 'ipvs-conntrack': 'none' }), undefined)
+})
+
+test('what a target lacks is needed by a test, and has a reason that can be read', (t) => {
+  const needed = new Set(SUITES.flatMap(({ tests }) => tests.flatMap(({ needs }) => needs)))
+  t.true(needed.size > 0)
+  for (const { lacks } of TARGETS) {
+    for (const [feature, reason] of Object.entries(lacks)) {
+      t.true(needed.has(feature as never), feature)
+      t.true(reason.length > 20, feature)
+    }
+  }
+})
