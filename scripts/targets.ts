@@ -3,19 +3,36 @@
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
 export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack'
 
+/** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
+export interface Family {
+  name: string
+  /** Folder below `patches/` with the hooks and their `series`. */
+  series: string
+  /** Folder below `patches/compat/` with the engine's files for this kernel's interfaces. */
+  compat: string
+  /** Which kernels those are, for messages. */
+  kernels: string
+  /**
+   * SHA-256 of every source file of IPVS. Without it every kernel of the target's line
+   * belongs to the family, and a patch that does not fit says so.
+   */
+  files?: Readonly<Record<string, string>>
+}
+
 export interface Target {
   name: string
   summary: string
-  /** VERSION.PATCHLEVEL of the kernels that the series is made for. */
+  /** VERSION.PATCHLEVEL of the kernels, or VERSION.PATCHLEVEL.SUBLEVEL. */
   line: string
-  /** Folder below `patches/` with the target's `series`. */
-  series: string
-  /** Folder below `specs/kernel/` with the target's configuration fragments. */
-  config: string
+  families: readonly Family[]
+  /** Name in `scripts/sources.ts` of the kernel's source; that of {@link kernels} has the kernel's version behind it. */
+  source: string
+  /** The kernels that KERNEL= can name, if there is a choice: which it is without KERNEL=, and what their names look like. */
+  kernels?: { default: string; pattern: RegExp }
+  /** What CONFIG= can name, the default first: folders below `specs/kernel/` with configuration fragments, in order. */
+  configs: Readonly<Record<string, readonly string[]>>
   /** The kernel's own configuration target that the fragments are merged on. */
   baseConfig: string
-  /** Name in `scripts/sources.ts` of the kernel's source. */
-  source: string
   /** What this kernel line lacks, each with the reason, which is given for every test that does not apply. */
   lacks: Readonly<Partial<Record<Feature, string>>>
 }
@@ -25,10 +42,10 @@ export const TARGETS: readonly Target[] = [
     name: 'lts',
     summary: 'Linux 6.1 LTS',
     line: '6.1',
-    baseConfig: 'x86_64_defconfig',
-    series: 'lts',
-    config: 'lts',
+    families: [{ name: '6.1', series: 'lts', compat: '6.1', kernels: 'Linux 6.1' }],
     source: 'linux-6.1',
+    configs: { gateway: ['lts'] },
+    baseConfig: 'x86_64_defconfig',
     lacks: {},
   },
 ]

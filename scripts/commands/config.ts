@@ -35,9 +35,11 @@ export const step: Step = {
 
 /** @returns paths of the fragments, in the order in which they are merged */
 function fragments(context: Context): string[] {
-  const folder = join(context.paths.root, 'specs', 'kernel', context.target.config)
-  const names = readdirSync(folder).filter((name) => name.endsWith('.config')).sort()
-  return names.filter((name) => context.debug || name !== DEBUG_FRAGMENT).map((name) => join(folder, name))
+  return context.configs.flatMap((name) => {
+    const folder = join(context.paths.root, 'specs', 'kernel', name)
+    const names = readdirSync(folder).filter((file) => file.endsWith('.config')).sort()
+    return names.filter((file) => context.debug || file !== DEBUG_FRAGMENT).map((file) => join(folder, file))
+  })
 }
 
 /** What of the prepared tree decides the configuration; edits of Kconfig files count, edits of code don't. */

@@ -49,7 +49,7 @@ function storedFile(context: Context, name: string): string {
 }
 
 function wanted(context: Context): Source[] {
-  return SOURCES.filter(({ name }) => name === context.target.source || (TOOL_SOURCES as readonly string[]).includes(name))
+  return SOURCES.filter(({ name }) => name === context.source || (TOOL_SOURCES as readonly string[]).includes(name))
 }
 
 /** Parses `SOURCE=NAME=PATH,NAME=PATH`. */

@@ -1,9 +1,10 @@
 import { basename } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
+import { preparedFamily } from '../lib/family.ts'
 import { digestTree } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
-import { APPLIED, BRANCH, commitSeries, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
+import { APPLIED, BRANCH, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
 import { bring, type Json, type Step } from '../lib/step.ts'
 import { preparedVersion, step as prep } from './prep.ts'
 
@@ -20,14 +21,14 @@ export const step: Step = {
 }
 
 function relativeDigests(context: Context): Json {
-  const digests = digestTree(engineFolder(context), seriesFolder(context))
+  const digests = digestTree(engineFolder(context), compatFolder(context), seriesFolder(context))
   return Object.fromEntries(Object.entries(digests).map(([path, digest]) => [path.slice(context.paths.root.length + 1), digest]))
 }
 
 /** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
 async function applySeries(context: Context): Promise<void> {
   const version = preparedVersion(context)
-  log.step('patch', `the ${context.target.series} series on Linux ${version}`)
+  log.step('patch', `the ${preparedFamily(context).series} series on Linux ${version}`)
   const made = await commitSeries(context, version)
   const git = treeGit(context)
   const difference = await git.raw('diff', '--name-only', made)

@@ -1,28 +1,35 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { simpleGit } from 'simple-git'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
+import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../lib/family.ts'
 import { asideOf } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { PRISTINE, requireSaved } from '../lib/series.ts'
-import { bring, readStamp, type Step } from '../lib/step.ts'
+import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
 import { Store } from '../lib/store.ts'
+import type { Family } from '../targets.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
 
 export const step: Step = {
-  name: 'prep',
-  scope: 'target',
-  needs: [fetch],
-  inputs: (context) => ({ source: sourceFile(context, context.target.source).sha256 }),
+  ...RECOGNISED_BY,
+  needs: [],
+  after: [fetch],
+  inputs: (context) => ({ source: sourceFile(context, context.source).sha256, families: context.target.families as unknown as Json }),
   outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context)],
   async run(context) {
     const pristine = pristineOf(context)
     if (!existsSync(pristine)) await importSource(context, pristine)
+    const family = await recogniseCommitted(context, pristine)
     await checkOut(context, pristine)
-    return { version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')) }
+    return {
+      version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')),
+      family: family.name,
+    }
   },
 }
 
@@ -35,7 +42,7 @@ export function preparedVersion(context: Context): string {
 
 /** The pristine source as a bare git repository, one for all checkouts, named by the tarball's digest. */
 function pristineOf(context: Context): string {
-  return join(context.paths.cache, 'pristine', `${sourceFile(context, context.target.source).sha256}.git`)
+  return join(context.paths.cache, 'pristine', `${sourceFile(context, context.source).sha256}.git`)
 }
 
 /**
@@ -53,12 +60,25 @@ function requireLine(context: Context, folder: string): void {
   const version = existsSync(makefile) ? kernelVersion(readFileSync(makefile, 'utf8')) : 'no kernel'
   if (version.startsWith(`${context.target.line}.`)) return
   throw new Failure('source', `The source of ${context.target.name} is ${version}, but Linux ${context.target.line} is wanted.`, {
-    hint: `The series is made for Linux ${context.target.line}; give another file with SOURCE=${context.target.source}=PATH.`,
+    hint: `The series is made for Linux ${context.target.line}; give another file with SOURCE=${context.source}=PATH.`,
   })
 }
 
+/** Recognises the family of a source that was imported earlier, of which the tree may carry edits. */
+async function recogniseCommitted(context: Context, pristine: string): Promise<Family> {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-family-'))
+  try {
+    const listed = await simpleGit(pristine).raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...IPVS_SOURCES)
+    const script = 'git --git-dir="$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
+    await capture(['bash', '-o', 'pipefail', '-c', script, '-', pristine, PRISTINE, folder, ...listed.split('\n').filter(Boolean)])
+    return recognise(context.target, folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 async function importSource(context: Context, pristine: string): Promise<void> {
-  const source = sourceFile(context, context.target.source)
+  const source = sourceFile(context, context.source)
   const tarball = await new Store(context.paths.store).verify(source)
   const aside = asideOf(pristine)
   const folder = `${aside}.tree`
@@ -71,6 +91,7 @@ async function importSource(context: Context, pristine: string): Promise<void> {
       kind: 'source',
     })
     requireLine(context, folder)
+    recognise(context.target, folder)
     await commitPristine(context, folder, aside)
     renameSync(aside, pristine)
   } finally {
@@ -95,10 +116,13 @@ async function commitPristine(context: Context, folder: string, repository: stri
   await capture(['git', 'tag', PRISTINE], options)
 }
 
-/** Makes the work tree, or moves an existing one to a new pristine source. */
+/** Makes the work tree, unless it is there and of this pristine source; moves it to a new one otherwise. */
 async function checkOut(context: Context, pristine: string): Promise<void> {
   const { tree } = context.paths
-  if (existsSync(tree)) await requireSaved(context, 'it cannot be replaced by another source')
+  if (existsSync(tree)) {
+    if ((await pristineCommit(tree)) === (await pristineCommit(pristine))) return
+    await requireSaved(context, 'it cannot be replaced by another source')
+  }
   rmSync(tree, { recursive: true, force: true })
   mkdirSync(context.paths.work, { recursive: true })
   log.step('prep', `checking out ${tree}`)
@@ -111,6 +135,8 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
     rmSync(aside, { recursive: true, force: true })
   }
 }
+
+const pristineCommit = async (repository: string): Promise<string> => simpleGit(repository).raw('rev-parse', `${PRISTINE}^{commit}`)
 
 const command: Command = {
   summary: 'unpack the pristine kernel source into a git work tree',

@@ -52,7 +52,7 @@ const topdirOf = (context: Context): string => join(context.paths.work, `rpmbuil
 async function kernelPackages(context: Context): Promise<string[]> {
   requireRelease(context)
   const version = preparedVersion(context)
-  const tarball = sourceFile(context, context.target.source)
+  const tarball = sourceFile(context, context.source)
   log.step('rpm', `kernel ${kernelRelease(context)}`)
   const patches = await exportSeries(context, join(context.paths.work, `series-${context.variant}`))
   const names = patches.map(({ name }) => name)
@@ -82,7 +82,7 @@ function requireRelease(context: Context): void {
   const actual = readFileSync(join(context.paths.build, 'include/config/kernel.release'), 'utf8').trim()
   if (actual === kernelRelease(context)) return
   throw new Failure('build', `The kernel calls itself ${actual}, but would be packaged as ${kernelRelease(context)}.`, {
-    hint: `The line "# CONFIG_LOCALVERSION_AUTO is not set" has to be in specs/kernel/${context.target.config}: without it the commit of the tree is added.`,
+    hint: `The line "# CONFIG_LOCALVERSION_AUTO is not set" has to be in specs/kernel/${context.configs[0]}: without it the commit of the tree is added.`,
   })
 }
 

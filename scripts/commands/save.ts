@@ -39,7 +39,7 @@ export default command
 async function enginePaths(context: Context): Promise<string[]> {
   const { uncommitted } = await treeState(context)
   const committed = (await treeGit(context).raw('diff', '--name-only', PRISTINE, 'HEAD')).split('\n').filter(Boolean)
-  const known = engineFiles(context)
+  const known = engineFiles(context).keys()
   const fresh = [...committed, ...uncommitted].filter((name) => ENGINE_FILE.test(name))
   return [...new Set([...known, ...fresh])]
 }
@@ -59,9 +59,10 @@ async function requireCommitted(context: Context): Promise<void> {
 }
 
 function saveEngine(context: Context, names: readonly string[]): void {
+  const known = engineFiles(context)
   for (const name of names) {
     const from = join(context.paths.tree, name)
-    const to = join(engineFolder(context), name)
+    const to = known.get(name) ?? join(engineFolder(context), name)
     if (!existsSync(from)) {
       rmSync(to)
       log.info(`removed ${name}`)
@@ -76,8 +77,7 @@ async function saveHooks(context: Context): Promise<void> {
   const scratch = join(context.paths.work, 'save')
   rmSync(scratch, { recursive: true, force: true })
   mkdirSync(scratch, { recursive: true })
-  const engine = engineFiles(context)
-  const exclude = engine.map((name) => `:(exclude)${name}`)
+  const exclude = [...engineFiles(context).keys()].map((name) => `:(exclude)${name}`)
   await capture(['git', 'format-patch', ...FORMAT, '--output-directory', scratch, PRISTINE, '--', '.', ...exclude], {
     cwd: context.paths.tree,
     kind: 'patch',

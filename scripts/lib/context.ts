@@ -10,6 +10,8 @@ import { Failure } from './errors.ts'
 /** The variables a user may set, as `make NAME=value` or in the environment. */
 export const VARIABLES = {
   TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
+  KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,
+  CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
@@ -25,8 +27,14 @@ export type Variables = Partial<Record<Variable, string>>
 
 export interface Context {
   readonly target: Target
+  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`. Names the working folder. */
+  readonly name: string
+  /** Name of the kernel's source, see `scripts/sources.ts`. */
+  readonly source: string
+  /** Folders below `specs/kernel/` with configuration fragments, in order. */
+  readonly configs: readonly string[]
   readonly debug: boolean
-  /** `lts` or `lts-debug`: names the folder in dist. */
+  /** {@link name} with `-CONFIG` unless it is the default, and `-debug`: names the folder in dist. */
   readonly variant: string
   readonly jobs: number
   readonly setup: boolean
@@ -34,7 +42,7 @@ export interface Context {
   readonly paths: Paths
 }
 
-/** How far a step's result reaches: all targets of the checkout, both variants of a target, or one variant. */
+/** How far a step's result reaches: all targets of the checkout, all variants of a target's kernel, or one variant. */
 export type Scope = 'checkout' | 'target' | 'variant'
 
 export interface Paths {
@@ -48,7 +56,7 @@ export interface Paths {
   readonly results: string
   /** Everything below the cache that belongs to this checkout. */
   readonly checkout: string
-  /** Everything below {@link checkout} that belongs to this target, debug or not. */
+  /** Everything below {@link checkout} that belongs to this target's kernel, in every variant. */
   readonly work: string
   /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
   readonly tree: string
@@ -72,17 +80,47 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
  */
 export function createContext(variables: Variables, root = ROOT): Context {
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
+  const kernel = chooseKernel(target, variables)
+  const name = kernel === undefined || kernel === target.kernels?.default ? target.name : `${target.name}-${kernel}`
   const debug = flag('DEBUG', variables.DEBUG, { 1: true, 0: false }, false)
-  const variant = debug ? `${target.name}-debug` : target.name
+  const [config, configs] = chooseConfig(target, variables.CONFIG)
+  const suffix = `${config === defaultConfig(target) ? '' : `-${config}`}${debug ? '-debug' : ''}`
   return {
     target,
+    name,
+    source: kernel === undefined ? target.source : `${target.source}-${kernel}`,
+    configs,
     debug,
-    variant,
+    variant: `${name}${suffix}`,
     jobs: jobCount(variables.JOBS),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     variables,
-    paths: createPaths(root, cacheFolder(variables.CACHE), target, debug, variant),
+    paths: createPaths(root, cacheFolder(variables.CACHE), name, suffix),
   }
+}
+
+/** @returns the kernel that KERNEL= names, or the default; undefined where there is no choice */
+function chooseKernel({ name, kernels }: Target, variables: Variables): string | undefined {
+  const wanted = variables.KERNEL || undefined
+  if (kernels === undefined && wanted !== undefined) {
+    throw new Failure('usage', `TARGET=${name} has one kernel, so KERNEL="${wanted}" means nothing.`, {
+      hint: `Targets with a choice: ${TARGETS.filter((target) => target.kernels).map((target) => target.name).join(', ')}`,
+    })
+  }
+  if (kernels === undefined || wanted === undefined) return kernels?.default
+  if (kernels.pattern.test(wanted)) return wanted
+  throw new Failure('usage', `KERNEL="${wanted}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
+}
+
+const defaultConfig = (target: Target): string | undefined => Object.keys(target.configs)[0]
+
+function chooseConfig(target: Target, value: string | undefined): [name: string, folders: readonly string[]] {
+  const name = value || (defaultConfig(target) ?? '')
+  const folders = target.configs[name]
+  if (folders) return [name, folders]
+  throw new Failure('usage', `CONFIG="${name}" is no configuration of TARGET=${target.name}.`, {
+    hint: `CONFIG is one of: ${Object.keys(target.configs).join(', ')}`,
+  })
 }
 
 function findTarget(name: string): Target {
@@ -117,11 +155,10 @@ function cacheFolder(value: string | undefined): string {
   return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'lvs-snat')
 }
 
-function createPaths(root: string, cache: string, target: Target, debug: boolean, variant: string): Paths {
+function createPaths(root: string, cache: string, name: string, suffix: string): Paths {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
   const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
-  const work = join(checkout, target.name)
-  const suffix = debug ? '-debug' : ''
+  const work = join(checkout, name)
   return {
     root,
     cache,
@@ -136,9 +173,9 @@ function createPaths(root: string, cache: string, target: Target, debug: boolean
     stamps: {
       checkout: join(checkout, 'stamps'),
       target: join(work, 'stamps'),
-      variant: join(work, `stamps-${variant}`),
+      variant: join(work, `stamps-${name}${suffix}`),
     },
     logs: join(work, `logs${suffix}`),
-    dist: join(root, 'dist', variant),
+    dist: join(root, 'dist', `${name}${suffix}`),
   }
 }

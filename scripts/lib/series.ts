@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { simpleGit, type SimpleGit } from 'simple-git'
 import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
+import { preparedFamily } from './family.ts'
 import { listFiles } from './files.ts'
 import { capture } from './run.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
@@ -24,8 +25,11 @@ export const APPLIED = 'refs/lvs-snat/applied'
 /** Who commits is not who wrote: the same series gives the same commit names on every machine. */
 const COMMITTER = { GIT_COMMITTER_NAME: 'lvs-snat', GIT_COMMITTER_EMAIL: 'lvs-snat@localhost' }
 
-export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', context.target.series)
+export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', preparedFamily(context).series)
+/** The engine's files that are the same for every kernel. */
 export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
+/** The engine's files that hide what differs between kernels. */
+export const compatFolder = (context: Context): string => join(context.paths.root, 'patches', 'compat', preparedFamily(context).compat)
 /** The engine commit's message stands beside the engine's files; its author is who signed it off. */
 export const ENGINE_MESSAGE = 'commit-message'
 
@@ -50,9 +54,11 @@ export function seriesPatches(context: Context): string[] {
   })
 }
 
-/** @returns paths of the engine's files, relative to the kernel tree and to {@link engineFolder} */
-export function engineFiles(context: Context): string[] {
-  return listFiles(engineFolder(context)).filter((name) => name !== ENGINE_MESSAGE)
+/** @returns the engine's files by their names in the kernel tree, with the paths they come from and are saved to */
+export function engineFiles(context: Context): Map<string, string> {
+  const folders = [engineFolder(context), compatFolder(context)]
+  const files = folders.flatMap((folder) => listFiles(folder).map((name) => [name, join(folder, name)] as const))
+  return new Map(files.filter(([name]) => name !== ENGINE_MESSAGE))
 }
 
 /** @returns git on the prepared tree; user configuration that would change commits or files is switched off */
@@ -94,8 +100,8 @@ export async function commitSeries(context: Context, version: string): Promise<s
 }
 
 async function commitEngine(context: Context, git: SimpleGit, index: string, parent: string): Promise<string> {
-  for (const name of engineFiles(context)) {
-    const blob = (await git.raw('hash-object', '-w', join(engineFolder(context), name))).trim()
+  for (const [name, path] of engineFiles(context)) {
+    const blob = (await git.raw('hash-object', '-w', path)).trim()
     await git.raw('update-index', '--add', '--cacheinfo', `100644,${blob},${name}`)
   }
   const message = readFileSync(join(engineFolder(context), ENGINE_MESSAGE), 'utf8')

@@ -31,6 +31,9 @@ export interface Step {
   run: (context: Context) => Promise<Facts>
 }
 
+/** What a step's stamp is found by. */
+export type StepName = Pick<Step, 'name' | 'scope'>
+
 /** What is remembered of a step's last successful run. */
 export interface Stamp {
   key: string
@@ -81,7 +84,7 @@ async function runStep(context: Context, step: Step, key: string, inputs: Json):
 }
 
 /** @returns the stamp of the step's last successful run, if there is one */
-export function readStamp(context: Context, step: Step): Stamp | undefined {
+export function readStamp(context: Context, step: StepName): Stamp | undefined {
   const path = stampPath(context, step)
   if (!existsSync(path)) return undefined
   try {
@@ -91,7 +94,7 @@ export function readStamp(context: Context, step: Step): Stamp | undefined {
   }
 }
 
-const stampPath = (context: Context, step: Step): string => join(context.paths.stamps[step.scope], `${step.name}.json`)
+const stampPath = (context: Context, step: StepName): string => join(context.paths.stamps[step.scope], `${step.name}.json`)
 
 /** @returns SHA-256 of a value's JSON form, in hexadecimal */
 export function digest(value: Json): string {

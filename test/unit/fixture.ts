@@ -93,6 +93,7 @@ export function createFixture(t: ExecutionContext): Fixture {
   const write = (name: string, content: string) => writeBelow(root, name, content)
   write('patches/engine/commit-message', ENGINE_MESSAGE)
   write('patches/engine/net/netfilter/ipvs/ip_vs_snat.c', 'int snat;\n')
+  write('patches/compat/6.1/net/netfilter/ipvs/ip_vs_snat_compat.h', '/* 6.1 */\n')
   write('patches/lts/series', '# hooks\n0001-ipvs-call-the-engine.patch\n')
   write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5))
   write('specs/kernel/lts/10-base.config', 'CONFIG_IP_VS=m\n# CONFIG_SOUND is not set\n')
