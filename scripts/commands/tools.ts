@@ -1,6 +1,5 @@
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { basename, join, relative } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
@@ -8,7 +7,7 @@ import { digestTree, listFiles, sha256File } from '../lib/files.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
 import { bringResult } from '../lib/results.ts'
-import { buildPackages, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
+import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
@@ -59,14 +58,11 @@ function fileDigests(context: Context, ...paths: string[]): Json {
   return Object.fromEntries(digests.map(([path, digest]) => [relative(context.paths.root, path), digest]))
 }
 
-/** The files of this toolchain that decide how a tool is built. */
-const RECIPE = ['commands/tools.ts', 'lib/rpm.ts'].map((name) => join(dirname(dirname(fileURLToPath(import.meta.url))), name))
-
-/** All of the host and of this toolchain that decides a tool's bytes; results are shared by it. */
+/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. */
 async function toolchain(): Promise<Json> {
   const libc = await line('musl-gcc', '-print-file-name=libc.a')
   return {
-    recipe: Object.values(digestTree(...RECIPE)),
+    macros: locationMacros('.', 1),
     programs: [await line('gcc', '--version'), await line('ld', '--version'), await line('rpmbuild', '--version')],
     wrapper: readFileSync(await line('sh', '-c', 'command -v musl-gcc'), 'utf8'),
     libc: await sha256File(libc),
@@ -162,18 +158,25 @@ function toolSources(context: Context, tool: PackagedTool): PackageSource[] {
   return [...fetched, ...own, ...shared]
 }
 
+/** busybox as its own documentation says: a configuration, here defconfig and our fragment, and make. */
+const BUSYBOX_MAKE = {
+  defconfig: 'make defconfig',
+  config: "yes '' | make oldconfig",
+  build: 'make CC=static-cc HOSTCC=gcc busybox',
+}
+
 function busyboxStep(): Step {
   return toolStep('busybox', {
     inputs: (context) => ({
       source: sourceFile(context, 'busybox').sha256,
       files: fileDigests(context, specsFolder(context, 'busybox'), join(specsFolder(context, 'static'), 'musl.sh')),
       release: [SOURCE_DATE_EPOCH],
+      make: BUSYBOX_MAKE,
     }),
     make: buildBusybox,
   })
 }
 
-/** busybox as its own documentation says: a configuration, here defconfig and our fragment, and make. */
 async function buildBusybox(context: Context, folder: string): Promise<void> {
   const { path, version } = sourceFile(context, 'busybox')
   log.step('tools', `busybox ${version}, static, for the virtual machines`)
@@ -181,11 +184,11 @@ async function buildBusybox(context: Context, folder: string): Promise<void> {
   const fragment = join(specsFolder(context, 'busybox'), 'busybox.config')
   rmSync(top, { recursive: true, force: true })
   mkdirSync(top, { recursive: true })
-  await busyboxScript(context, 'busybox-defconfig', top, [`static_unpack '${path}' source && cd source`, 'make defconfig'])
+  await busyboxScript(context, 'busybox-defconfig', top, [`static_unpack '${path}' source && cd source`, BUSYBOX_MAKE.defconfig])
   replaceSymbols(join(top, 'source', '.config'), readFileSync(fragment, 'utf8'))
-  await busyboxScript(context, 'busybox-config', top, ['cd source', "yes '' | make oldconfig"])
+  await busyboxScript(context, 'busybox-config', top, ['cd source', BUSYBOX_MAKE.config])
   requireSymbols(fragment, join(top, 'source', '.config'))
-  await busyboxScript(context, 'busybox', top, [`cd source && make -j${context.jobs} CC=static-cc HOSTCC=gcc busybox`])
+  await busyboxScript(context, 'busybox', top, [`cd source && MAKEFLAGS=-j${context.jobs} ${BUSYBOX_MAKE.build}`])
   await capture([join(top, 'source', 'busybox'), 'true'])
   copyFileSync(join(top, 'source', 'busybox'), join(folder, 'busybox'))
   rmSync(top, { recursive: true, force: true })
