@@ -2,7 +2,8 @@
  * Where sources come from. A distribution's package is trusted through apt's own
  * signature chain and moves on with the distribution; an upstream file is pinned
  * by its SHA-256 in sources.lock.json, and a kernel.org kernel's signature is
- * checked as well.
+ * checked as well. A kernel's source package is trusted by its signature, or by the
+ * digest that the user names.
  */
 
 export interface AptSource {
@@ -26,6 +27,31 @@ export interface Source {
   summary: string
   apt: AptSource
   upstream: UpstreamSource
+}
+
+/** Who signs a distribution's packages. */
+export interface PackageSigner {
+  /** Fingerprint of the primary key, 40 hexadecimal digits. */
+  keyFingerprint: string
+  keyOwner: string
+  /** A package of the distribution's that holds the key. */
+  apt: AptSource
+  /** Where the key is published; it counts only with the right fingerprint. */
+  urls: readonly string[]
+}
+
+/** A kernel that is published as a source package (SRPM). */
+export interface SrpmSource {
+  name: string
+  summary: string
+  /** VERSION-RELEASE of the package. */
+  kernel: string
+  filename: string
+  /** The same file at several places, tried in order; none if it was never published. */
+  urls: readonly string[]
+  /** Why there is no place to fetch it from. */
+  unpublished?: string
+  signer: PackageSigner
 }
 
 /** https://www.kernel.org/signature.html */
@@ -109,3 +135,44 @@ export const SOURCES: readonly Source[] = [
 
 /** Names in {@link SOURCES} of what the static tools are made of. */
 export const TOOL_SOURCES = ['ipvsadm', 'keepalived', 'busybox', 'popt', 'libnl', 'openssl'] as const
+
+/** The archive of CentOS releases, and its mirrors. */
+const CENTOS_VAULT = [
+  'https://vault.centos.org',
+  'https://archive.kernel.org/centos-vault',
+  'https://mirrors.aliyun.com/centos-vault',
+  'http://ftp.jaist.ac.jp/pub/Linux/CentOS-vault',
+]
+
+/** https://www.centos.org/keys/ */
+const CENTOS_6: PackageSigner = {
+  keyFingerprint: 'C1DAC52D1664E8A4386DBA430946FCA2C105B9DE',
+  keyOwner: 'CentOS 6',
+  apt: { kind: 'binary', package: 'distribution-gpg-keys', file: /\/centos\/RPM-GPG-KEY-CentOS-6$/ },
+  urls: CENTOS_VAULT.map((vault) => `${vault}/RPM-GPG-KEY-CentOS-6`),
+}
+
+/** Kernels of CentOS 6 by the release they were published in: the first with the release, the others as its updates. */
+const CENTOS_6_KERNELS: readonly { release: string; builds: readonly string[] }[] = [
+  { release: '6.3', builds: ['279', '279.1.1', '279.2.1', '279.5.1', '279.5.2', '279.9.1', '279.11.1', '279.14.1', '279.19.1', '279.22.1'] },
+  { release: '6.4', builds: ['358', '358.0.1', '358.2.1', '358.6.1', '358.6.2', '358.11.1', '358.14.1', '358.18.1', '358.23.2'] },
+]
+
+/** Kernels that people ask for and CentOS never had. */
+const UNPUBLISHED: Readonly<Record<string, string>> = {
+  '2.6.32-279.23.1.el6': 'It is an erratum of RHEL 6.3 EUS (RHSA-2013:0662), which CentOS did not rebuild.',
+}
+
+/**
+ * @param stem what the source's name has before the kernel
+ * @param kernel VERSION-RELEASE of the package, such as "2.6.32-279.el6"
+ */
+export function el6Kernel(stem: string, kernel: string): SrpmSource {
+  const filename = `kernel-${kernel}.src.rpm`
+  const build = /^2\.6\.32-(.*)\.el6$/.exec(kernel)?.[1] ?? ''
+  const published = CENTOS_6_KERNELS.find(({ builds }) => builds.includes(build))
+  const folder = published?.builds[0] === build ? 'os' : 'updates'
+  const urls = published ? CENTOS_VAULT.map((vault) => `${vault}/${published.release}/${folder}/Source/SPackages/${filename}`) : []
+  const unpublished = UNPUBLISHED[kernel] ?? 'It is none of the kernels that CentOS published for a family of IPVS sources that is known here.'
+  return { name: `${stem}-${kernel}`, summary: 'the kernel', kernel, filename, urls, ...(published ? {} : { unpublished }), signer: CENTOS_6 }
+}

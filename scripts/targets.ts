@@ -1,5 +1,8 @@
 /** The kernel lines that can be built. Everything that differs between them is data here. */
 
+import { el6Kernel, type SrpmSource } from './sources.ts'
+import families from './families.json' with { type: 'json' }
+
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
 export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack'
 
@@ -28,7 +31,7 @@ export interface Target {
   /** Name in `scripts/sources.ts` of the kernel's source; that of {@link kernels} has the kernel's version behind it. */
   source: string
   /** The kernels that KERNEL= can name, if there is a choice: which it is without KERNEL=, and what their names look like. */
-  kernels?: { default: string; pattern: RegExp }
+  kernels?: { default: string; pattern: RegExp; source: (stem: string, kernel: string) => SrpmSource }
   /** What CONFIG= can name, the default first: folders below `specs/kernel/` with configuration fragments, in order. */
   configs: Readonly<Record<string, readonly string[]>>
   /** The kernel's own configuration target that the fragments are merged on. */
@@ -46,6 +49,20 @@ export const TARGETS: readonly Target[] = [
     source: 'linux-6.1',
     configs: { gateway: ['lts'] },
     baseConfig: 'x86_64_defconfig',
+    lacks: {},
+  },
+  {
+    name: 'el6',
+    summary: 'RHEL/CentOS 6, from its source package',
+    line: '2.6.32',
+    families: [
+      { name: '279', series: 'el6-279', compat: '2.6.32', kernels: '2.6.32-279.el6 to 2.6.32-279.23.1.el6', files: families['el6-279'] },
+      { name: '358', series: 'el6-358', compat: '2.6.32', kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', files: families['el6-358'] },
+    ],
+    source: 'kernel',
+    kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
+    configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
+    baseConfig: 'kernel-2.6.32-x86_64.config',
     lacks: {},
   },
 ]

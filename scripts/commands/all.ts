@@ -51,8 +51,8 @@ async function metadata(context: Context): Promise<Json> {
     kernelRelease: kernelRelease(context),
     command: reproduction(context),
     sources: names.map((name) => {
-      const { version, filename, sha256, origin, from, verified } = sourceFile(context, name)
-      return { name, version, filename, sha256, origin, from, verified }
+      const { path: _path, size: _size, ...stored } = sourceFile(context, name)
+      return { ...stored, name }
     }),
     tools: await toolVersions(),
     host: readFileSync('/proc/version', 'utf8').trim(),

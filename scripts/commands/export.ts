@@ -10,13 +10,13 @@ import { capture } from '../lib/run.ts'
 import { APPLIED, PRISTINE, treeGit } from '../lib/series.ts'
 import { bring, type Step } from '../lib/step.ts'
 import { step as patch } from './patch.ts'
-import { preparedVersion } from './prep.ts'
+import { sourceVersion } from './prep.ts'
 
 export const step: Step = {
   name: 'export',
   scope: 'variant',
   needs: [patch],
-  inputs: (context) => ({ version: preparedVersion(context) }),
+  inputs: (context) => ({ version: sourceVersion(context) }),
   outputs: (context) => [exportedPatch(context)],
   async run(context) {
     const path = exportedPatch(context)
@@ -33,7 +33,7 @@ export const step: Step = {
 
 /** @returns the path of the self-contained patch in dist */
 export const exportedPatch = (context: Context): string =>
-  join(context.paths.dist, `lvs-snat-${preparedVersion(context)}.patch`)
+  join(context.paths.dist, `lvs-snat-${sourceVersion(context)}.patch`)
 
 /**
  * Applies the patch to a copy of the pristine files as a user would, and compares

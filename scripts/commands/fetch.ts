@@ -7,6 +7,7 @@ import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { download, megabytes } from '../lib/download.ts'
 import { Failure } from '../lib/errors.ts'
+import { fetchSrpm, localFile } from '../lib/fetch-srpm.ts'
 import { log } from '../lib/log.ts'
 import { verifyTarball } from '../lib/signature.ts'
 import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
@@ -22,10 +23,12 @@ export const step: Step = {
     sources: wanted(context) as unknown as Json,
     lock: DIGESTS as Json,
     local: Object.fromEntries([...localFiles(context)].map(([name, path]) => [name, fileIdentity(path)])),
+    ...srpmInputs(context),
   }),
-  outputs: (context) => wanted(context).map((source) => storedFile(context, source.name)),
+  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name)),
   async run(context) {
     const fetched: Record<string, Json> = {}
+    if (context.srpm) fetched[context.source] = { ...(await fetchSrpm(context, context.srpm, DIGESTS)) }
     for (const source of wanted(context)) fetched[source.name] = { ...(await fetchSource(context, source)) }
     return fetched
   },
@@ -41,6 +44,14 @@ export function sourceFile(context: Context, name: string): Stored & { path: str
   const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
   if (!stored) throw new Failure('internal', `${name} was asked for before it was fetched.`)
   return { ...stored, path: join(context.paths.store, stored.sha256) }
+}
+
+/** Of a target that is built from a source package: which, and what the user says of it. */
+function srpmInputs(context: Context): Record<string, Json> {
+  if (!context.srpm) return {}
+  const local = localFile(context)
+  const { signer: _signer, ...source } = context.srpm
+  return { srpm: source as unknown as Json, brought: local === undefined ? null : fileIdentity(local), named: context.variables.SRPM_SHA256 ?? null }
 }
 
 function storedFile(context: Context, name: string): string {
@@ -150,6 +161,13 @@ from upstream where apt has none, and stores it under its SHA-256.
 A local file can be given for any source:
   make fetch SOURCE=linux-6.1=/path/linux-6.1.127.tar.xz
 Sources: ${SOURCES.map((source) => source.name).join(', ')}
+
+A kernel of el6 comes from the CentOS archive as a source package, whose signature has to
+be by the pinned key; what differs is refused unless you vouch for it by its digest:
+  make fetch TARGET=el6 KERNEL=2.6.32-279.22.1.el6
+  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.el6.src.rpm
+  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.23.1.el6.src.rpm SRPM_SHA256=DIGEST
+Once it is in the store, the other commands need neither.
 
 Nothing is fetched twice. To follow the distribution to a newer version:
   make distclean && make fetch`,

@@ -6,7 +6,7 @@ import { digestTree } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { APPLIED, BRANCH, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
 import { bring, type Json, type Step } from '../lib/step.ts'
-import { preparedVersion, step as prep } from './prep.ts'
+import { sourceVersion, step as prep } from './prep.ts'
 
 export const step: Step = {
   name: 'patch',
@@ -27,7 +27,7 @@ function relativeDigests(context: Context): Json {
 
 /** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
 async function applySeries(context: Context): Promise<void> {
-  const version = preparedVersion(context)
+  const version = sourceVersion(context)
   log.step('patch', `the ${preparedFamily(context).series} series on Linux ${version}`)
   const made = await commitSeries(context, version)
   const git = treeGit(context)

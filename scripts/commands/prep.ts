@@ -1,15 +1,16 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { simpleGit } from 'simple-git'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../lib/family.ts'
-import { asideOf } from '../lib/files.ts'
+import { asideOf, replaceFolder } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { PRISTINE, requireSaved } from '../lib/series.ts'
+import { prepareTree, unpackSrpm } from '../lib/srpm.ts'
 import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
 import { Store } from '../lib/store.ts'
 import type { Family } from '../targets.ts'
@@ -20,10 +21,10 @@ export const step: Step = {
   needs: [],
   after: [fetch],
   inputs: (context) => ({ source: sourceFile(context, context.source).sha256, families: context.target.families as unknown as Json }),
-  outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context)],
+  outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context), ...(context.srpm ? [srpmFolder(context)] : [])],
   async run(context) {
     const pristine = pristineOf(context)
-    if (!existsSync(pristine)) await importSource(context, pristine)
+    if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) await importSource(context, pristine)
     const family = await recogniseCommitted(context, pristine)
     await checkOut(context, pristine)
     return {
@@ -32,6 +33,9 @@ export const step: Step = {
     }
   },
 }
+
+/** @returns what the prepared source is known as: "6.1.192", or "2.6.32-279.el6" */
+export const sourceVersion = (context: Context): string => context.srpm?.kernel ?? preparedVersion(context)
 
 /** @returns the version of the prepared kernel, such as "6.1.192" */
 export function preparedVersion(context: Context): string {
@@ -58,7 +62,7 @@ export function kernelVersion(makefile: string): string {
 function requireLine(context: Context, folder: string): void {
   const makefile = join(folder, 'Makefile')
   const version = existsSync(makefile) ? kernelVersion(readFileSync(makefile, 'utf8')) : 'no kernel'
-  if (version.startsWith(`${context.target.line}.`)) return
+  if (`${version}.`.startsWith(`${context.target.line}.`)) return
   throw new Failure('source', `The source of ${context.target.name} is ${version}, but Linux ${context.target.line} is wanted.`, {
     hint: `The series is made for Linux ${context.target.line}; give another file with SOURCE=${context.source}=PATH.`,
   })
@@ -82,23 +86,39 @@ async function importSource(context: Context, pristine: string): Promise<void> {
   const tarball = await new Store(context.paths.store).verify(source)
   const aside = asideOf(pristine)
   const folder = `${aside}.tree`
+  const unpacked = `${aside}.srpm`
   mkdirSync(folder, { recursive: true })
   try {
     log.step('prep', `unpacking ${source.filename} ${source.version}`)
-    await runLogged(['tar', '--extract', '--strip-components=1', '--file', tarball, '--directory', folder], {
-      doing: `unpacking ${source.filename}`,
-      log: join(context.paths.logs, 'unpack.log'),
-      kind: 'source',
-    })
+    if (context.srpm) await unpackPackage(context, tarball, unpacked, folder)
+    else await unpackTarball(context, tarball, folder)
     requireLine(context, folder)
     recognise(context.target, folder)
     await commitPristine(context, folder, aside)
-    renameSync(aside, pristine)
+    if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
+    replaceFolder(aside, pristine)
   } finally {
-    rmSync(folder, { recursive: true, force: true })
-    rmSync(aside, { recursive: true, force: true })
+    for (const path of [folder, unpacked, aside]) rmSync(path, { recursive: true, force: true })
   }
 }
+
+async function unpackTarball(context: Context, tarball: string, folder: string): Promise<void> {
+  await runLogged(['tar', '--extract', '--strip-components=1', '--file', tarball, '--directory', folder], {
+    doing: `unpacking ${basename(tarball)}`,
+    log: join(context.paths.logs, 'unpack.log'),
+    kind: 'source',
+  })
+}
+
+/** Keeps the unpacked source package: the configuration is made from its files, and it is packaged again with the series in it. */
+async function unpackPackage(context: Context, srpm: string, unpacked: string, folder: string): Promise<void> {
+  await unpackSrpm(srpm, unpacked, join(context.paths.logs, 'unpack-srpm.log'))
+  const applied = await prepareTree(unpacked, folder, context.paths.logs)
+  log.info(`its own patches: ${applied.join(', ') || 'none'}`)
+}
+
+/** @returns the folder with all files of the kernel's source package, of a target that is built from one */
+export const srpmFolder = (context: Context): string => pristineOf(context).replace(/\.git$/, '.srpm')
 
 async function commitPristine(context: Context, folder: string, repository: string): Promise<void> {
   log.info('importing it into git')
@@ -140,9 +160,10 @@ const pristineCommit = async (repository: string): Promise<string> => simpleGit(
 
 const command: Command = {
   summary: 'unpack the pristine kernel source into a git work tree',
-  help: `Imports the fetched tarball into a git repository in the cache, once for all
+  help: `Imports the fetched source into a git repository in the cache, once for all
 checkouts, and checks it out where the series will be applied. The tag "${PRISTINE}"
-is the source as it was published.`,
+is the source as it was published; of a source package, what its own %prep makes of it.
+A kernel whose IPVS sources are of a family without a series is refused.`,
   async run(context) {
     await bring(context, step)
     process.stdout.write(`${context.paths.tree}\n`)

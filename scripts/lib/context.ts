@@ -5,6 +5,7 @@ import { availableParallelism, homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DEFAULT_TARGET, TARGETS, type Target } from '../targets.ts'
+import type { SrpmSource } from '../sources.ts'
 import { Failure } from './errors.ts'
 
 /** The variables a user may set, as `make NAME=value` or in the environment. */
@@ -12,6 +13,8 @@ export const VARIABLES = {
   TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
   KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,
   CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
+  SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
+  SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
@@ -31,6 +34,8 @@ export interface Context {
   readonly name: string
   /** Name of the kernel's source, see `scripts/sources.ts`. */
   readonly source: string
+  /** The kernel's source package, where the target is built from one. */
+  readonly srpm?: SrpmSource
   /** Folders below `specs/kernel/` with configuration fragments, in order. */
   readonly configs: readonly string[]
   readonly debug: boolean
@@ -80,15 +85,16 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
  */
 export function createContext(variables: Variables, root = ROOT): Context {
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
-  const kernel = chooseKernel(target, variables)
-  const name = kernel === undefined || kernel === target.kernels?.default ? target.name : `${target.name}-${kernel}`
+  const srpm = chooseKernel(target, variables)
+  const name = srpm === undefined || srpm.kernel === target.kernels?.default ? target.name : `${target.name}-${srpm.kernel}`
   const debug = flag('DEBUG', variables.DEBUG, { 1: true, 0: false }, false)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
   const suffix = `${config === defaultConfig(target) ? '' : `-${config}`}${debug ? '-debug' : ''}`
   return {
     target,
     name,
-    source: kernel === undefined ? target.source : `${target.source}-${kernel}`,
+    source: srpm?.name ?? target.source,
+    ...(srpm ? { srpm } : {}),
     configs,
     debug,
     variant: `${name}${suffix}`,
@@ -99,17 +105,21 @@ export function createContext(variables: Variables, root = ROOT): Context {
   }
 }
 
-/** @returns the kernel that KERNEL= names, or the default; undefined where there is no choice */
-function chooseKernel({ name, kernels }: Target, variables: Variables): string | undefined {
-  const wanted = variables.KERNEL || undefined
-  if (kernels === undefined && wanted !== undefined) {
-    throw new Failure('usage', `TARGET=${name} has one kernel, so KERNEL="${wanted}" means nothing.`, {
-      hint: `Targets with a choice: ${TARGETS.filter((target) => target.kernels).map((target) => target.name).join(', ')}`,
+/** What only makes sense for a target that is built from a source package. */
+const SRPM_VARIABLES = ['KERNEL', 'SRPM', 'SRPM_SHA256'] as const
+
+/** @returns the kernel that KERNEL= or the file name in SRPM= says, or the default; undefined where there is no choice */
+function chooseKernel({ name, source, kernels }: Target, variables: Variables): SrpmSource | undefined {
+  const given = SRPM_VARIABLES.filter((variable) => variables[variable])
+  if (kernels === undefined && given.length > 0) {
+    throw new Failure('usage', `${given.join(' and ')} mean nothing for TARGET=${name}, which is not built from a source package.`, {
+      hint: `Targets that are: ${TARGETS.filter((target) => target.kernels).map((target) => target.name).join(', ')}`,
     })
   }
-  if (kernels === undefined || wanted === undefined) return kernels?.default
-  if (kernels.pattern.test(wanted)) return wanted
-  throw new Failure('usage', `KERNEL="${wanted}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
+  if (kernels === undefined) return undefined
+  const kernel = variables.KERNEL || /\/?kernel-([^/]*)\.src\.rpm$/.exec(variables.SRPM ?? '')?.[1] || kernels.default
+  if (kernels.pattern.test(kernel)) return kernels.source(source, kernel)
+  throw new Failure('usage', `"${kernel}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
 }
 
 const defaultConfig = (target: Target): string | undefined => Object.keys(target.configs)[0]

@@ -7,15 +7,19 @@ import { capture } from './run.ts'
 
 const PROGRESS_MS = 1_000
 
+const HINT =
+  'Check the network and the proxy settings (https_proxy); the download continues where it stopped.\nOr bring the file and name it: SOURCE=NAME=PATH, see `make fetch` in the README.'
+
 /**
  * Downloads a file, continuing one that was begun earlier.
  *
  * @param urls the same file at several places, tried in order
  * @param path where it grows as `path.part` and finally is
+ * @param hint what the user can do when no place has it
  * @returns the URL that it came from
  * @throws Failure of kind `source` when no place has it
  */
-export async function download(urls: readonly string[], path: string): Promise<string> {
+export async function download(urls: readonly string[], path: string, hint = HINT): Promise<string> {
   const complaints: string[] = []
   for (const url of urls) {
     const complaint = await downloadFrom(url, path)
@@ -23,7 +27,7 @@ export async function download(urls: readonly string[], path: string): Promise<s
     complaints.push(`${url}: ${complaint}`)
   }
   throw new Failure('source', `Could not download ${urls[0]}.`, {
-    hint: 'Check the network and the proxy settings (https_proxy); the download continues where it stopped.\nOr bring the file and name it: SOURCE=NAME=PATH, see `make fetch` in the README.',
+    hint,
     excerpt: complaints,
   })
 }

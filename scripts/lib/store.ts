@@ -25,6 +25,8 @@ export interface Stored {
   from: string
   /** What vouches for it: "apt signature chain", "sha256 pinned in sources.lock.json", ... */
   verified: string
+  /** SHA-256 of files inside it that count by themselves. */
+  contains?: Record<string, string>
 }
 
 /** The programs that check a compressed file's integrity, by file ending. */
@@ -32,6 +34,7 @@ const INTEGRITY: Record<string, readonly string[]> = {
   '.xz': ['xz', '--test'],
   '.gz': ['gzip', '--test'],
   '.bz2': ['bzip2', '--test'],
+  '.rpm': ['rpmkeys', '--checksig', '--nosignature'],
 }
 
 export class Store {
@@ -80,8 +83,13 @@ export class Store {
     await this.#checkIntegrity(path, about)
     renameSync(path, this.path(sha256))
     const stored: Stored = { ...about, sha256, size }
-    if (about.origin !== 'local') writeIfChanged(this.#index(about.name), `${JSON.stringify(stored, null, 2)}\n`)
+    if (about.origin !== 'local') this.remember(stored)
     return stored
+  }
+
+  /** Makes {@link find} find a stored file by its source's name. */
+  remember(stored: Stored): void {
+    writeIfChanged(this.#index(stored.name), `${JSON.stringify(stored, null, 2)}\n`)
   }
 
   /**
@@ -101,7 +109,7 @@ export class Store {
   async #checkIntegrity(path: string, about: Omit<Stored, 'sha256' | 'size'>): Promise<void> {
     const ending = /\.\w+$/.exec(about.filename)?.[0] ?? ''
     const test = INTEGRITY[ending]
-    if (!test) throw new Failure('source', `${about.from} has an unknown form; .tar.xz, .tar.gz or .tar.bz2 is wanted.`)
+    if (!test) throw new Failure('source', `${about.from} has an unknown form; .tar.xz, .tar.gz, .tar.bz2 or .src.rpm is wanted.`)
     const named = `${asideOf(path)}${ending}`
     renameSync(path, named)
     const { exitCode, stderr } = await capture([...test, named], { anyExit: true })
