@@ -28,6 +28,11 @@ export interface Target {
   /** VERSION.PATCHLEVEL of the kernels, or VERSION.PATCHLEVEL.SUBLEVEL. */
   line: string
   families: readonly Family[]
+  /**
+   * What tools newer than the kernel need: a folder below `patches/` whose series comes before the engine and is never
+   * exported, and options of gcc by the version that needs them.
+   */
+  toolchain?: { series: string; compiler: readonly { since: string; options: readonly string[] }[] }
   /** Name in `scripts/sources.ts` of the kernel's source; that of {@link kernels} has the kernel's version behind it. */
   source: string
   /** The kernels that KERNEL= can name, if there is a choice: which it is without KERNEL=, and what their names look like. */
@@ -59,6 +64,21 @@ export const TARGETS: readonly Target[] = [
       { name: '279', series: 'el6-279', compat: '2.6.32', kernels: '2.6.32-279.el6 to 2.6.32-279.23.1.el6', files: families['el6-279'] },
       { name: '358', series: 'el6-358', compat: '2.6.32', kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', files: families['el6-358'] },
     ],
+    toolchain: {
+      series: 'el6-toolchain',
+      compiler: [
+        // gnu11's inline gives functions in headers a definition in every object.
+        { since: '5', options: ['-std=gnu89'] },
+        // Position-independent by default; the kernel turns off only what it knows.
+        { since: '6', options: ['-fno-pie'] },
+        // The decompressor's flags leave it SSE registers, which are not set up yet.
+        { since: '5', options: ['-mno-sse', '-mno-mmx'] },
+        // Inlines udelay() of more than it can do, which is decided after constants are known: __bad_udelay.
+        { since: '10', options: ['-fno-inline-functions'] },
+        // Defaults of some distributions that the kernel's code of 16 bits and of the vDSO does not bear.
+        { since: '8', options: ['-fcf-protection=none', '-fno-stack-clash-protection'] },
+      ],
+    },
     source: 'kernel',
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },

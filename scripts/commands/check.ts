@@ -6,7 +6,7 @@ import { Failure } from '../lib/errors.ts'
 import { ccacheEnvironment, kbuildEnvironment } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { APPLIED, PRISTINE, treeGit } from '../lib/series.ts'
+import { APPLIED, BASE, treeGit } from '../lib/series.ts'
 import { bring, type Step } from '../lib/step.ts'
 import { newWarnings } from '../lib/warnings.ts'
 import { step as config } from './config.ts'
@@ -38,7 +38,7 @@ export const step: Step = {
 async function checkStyle(context: Context): Promise<{ patches: number }> {
   const folder = join(context.paths.work, 'checkpatch')
   rmSync(folder, { recursive: true, force: true })
-  await treeGit(context).raw('format-patch', '--quiet', '--output-directory', folder, `${PRISTINE}..${APPLIED}`)
+  await treeGit(context).raw('format-patch', '--quiet', '--output-directory', folder, `${BASE}..${APPLIED}`)
   const patches = readdirSync(folder).sort().map((name) => join(folder, name))
   log.step('check', `checkpatch.pl --strict on ${patches.length} patches`)
   await runLogged(['perl', 'scripts/checkpatch.pl', '--strict', '--quiet', '--show-types', ...IGNORED, ...patches], {
@@ -58,9 +58,9 @@ async function checkStyle(context: Context): Promise<{ patches: number }> {
  */
 async function buildEachPatch(context: Context): Promise<number> {
   const git = treeGit(context)
-  const commits = (await git.raw('rev-list', '--reverse', `${PRISTINE}..${APPLIED}`)).trim().split('\n')
+  const commits = (await git.raw('rev-list', '--reverse', `${BASE}..${APPLIED}`)).trim().split('\n')
   const tree = await checkTree(context)
-  const before = await warningsAt(context, tree, PRISTINE, 'the pristine source')
+  const before = await warningsAt(context, tree, BASE, 'the pristine source')
   for (const [index, commit] of commits.entries()) {
     const subject = (await git.raw('log', '-1', '--format=%s', commit)).trim()
     const fresh = newWarnings(before, await warningsAt(context, tree, commit, `patch ${index}, "${subject}"`))
@@ -77,7 +77,7 @@ async function checkTree(context: Context): Promise<string> {
   const tree = join(context.paths.work, 'check-tree')
   if (!existsSync(join(tree, '.git'))) {
     await treeGit(context).raw('worktree', 'prune')
-    await treeGit(context).raw('worktree', 'add', '--quiet', '--force', '--detach', tree, PRISTINE)
+    await treeGit(context).raw('worktree', 'add', '--quiet', '--force', '--detach', tree, BASE)
   }
   return tree
 }

@@ -7,7 +7,7 @@ import { Failure } from '../lib/errors.ts'
 import { asideOf } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { capture } from '../lib/run.ts'
-import { APPLIED, PRISTINE, treeGit } from '../lib/series.ts'
+import { APPLIED, BASE, PRISTINE, treeGit } from '../lib/series.ts'
 import { bring, type Step } from '../lib/step.ts'
 import { step as patch } from './patch.ts'
 import { sourceVersion } from './prep.ts'
@@ -21,7 +21,7 @@ export const step: Step = {
   async run(context) {
     const path = exportedPatch(context)
     mkdirSync(dirname(path), { recursive: true })
-    const content = await treeGit(context).raw('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', PRISTINE, APPLIED)
+    const content = await treeGit(context).raw('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', BASE, APPLIED)
     const aside = asideOf(path)
     writeFileSync(aside, content)
     const files = await verify(context, aside)
@@ -44,7 +44,7 @@ export const exportedPatch = (context: Context): string =>
  */
 async function verify(context: Context, path: string): Promise<number> {
   const git = treeGit(context)
-  const touched = (await git.raw('diff', '--name-only', PRISTINE, APPLIED)).split('\n').filter(Boolean)
+  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
   const old = (await git.raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...touched)).split('\n').filter(Boolean)
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-export-'))
   try {

@@ -4,7 +4,8 @@ import type { Context } from '../lib/context.ts'
 import { preparedFamily } from '../lib/family.ts'
 import { digestTree } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
-import { APPLIED, BRANCH, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
+import { APPLIED, BASE, BRANCH, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
+import { toolchainPatches } from '../lib/toolchain.ts'
 import { bring, type Json, type Step } from '../lib/step.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -12,24 +13,26 @@ export const step: Step = {
   name: 'patch',
   scope: 'target',
   needs: [prep],
-  inputs: (context) => relativeDigests(context),
+  inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: () => [],
   async run(context) {
-    await applySeries(context)
-    return { patches: seriesPatches(context).map((path) => basename(path)) }
+    const toolchain = await toolchainPatches(context)
+    await applySeries(context, toolchain)
+    const names = (paths: readonly string[]): string[] => paths.map((path) => basename(path))
+    return { toolchain: names(toolchain), patches: names(seriesPatches(context)) }
   },
 }
 
-function relativeDigests(context: Context): Json {
-  const digests = digestTree(engineFolder(context), compatFolder(context), seriesFolder(context))
+function relativeDigests(context: Context, paths = [engineFolder(context), compatFolder(context), seriesFolder(context)]): Json {
+  const digests = digestTree(...paths)
   return Object.fromEntries(Object.entries(digests).map(([path, digest]) => [path.slice(context.paths.root.length + 1), digest]))
 }
 
 /** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
-async function applySeries(context: Context): Promise<void> {
+async function applySeries(context: Context, toolchain: readonly string[]): Promise<void> {
   const version = sourceVersion(context)
   log.step('patch', `the ${preparedFamily(context).series} series on Linux ${version}`)
-  const made = await commitSeries(context, version)
+  const { base, applied: made } = await commitSeries(context, version, toolchain)
   const git = treeGit(context)
   const difference = await git.raw('diff', '--name-only', made)
   if (difference !== '') {
@@ -39,8 +42,10 @@ async function applySeries(context: Context): Promise<void> {
     await git.raw('checkout', '--quiet', '-B', BRANCH)
     await git.raw('reset', '--quiet', made)
   }
+  await git.raw('tag', '--force', BASE, base)
   await git.raw('update-ref', APPLIED, made)
-  log.info(`${seriesPatches(context).length} patches and the engine, in ${context.paths.tree}`)
+  const first = toolchain.length > 0 ? `${toolchain.length} patches for today's tools, then ` : ''
+  log.info(`${first}the engine and ${seriesPatches(context).length} patches, in ${context.paths.tree}`)
 }
 
 const command: Command = {

@@ -6,7 +6,7 @@ import { Failure } from '../lib/errors.ts'
 import { writeIfChanged } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { capture } from '../lib/run.ts'
-import { engineFiles, engineFolder, PRISTINE, seriesFolder, treeGit, treeState } from '../lib/series.ts'
+import { BASE, engineFiles, engineFolder, seriesFolder, treeGit, treeState } from '../lib/series.ts'
 import { bring } from '../lib/step.ts'
 import { step as patch } from './patch.ts'
 
@@ -24,7 +24,7 @@ const command: Command = {
   help: `Engine files are copied back as they are in the prepared tree, committed or not.
 Hooks are saved from the commits on top of the engine's, one patch a commit, so
 commit your edits of them first, in the prepared tree:
-  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${PRISTINE}
+  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}
 or as a new commit, which becomes a new patch. Patches that did not change stay
 the same to the byte.`,
   async run(context) {
@@ -38,7 +38,7 @@ export default command
 
 async function enginePaths(context: Context): Promise<string[]> {
   const { uncommitted } = await treeState(context)
-  const committed = (await treeGit(context).raw('diff', '--name-only', PRISTINE, 'HEAD')).split('\n').filter(Boolean)
+  const committed = (await treeGit(context).raw('diff', '--name-only', BASE, 'HEAD')).split('\n').filter(Boolean)
   const known = engineFiles(context).keys()
   const fresh = [...committed, ...uncommitted].filter((name) => ENGINE_FILE.test(name))
   return [...new Set([...known, ...fresh])]
@@ -48,13 +48,23 @@ async function requireCommitted(context: Context): Promise<void> {
   if (!existsSync(join(context.paths.tree, '.git'))) {
     throw new Failure('usage', 'There is no prepared tree to save from.', { hint: 'make patch prepares it.' })
   }
+  await requireBase(context)
   const engine = await enginePaths(context)
   const { uncommitted } = await treeState(context)
   const hooks = uncommitted.filter((name) => !engine.includes(name))
   if (hooks.length === 0) return
   throw new Failure('patch', 'Edits of the hooks are not committed, so it is not known which patch they belong to.', {
     excerpt: hooks,
-    hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${PRISTINE}`,
+    hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}`,
+  })
+}
+
+/** Commits below the engine are not saved from here: they are not part of what the series says. */
+async function requireBase(context: Context): Promise<void> {
+  const { exitCode } = await capture(['git', 'merge-base', '--is-ancestor', BASE, 'HEAD'], { cwd: context.paths.tree, anyExit: true })
+  if (exitCode === 0) return
+  throw new Failure('patch', `The commits below the tag "${BASE}" were changed, and those are not saved.`, {
+    hint: `Edit patches/${context.target.toolchain?.series ?? ''} itself, or put the series back on it: git rebase --onto ${BASE}`,
   })
 }
 
@@ -78,7 +88,7 @@ async function saveHooks(context: Context): Promise<void> {
   rmSync(scratch, { recursive: true, force: true })
   mkdirSync(scratch, { recursive: true })
   const exclude = [...engineFiles(context).keys()].map((name) => `:(exclude)${name}`)
-  await capture(['git', 'format-patch', ...FORMAT, '--output-directory', scratch, PRISTINE, '--', '.', ...exclude], {
+  await capture(['git', 'format-patch', ...FORMAT, '--output-directory', scratch, BASE, '--', '.', ...exclude], {
     cwd: context.paths.tree,
     kind: 'patch',
   })

@@ -6,7 +6,7 @@ import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
 import { kbuildEnvironment } from './kbuild.ts'
 import { setGlobals, type PackageSource } from './rpm.ts'
-import { APPLIED, PRISTINE, treeGit } from './series.ts'
+import { APPLIED, BASE, treeGit } from './series.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 
 const MARKER = '# @patches@'
@@ -26,7 +26,7 @@ export const kernelVariant = (context: Context): string => (context.debug ? 'deb
 export async function exportSeries(context: Context, folder: string): Promise<PackageSource[]> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
-  await treeGit(context).raw(...FORMAT_PATCH, '--output-directory', folder, `${PRISTINE}..${APPLIED}`)
+  await treeGit(context).raw(...FORMAT_PATCH, '--output-directory', folder, `${BASE}..${APPLIED}`)
   const names = readdirSync(folder).sort()
   const odd = names.find((name) => !/^[\w.+-]+$/.test(name))
   if (odd !== undefined) throw new Failure('patch', `The patch file name "${odd}" cannot stand in a spec.`)

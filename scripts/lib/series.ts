@@ -17,6 +17,8 @@ import { SOURCE_DATE_EPOCH } from '../release.ts'
 
 /** Tag of the source as it was published. */
 export const PRISTINE = 'pristine'
+/** Tag of what engine and series are applied to: the pristine source with what today's tools need of it. */
+export const BASE = 'base'
 /** Branch that carries the engine and the hooks. */
 export const BRANCH = 'lvs-snat'
 /** Ref of what the `patch` command last made of the committed series; the branch may be ahead of it. */
@@ -45,8 +47,14 @@ export function parseSeries(content: string): string[] {
  * @returns paths of the target's patches, in order
  * @throws Failure of kind `patch` if the series names a file that is not there
  */
-export function seriesPatches(context: Context): string[] {
-  const folder = seriesFolder(context)
+export const seriesPatches = (context: Context): string[] => readSeries(seriesFolder(context))
+
+/**
+ * @param folder with patches and their `series`
+ * @returns paths of the patches, in order
+ * @throws Failure of kind `patch` if the series names a file that is not there
+ */
+export function readSeries(folder: string): string[] {
   return parseSeries(readFileSync(join(folder, 'series'), 'utf8')).map((name) => {
     const path = join(folder, name)
     if (existsSync(path)) return path
@@ -82,18 +90,21 @@ interface Commit {
  * Makes the commits of engine and series on top of the pristine source, beside the work tree.
  *
  * @param version of the kernel, for messages
- * @returns the name of the last commit
+ * @param toolchain patches that come before the engine
+ * @returns the names of the commits that engine and series begin and end with
  * @throws Failure of kind `patch` that tells the patch, file and hunk that does not fit
  */
-export async function commitSeries(context: Context, version: string): Promise<string> {
+export async function commitSeries(context: Context, version: string, toolchain: readonly string[]): Promise<{ base: string; applied: string }> {
   const index = join(context.paths.work, 'series-index')
   const git = treeGit(context, { GIT_INDEX_FILE: index })
   try {
     await git.raw('read-tree', PRISTINE)
     let parent = (await git.raw('rev-parse', `${PRISTINE}^{commit}`)).trim()
+    for (const patch of toolchain) parent = await commitPatch(context, git, index, parent, patch, version)
+    const base = parent
     parent = await commitEngine(context, git, index, parent)
     for (const patch of seriesPatches(context)) parent = await commitPatch(context, git, index, parent, patch, version)
-    return parent
+    return { base, applied: parent }
   } finally {
     rmSync(index, { force: true })
   }
