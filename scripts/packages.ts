@@ -36,5 +36,4 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { needs: 'sparse', apt: 'sparse', dnf: 'sparse', why: 'checks the kernel code' },
   { needs: 'qemu-system-x86_64', apt: 'qemu-system-x86', dnf: 'qemu-system-x86-core', why: 'runs the virtual machines' },
   { needs: 'tshark', apt: 'tshark', dnf: 'wireshark-cli', why: 'verifies the packets of the tests' },
-  { needs: 'nft', apt: 'nftables', dnf: 'nftables', why: 'marks packets in the test of fwmark services, and is what the benchmark compares with' },
 ]

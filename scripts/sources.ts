@@ -105,6 +105,24 @@ export const SOURCES: readonly Source[] = [
     },
   },
   {
+    name: 'iptables',
+    summary: 'marks packets in the virtual machines, and is what the benchmark compares with',
+    apt: { kind: 'source', package: 'iptables', file: /\.orig\.tar\.\w+$/ },
+    upstream: {
+      version: '1.8.9',
+      urls: ['https://www.netfilter.org/projects/iptables/files/iptables-1.8.9.tar.xz'],
+    },
+  },
+  {
+    name: 'ethtool',
+    summary: 'switches offloads in the virtual machines',
+    apt: { kind: 'source', package: 'ethtool', file: /\.orig\.tar\.\w+$/ },
+    upstream: {
+      version: '6.1',
+      urls: ['https://mirrors.edge.kernel.org/pub/software/network/ethtool/ethtool-6.1.tar.xz'],
+    },
+  },
+  {
     name: 'popt',
     summary: 'library of ipvsadm',
     apt: { kind: 'source', package: 'popt', file: /\.orig\.tar\.\w+$/ },
@@ -134,7 +152,7 @@ export const SOURCES: readonly Source[] = [
 ]
 
 /** Names in {@link SOURCES} of what the static tools are made of. */
-export const TOOL_SOURCES = ['ipvsadm', 'keepalived', 'busybox', 'popt', 'libnl', 'openssl'] as const
+export const TOOL_SOURCES = ['ipvsadm', 'keepalived', 'busybox', 'iptables', 'ethtool', 'popt', 'libnl', 'openssl'] as const
 
 /** The archive of CentOS releases, and its mirrors. */
 const CENTOS_VAULT = [

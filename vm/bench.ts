@@ -48,14 +48,13 @@ export const WAYS: readonly Way[] = [
     tearDown: 'ipvsadm -C; for module in $(awk "/^ip_vs/ { print \\$1 }" /proc/modules); do rmmod $module 2>/dev/null; done; rmmod ip_vs; true',
   },
   {
-    name: 'nftables SNAT',
-    possible: 'command -v nft >/dev/null && modprobe nf_tables && modprobe nft_chain_nat && modprobe nft_nat',
+    name: 'iptables SNAT',
+    possible: 'iptables -t nat -L -n',
     setUp: `
-      modprobe nf_conntrack
       echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max
-      echo "table ip bench { chain out { type nat hook postrouting priority 100; oifname far snat to ${POOL}; }; }" | nft -f -`,
+      iptables -t nat -A POSTROUTING -o far -j SNAT --to-source ${POOL}`,
     connections: 'cat /proc/sys/net/netfilter/nf_conntrack_count',
-    tearDown: 'nft flush ruleset',
+    tearDown: 'iptables -t nat -F',
   },
 ]
 

@@ -200,7 +200,7 @@ function nameCards(cards: readonly (readonly [string, string])[]): string {
 
 const each = (script: (link: Link) => string): string => LINKS.map(script).join('\n')
 
-/** Once after the boot. Links stay up from then on: e1000 takes two seconds to find its carrier. */
+/** Once after the boot. Links stay up from then on: e1000e takes two seconds to find its carrier. */
 const GATEWAY_SETUP = `
 set -e
 echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
@@ -230,7 +230,7 @@ const GATEWAY_RESET = `
 ipvsadm -C
 # A module can be held for a moment more, by a network namespace that is being taken down.
 for round in $(seq 30); do
-  for module in $(awk '/^(ip_vs|iptable_|nf_nat|nf_conntrack|xt_|nft_)/ { print $1 }' /proc/modules); do
+  for module in $(awk '/^(ip_vs|iptable_|ipt_|nf_nat|nf_conntrack|xt_)/ { print $1 }' /proc/modules); do
     rmmod $module 2>/dev/null
   done
   grep -qE '^(ip_vs|nf_conntrack) ' /proc/modules || break
@@ -244,9 +244,6 @@ fi
 ${each((link) => `
 ip -4 addr flush dev ${link}
 ip neigh flush dev ${link}
-ip link set ${link} mtu 1500
-for file in gro_flush_timeout napi_defer_hard_irqs; do
-  [ ! -e /sys/class/net/${link}/$file ] || echo 0 >/sys/class/net/${link}/$file
-done`)}
+ip link set ${link} mtu 1500`)}
 true
 `

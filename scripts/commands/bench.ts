@@ -12,7 +12,7 @@ const command: Command = {
   summary: 'measure what a forwarded packet costs, in instructions',
   help: `Boots one virtual machine whose clock counts instructions, sends UDP from pktgen
 through the gateway, and prints instructions per packet for plain forwarding, IPVS
-SNAT and nftables SNAT at 1, 100, 1,000 and 20,000 flows to one remote address and
+SNAT and iptables SNAT at 1, 100, 1,000 and 20,000 flows to one remote address and
 port. The last column is the cost at 20,000 flows over that at 100.
 It counts instructions, not cache misses; compare within one run. Nothing is asserted.`,
   async run(context) {

@@ -24,10 +24,32 @@ const PACKAGED: readonly PackagedTool[] = [
   { name: 'keepalived', libraries: ['openssl', 'libnl'] },
 ]
 
+/** A program of the virtual machines that is built as autoconf has it. */
+interface GuestTool {
+  name: string
+  configure: readonly string[]
+  /** Arguments of make. */
+  make: readonly string[]
+  /** What comes out, in the source folder. */
+  program: string
+}
+
+const GUEST_TOOLS: readonly GuestTool[] = [
+  {
+    name: 'iptables',
+    // The legacy interface, which 2.6.32 has too.
+    configure: ['--disable-shared', '--enable-static', '--disable-nftables', '--disable-ipv6', '--disable-connlabel', '--disable-devel'],
+    // libtool drops -static.
+    make: ['LDFLAGS="$LDFLAGS -all-static"'],
+    program: 'iptables/xtables-legacy-multi',
+  },
+  { name: 'ethtool', configure: ['--disable-netlink', '--disable-pretty-dump'], make: [], program: 'ethtool' },
+]
+
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
 /** One step a tool, so that a change in one does not build the others again. */
-export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...PACKAGED.map(packageStep)]
+export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...PACKAGED.map(packageStep)]
 
 export const step: Step = {
   name: 'tools',
@@ -40,6 +62,10 @@ export const step: Step = {
 
 /** @returns the static busybox of the virtual machines */
 export const busyboxFile = (context: Context): string => join(context.paths.tools, 'busybox', 'busybox')
+
+/** @returns further programs of the virtual machines: path there, path here */
+export const guestTools = (context: Context): Map<string, string> =>
+  new Map(GUEST_TOOLS.map(({ name }) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
 
 /** @returns of each tool the paths of its packages, the source package among them */
 export function toolPackages(context: Context): Record<string, string[]> {
@@ -184,25 +210,53 @@ async function buildBusybox(context: Context, folder: string): Promise<void> {
   const fragment = join(specsFolder(context, 'busybox'), 'busybox.config')
   rmSync(top, { recursive: true, force: true })
   mkdirSync(top, { recursive: true })
-  await busyboxScript(context, 'busybox-defconfig', top, [`static_unpack '${path}' source && cd source`, BUSYBOX_MAKE.defconfig])
+  const script = (log: string, lines: readonly string[]) => staticScript(context, 'busybox', log, top, ['unset CFLAGS LDFLAGS', ...lines])
+  await script('busybox-defconfig', [`static_unpack '${path}' source && cd source`, BUSYBOX_MAKE.defconfig])
   replaceSymbols(join(top, 'source', '.config'), readFileSync(fragment, 'utf8'))
-  await busyboxScript(context, 'busybox-config', top, ['cd source', BUSYBOX_MAKE.config])
+  await script('busybox-config', ['cd source', BUSYBOX_MAKE.config])
   requireSymbols(fragment, join(top, 'source', '.config'))
-  await busyboxScript(context, 'busybox', top, [`cd source && MAKEFLAGS=-j${context.jobs} ${BUSYBOX_MAKE.build}`])
+  await script('busybox', [`cd source && MAKEFLAGS=-j${context.jobs} ${BUSYBOX_MAKE.build}`])
   await capture([join(top, 'source', 'busybox'), 'true'])
   copyFileSync(join(top, 'source', 'busybox'), join(folder, 'busybox'))
   rmSync(top, { recursive: true, force: true })
 }
 
-/** Runs lines of shell in `top`, with the functions of specs/static/musl.sh; busybox brings its own compiler flags. */
-async function busyboxScript(context: Context, name: string, top: string, lines: readonly string[]): Promise<void> {
-  const prologue = [`. '${join(specsFolder(context, 'static'), 'musl.sh')}'`, 'static_toolchain static', 'unset CFLAGS LDFLAGS']
+function guestToolStep(tool: GuestTool): Step {
+  return toolStep(tool.name, {
+    inputs: (context) => ({
+      source: sourceFile(context, tool.name).sha256,
+      files: fileDigests(context, join(specsFolder(context, 'static'), 'musl.sh')),
+      release: [SOURCE_DATE_EPOCH],
+      recipe: [...tool.configure, ...tool.make, tool.program],
+    }),
+    make: (context, folder) => buildGuestTool(context, tool, folder),
+  })
+}
+
+async function buildGuestTool(context: Context, tool: GuestTool, folder: string): Promise<void> {
+  const { path, version } = sourceFile(context, tool.name)
+  log.step('tools', `${tool.name} ${version}, static, for the virtual machines`)
+  const top = join(context.paths.tools, `${tool.name}-build`)
+  rmSync(top, { recursive: true, force: true })
+  mkdirSync(top, { recursive: true })
+  await staticScript(context, tool.name, tool.name, top, [
+    `static_unpack '${path}' source && cd source`,
+    `./configure --host=x86_64-linux-musl --prefix=/usr ${tool.configure.join(' ')}`,
+    `make -j${context.jobs} ${tool.make.join(' ')}`,
+  ])
+  copyFileSync(join(top, 'source', tool.program), join(folder, tool.name))
+  rmSync(top, { recursive: true, force: true })
+}
+
+/** Runs lines of shell in `top`, with the functions of specs/static/musl.sh. */
+async function staticScript(context: Context, tool: string, name: string, top: string, lines: readonly string[]): Promise<void> {
+  const prologue = [`. '${join(specsFolder(context, 'static'), 'musl.sh')}'`, 'static_toolchain static']
   let count = 0
   await runLogged(['sh', '-e', '-c', [...prologue, ...lines].join('\n')], {
     cwd: top,
     env: { ...rpmEnvironment(context, top), KCONFIG_NOTIMESTAMP: '1', SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) },
     log: join(context.paths.logs, `${name}.log`),
-    doing: 'building busybox',
+    doing: `building ${tool}`,
     onLine: (line) => log.progress(`${++count} ${line.trim()}`),
   })
 }
@@ -221,17 +275,17 @@ function requireSymbols(fragment: string, config: string): void {
 }
 
 const command: Command = {
-  summary: 'build busybox, ipvsadm and keepalived, static with musl',
+  summary: 'build ipvsadm, keepalived and the tools of the lab, static with musl',
   help: `ipvsadm and keepalived become RPMs that run on EL6 to EL10: one program each,
-with the libraries they need compiled in. busybox becomes the user space of the
-virtual machines and is not packaged. Prints the paths of what was built.
+with the libraries they need compiled in. busybox, iptables and ethtool are for the
+virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets and all
 checkouts of this cache: what was built before from the same sources, by the same
 compiler, is taken from there.`,
   async run(context) {
     await bring(context, step)
-    for (const path of [busyboxFile(context), ...Object.values(toolPackages(context)).flat()]) process.stdout.write(`${path}\n`)
+    for (const path of [busyboxFile(context), ...guestTools(context).values(), ...Object.values(toolPackages(context)).flat()]) process.stdout.write(`${path}\n`)
   },
 }
 export default command

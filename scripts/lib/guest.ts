@@ -6,7 +6,7 @@ import { partsFromPackages } from '../../vm/guest/packages.ts'
 import type { Accelerator } from '../../vm/qemu/arguments.ts'
 import { findAccelerator } from '../../vm/qemu/accelerator.ts'
 import { step as repo } from '../commands/repo.ts'
-import { busyboxFile } from '../commands/tools.ts'
+import { busyboxFile, guestTools } from '../commands/tools.ts'
 import type { Context } from './context.ts'
 import { bring } from './step.ts'
 
@@ -14,9 +14,6 @@ export interface Guest {
   image: Image
   accelerator: Accelerator
 }
-
-/** Programs of this computer that the guest gets too: nft marks packets for the fwmark test, and is a comparison in bench. */
-const HOST_PROGRAMS = ['nft'] as const
 
 /**
  * Builds the packages if they are not up to date, and the image from them.
@@ -27,7 +24,7 @@ export async function bringGuest(context: Context): Promise<Guest> {
   await bring(context, repo)
   const { dist, work, cache } = context.paths
   const parts = await partsFromPackages(
-    join(dist, 'RPMS', 'x86_64'), busyboxFile(context), join(work, `guest-${context.variant}`, 'root'), HOST_PROGRAMS,
+    join(dist, 'RPMS', 'x86_64'), busyboxFile(context), guestTools(context), join(work, `guest-${context.variant}`, 'root'),
   )
   const image = assemble(parts, join(work, `guest-${context.variant}`, 'image'))
   return { image, accelerator: await findAccelerator(image, context.target.name, cache) }

@@ -86,13 +86,13 @@ test('every end-to-end test has a name of its own and says what it proves', (t) 
 test('a machine\'s command line has its wires, its ports and no way to reboot', (t) => {
   const args = qemuArguments({
     name: 'gw', image: { kernel: '/k', initrd: '/i', release: 'r' }, accelerator: 'tcg', memoryMegabytes: 128, cpus: 2,
-    cards: [{ name: 'inside', model: 'e1000', mac: MAC_A, socket: '/run/a,b' }], ports: { 'lab.agent': '/run/agent' },
+    cards: [{ name: 'inside', model: 'e1000e', mac: MAC_A, socket: '/run/a,b' }], ports: { 'lab.agent': '/run/agent' },
     console: '/c', interactive: false, append: ['extra'], instructionClock: false,
   })
   const line = args.join(' ')
   t.true(line.includes('-no-reboot'))
   t.true(line.includes('-netdev stream,id=inside,server=off,addr.type=unix,addr.path=/run/a,,b'))
-  t.true(line.includes(`-device e1000,netdev=inside,mac=${MAC_A},romfile=`))
+  t.true(line.includes(`-device e1000e,netdev=inside,mac=${MAC_A},romfile=`))
   t.true(line.includes('-device virtserialport,chardev=lab-agent,name=lab.agent'))
   t.regex(args[args.indexOf('-append') + 1] ?? '', /panic=1 .*extra$/)
   t.false(line.includes('icount'))

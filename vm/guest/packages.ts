@@ -1,8 +1,8 @@
 /** Takes the guest's parts out of the RPMs in dist: what is tested is what is shipped. */
 
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
 import { capture } from '../../scripts/lib/run.ts'
@@ -16,11 +16,11 @@ const EXTRACT = 'rpm2cpio "$1" >payload && cpio --extract --make-directories --q
 /**
  * @param rpms folder with the binary packages
  * @param busybox the static one
+ * @param tools further static programs: path in the guest, path here
  * @param cache folder to unpack into; what was unpacked once stays for the next time
- * @param extra names of programs of this computer that the guest gets too, with their libraries
  * @throws Failure of kind `environment` when a package is missing
  */
-export async function partsFromPackages(rpms: string, busybox: string, cache: string, extra: readonly string[] = []): Promise<Parts> {
+export async function partsFromPackages(rpms: string, busybox: string, tools: ReadonlyMap<string, string>, cache: string): Promise<Parts> {
   const root = await unpack(PACKAGES.map((name) => findPackage(rpms, name)), cache)
   const releases = readdirSync(join(root, 'lib/modules'))
   const [release] = releases
@@ -29,8 +29,7 @@ export async function partsFromPackages(rpms: string, busybox: string, cache: st
   }
   const modules = join(root, 'lib/modules', release)
   if (!existsSync(join(modules, 'modules.dep'))) await capture([depmod(), '-b', root, release])
-  const files = new Map(TOOLS.map((path) => [`/${path}`, join(root, path)]))
-  for (const [path, from] of await hostPrograms(extra)) files.set(path, from)
+  const files = new Map([...tools, ...TOOLS.map((path): [string, string] => [`/${path}`, join(root, path)])])
   return { kernel: join(root, 'boot', `vmlinuz-${release}`), modules, busybox, files }
 }
 
@@ -62,23 +61,3 @@ async function unpack(packages: readonly string[], cache: string): Promise<strin
 }
 
 const depmod = (): string => ['/sbin/depmod', '/usr/sbin/depmod'].find((path) => existsSync(path)) ?? 'depmod'
-
-/**
- * @param names of dynamically linked programs of this computer
- * @returns their files and their libraries' under the paths at which they are found at run time
- * @throws Failure of kind `environment` when one is not installed
- */
-export async function hostPrograms(names: readonly string[]): Promise<Map<string, string>> {
-  const files = new Map<string, string>()
-  for (const name of names) {
-    const path = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'].map((folder) => join(folder, name)).find((candidate) => existsSync(candidate))
-    if (path === undefined) throw new Failure('environment', `The tests need the program ${name}, which is not installed.`, { hint: 'make doctor' })
-    files.set(join('/usr/sbin', basename(path)), realpathSync(path))
-    const { stdout } = await capture(['ldd', path], { kind: 'environment' })
-    for (const match of stdout.matchAll(/(\/\S+) \(0x/g)) {
-      const library = match[1] ?? ''
-      if (dirname(library) !== '/') files.set(library, realpathSync(library))
-    }
-  }
-  return files
-}

@@ -7,8 +7,8 @@ export type Accelerator = 'kvm' | 'tcg'
 export interface Card {
   /** Name of the interface in the guest. */
   name: string
-  /** virtio has no offloads on these wires; e1000 segments and checksums what it sends. */
-  model: 'virtio-net-pci' | 'e1000'
+  /** virtio has no offloads on these wires; e1000e segments what it sends, and checks and computes checksums. */
+  model: 'virtio-net-pci' | 'e1000e'
   mac: string
   /** Path of the unix socket of its wire. */
   socket: string
