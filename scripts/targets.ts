@@ -83,7 +83,10 @@ export const TARGETS: readonly Target[] = [
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
     baseConfig: 'kernel-2.6.32-x86_64.config',
-    lacks: {},
+    lacks: {
+      'ipvs-namespaces': 'IPVS of 2.6.32 has one set of services and connections, that of the first network namespace',
+      'ipvs-conntrack': 'IPVS of 2.6.32 does not take part in connection tracking; net.ipv4.vs.conntrack came with 2.6.37',
+    },
   },
 ]
 
