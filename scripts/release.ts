@@ -1,7 +1,10 @@
 /** What this project's packages are called and when they were released; every spec takes it from here. */
 
-/** The `Release:` of every package; `uname -r` is VERSION-RELEASE.x86_64. */
-export const RELEASE = '1.snat1'
+/** What names our build of a package, behind the release of what it is built from. */
+export const BUILDID = '.snat1'
+
+/** The `Release:` of every package that has no other; `uname -r` is VERSION-RELEASE.x86_64. */
+export const RELEASE = `1${BUILDID}`
 
 /**
  * The moment that stands for "now" in everything that is built, in seconds since

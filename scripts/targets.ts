@@ -39,8 +39,12 @@ export interface Target {
   kernels?: { default: string; pattern: RegExp; source: (stem: string, kernel: string) => SrpmSource }
   /** What CONFIG= can name, the default first: folders below `specs/kernel/` with configuration fragments, in order. */
   configs: Readonly<Record<string, readonly string[]>>
-  /** The kernel's own configuration target that the fragments are merged on. */
-  baseConfig: string
+  /** What the fragments are merged on: a configuration goal of the kernel's make, or one that the source package's own files make. */
+  baseConfig: { goal: string } | { packaged: string }
+  /** Which variable of the kernel's make adds the package's release to what `uname -r` says. */
+  releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
+  /** What the debug variant has behind its release. */
+  debugSuffix: string
   /** What this kernel line lacks, each with the reason, which is given for every test that does not apply. */
   lacks: Readonly<Partial<Record<Feature, string>>>
 }
@@ -53,7 +57,9 @@ export const TARGETS: readonly Target[] = [
     families: [{ name: '6.1', series: 'lts', compat: '6.1', kernels: 'Linux 6.1' }],
     source: 'linux-6.1',
     configs: { gateway: ['lts'] },
-    baseConfig: 'x86_64_defconfig',
+    baseConfig: { goal: 'x86_64_defconfig' },
+    releaseVariable: 'LOCALVERSION',
+    debugSuffix: '+debug',
     lacks: {},
   },
   {
@@ -82,7 +88,9 @@ export const TARGETS: readonly Target[] = [
     source: 'kernel',
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
-    baseConfig: 'kernel-2.6.32-x86_64.config',
+    baseConfig: { packaged: 'kernel-2.6.32-x86_64.config' },
+    releaseVariable: 'EXTRAVERSION',
+    debugSuffix: '.debug',
     lacks: {
       'ipvs-namespaces': 'IPVS of 2.6.32 has one set of services and connections, that of the first network namespace',
       'ipvs-conntrack': 'IPVS of 2.6.32 does not take part in connection tracking; net.ipv4.vs.conntrack came with 2.6.37',

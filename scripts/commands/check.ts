@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
-import { ccacheEnvironment, kbuildEnvironment } from '../lib/kbuild.ts'
+import { ccacheEnvironment, compiler, kbuildEnvironment } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { APPLIED, BASE, treeGit } from '../lib/series.ts'
@@ -94,7 +94,7 @@ async function warningsAt(context: Context, tree: string, commit: string, what: 
     doing: `building ${what}`,
     onLine: (line: string) => log.progress(line.trim()),
   }
-  const make = ['make', '-C', tree, `O=${output}`, `-j${context.jobs}`, 'CC=ccache gcc']
+  const make = ['make', '-C', tree, `O=${output}`, `-j${context.jobs}`, await compiler(context)]
   await runLogged([...make, 'olddefconfig', 'prepare'], options)
   rmSync(join(output, CHECKED), { recursive: true, force: true })
   await runLogged([...make, 'C=2', 'CF=-D__CHECK_ENDIAN__', 'W=1', CHECKED], options)

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
@@ -10,7 +10,9 @@ import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { bring, type Step } from '../lib/step.ts'
 import { treeGit } from '../lib/series.ts'
+import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
+import { preparedVersion, srpmFolder } from './prep.ts'
 
 const DEBUG_FRAGMENT = 'debug.config'
 
@@ -21,6 +23,7 @@ export const step: Step = {
   async inputs(context) {
     return {
       base: context.target.baseConfig,
+      packaged: context.srpm ? sourceFile(context, context.source).sha256 : null,
       fragments: Object.fromEntries(fragments(context).map((path) => [basename(path), Object.values(digestTree(path))[0] ?? ''])),
       kconfig: await kconfigDigest(context),
       compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
@@ -58,22 +61,65 @@ async function kconfigDigest(context: Context): Promise<string> {
  * @throws Failure of kind `build` naming each symbol that did not survive
  */
 async function mergeConfig(context: Context): Promise<number> {
-  const { build, tree, logs } = context.paths
+  const { build } = context.paths
   const scratch = `${build}.config`
   rmSync(scratch, { recursive: true, force: true })
   mkdirSync(scratch, { recursive: true })
-  log.step('config', `${context.target.baseConfig} with ${fragments(context).map((path) => basename(path)).join(', ')}`)
-  const make = ['make', '-s', '-C', tree, `O=${scratch}`]
-  const options = { env: kbuildEnvironment(), log: join(logs, 'config.log'), doing: 'configuring the kernel' }
-  await runLogged([...make, context.target.baseConfig], options)
-  const merge = [join(tree, 'scripts/kconfig/merge_config.sh'), '-m', '-O', scratch, join(scratch, '.config')]
-  await runLogged([...merge, ...fragments(context)], { ...options, cwd: scratch })
-  await runLogged([...make, 'olddefconfig'], options)
+  const { baseConfig } = context.target
+  log.step('config', `${Object.values(baseConfig)[0]} with ${fragments(context).map((path) => basename(path)).join(', ')}`)
+  if ('goal' in baseConfig) await mergeOnGoal(context, scratch, baseConfig.goal)
+  else await mergeOnPackaged(context, scratch, baseConfig.packaged)
   const requested = requireSurvival(context, join(scratch, '.config'))
   mkdirSync(build, { recursive: true })
   writeIfChanged(join(build, '.config'), readFileSync(join(scratch, '.config')))
   rmSync(scratch, { recursive: true })
   return requested
+}
+
+interface Configuring {
+  /** The kernel's make for a folder. */
+  make: string[]
+  options: { env: NodeJS.ProcessEnv; log: string; doing: string }
+}
+
+function configuring(context: Context, scratch: string): Configuring {
+  return {
+    make: ['make', '-s', '-C', context.paths.tree, `O=${scratch}`],
+    options: { env: kbuildEnvironment(), log: join(context.paths.logs, 'config.log'), doing: 'configuring the kernel' },
+  }
+}
+
+/** Merges by the kernel's own merge_config.sh. */
+async function mergeOnGoal(context: Context, scratch: string, goal: string): Promise<void> {
+  const { make, options } = configuring(context, scratch)
+  await runLogged([...make, goal], options)
+  const merge = [join(context.paths.tree, 'scripts/kconfig/merge_config.sh'), '-m', '-O', scratch, join(scratch, '.config')]
+  await runLogged([...merge, ...fragments(context)], { ...options, cwd: scratch })
+  await runLogged([...make, 'olddefconfig'], options)
+}
+
+/**
+ * Merges as the spec of the source package does: its Makefile.config makes RHEL's
+ * configuration of its config-* files, by the merge.pl beside them.
+ */
+async function mergeOnPackaged(context: Context, scratch: string, name: string): Promise<void> {
+  const { make, options } = configuring(context, scratch)
+  const folder = join(scratch, 'packaged')
+  mkdirSync(folder)
+  const wanted = readdirSync(srpmFolder(context)).filter((file) => /^(config-.*|Makefile\..*|merge\.pl)$/.test(file))
+  for (const file of wanted) copyFileSync(join(srpmFolder(context), file), join(folder, file))
+  // Its rules name a Makefile, which in the spec's folder is the kernel's.
+  writeFileSync(join(folder, 'Makefile'), '')
+  await runLogged(['make', '-s', '-f', 'Makefile.config', `VERSION=${preparedVersion(context)}`, name], { ...options, cwd: folder })
+  let merged = readFileSync(join(folder, name), 'utf8')
+  for (const fragment of fragments(context)) {
+    writeFileSync(join(folder, name), merged)
+    merged = (await capture(['perl', 'merge.pl', fragment, name], { cwd: folder })).stdout
+  }
+  rmSync(folder, { recursive: true })
+  writeFileSync(join(scratch, '.config'), merged)
+  // Symbols that the fragments bring to light take their defaults.
+  await runLogged([...make, 'loose_nonint_oldconfig'], options)
 }
 
 function requireSurvival(context: Context, config: string): number {

@@ -6,6 +6,7 @@ import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../l
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { treeContent } from '../lib/series.ts'
+import { compilerOptions } from '../lib/toolchain.ts'
 import { bring, digest, type Facts, type Step } from '../lib/step.ts'
 import { step as config } from './config.ts'
 import { preparedVersion } from './prep.ts'
@@ -18,6 +19,7 @@ export const step: Step = {
     return {
       tree: digest(await treeContent(context)),
       release: localVersion(context),
+      options: await compilerOptions(context),
       environment: buildVariables(),
       compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
     }
@@ -67,7 +69,7 @@ export async function make(context: Context, name: string, ...goals: string[]): 
   rmSync(statsLog, { force: true })
   let built = 0
   unmarkCompiled(context)
-  await runLogged(kbuild(context, ...goals), {
+  await runLogged(await kbuild(context, ...goals), {
     env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog) },
     log: join(context.paths.logs, `${name}.log`),
     doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,

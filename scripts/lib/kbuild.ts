@@ -1,10 +1,18 @@
 /** How the kernel's own build is called: one place for the arguments that decide its result. */
 
 import type { Context } from './context.ts'
-import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { compilerOptions } from './toolchain.ts'
+import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+
+/** @returns the `Release:` of the kernel's packages: of a distribution's kernel its own with our build ID, which sorts above it */
+export function kernelPackageRelease(context: Context): string {
+  return context.srpm ? `${context.srpm.kernel.replace(/^[^-]*-/, '')}${BUILDID}` : RELEASE
+}
 
 /** @returns what `make kernelrelease` adds to the version, so that `uname -r` is the package's VERSION-RELEASE.ARCH */
-export const localVersion = (context: Context): string => `-${RELEASE}.x86_64${context.debug ? '+debug' : ''}`
+export function localVersion(context: Context): string {
+  return `-${kernelPackageRelease(context)}.x86_64${context.debug ? context.target.debugSuffix : ''}`
+}
 
 /**
  * The variables that make a build reproducible
@@ -40,9 +48,14 @@ export function ccacheEnvironment(context: Context, statsLog: string): NodeJS.Pr
   }
 }
 
+/** @returns the compiler as the kernel's make is given it, with the options that it needs for this kernel */
+export async function compiler(context: Context): Promise<string> {
+  return ['CC=ccache', 'gcc', ...(await compilerOptions(context))].join(' ')
+}
+
 /** @returns the command line of a kernel make in the prepared tree */
-export function kbuild(context: Context, ...goals: string[]): string[] {
+export async function kbuild(context: Context, ...goals: string[]): Promise<string[]> {
   const { tree, build } = context.paths
-  const version = `LOCALVERSION=${localVersion(context)}`
-  return ['make', '-C', tree, `O=${build}`, `-j${context.jobs}`, 'CC=ccache gcc', version, ...goals]
+  const version = `${context.target.releaseVariable}=${localVersion(context)}`
+  return ['make', '-C', tree, `O=${build}`, `-j${context.jobs}`, await compiler(context), version, ...goals]
 }
