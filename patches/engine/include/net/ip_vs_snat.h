@@ -4,12 +4,8 @@
 #ifndef _NET_IP_VS_SNAT_H
 #define _NET_IP_VS_SNAT_H
 
-#include <linux/bits.h>
 #include <linux/netfilter.h>
 #include <net/ip_vs.h>
-
-/* Bits from 16 on are never sent to a backup server, 16 is ..._F_NFCT */
-#define IP_VS_CONN_F_SNAT	BIT(17)	/* opened by an inside host */
 
 #ifdef CONFIG_IP_VS_SNAT
 
@@ -21,16 +17,14 @@ void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs);
 void ip_vs_snat_conn_init(struct ip_vs_conn *cp);
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp);
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp);
-int ip_vs_snat_xmit(struct sk_buff *skb, struct ip_vs_conn *cp,
-		    struct ip_vs_protocol *pp, struct ip_vs_iphdr *iph);
 
 bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			struct ip_vs_iphdr *iph,
-			const struct nf_hook_state *state,
+			struct ip_vs_iphdr *iph, unsigned int hook,
 			unsigned int *verdict);
 unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			      struct ip_vs_iphdr *iph,
-			      const struct nf_hook_state *state);
+			      const struct net_device *in,
+			      const struct net_device *out);
 
 /* Is this connection one of ours? */
 static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
@@ -50,26 +44,27 @@ static inline void ip_vs_snat_conn_release(struct ip_vs_conn *cp)
  */
 static inline bool ip_vs_snat_known(struct netns_ipvs *ipvs, int af,
 				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph,
-				    const struct nf_hook_state *state,
+				    struct ip_vs_iphdr *iph, unsigned int hook,
 				    unsigned int *verdict)
 {
 	if (likely(!atomic_read(&ipvs->snat_conns)) || af != AF_INET)
 		return false;
-	return __ip_vs_snat_known(ipvs, skb, iph, state, verdict);
+	return __ip_vs_snat_known(ipvs, skb, iph, hook, verdict);
 }
 
 /* Handle a forwarded packet that belongs to no connection */
 static inline unsigned int ip_vs_snat_new(struct netns_ipvs *ipvs, int af,
 					  struct sk_buff *skb,
 					  struct ip_vs_iphdr *iph,
-					  const struct nf_hook_state *state)
+					  unsigned int hook,
+					  const struct net_device *in,
+					  const struct net_device *out)
 {
 	/* No port zero service means no catch-all service either */
-	if (state->hook != NF_INET_FORWARD || af != AF_INET ||
+	if (hook != NF_INET_FORWARD || af != AF_INET ||
 	    !atomic_read(&ipvs->nullsvc_counter))
 		return NF_ACCEPT;
-	return __ip_vs_snat_new(ipvs, skb, iph, state);
+	return __ip_vs_snat_new(ipvs, skb, iph, in, out);
 }
 
 /* The pool of a service changed, and perhaps its outside devices with it */
@@ -101,8 +96,7 @@ static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
 
 static inline bool ip_vs_snat_known(struct netns_ipvs *ipvs, int af,
 				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph,
-				    const struct nf_hook_state *state,
+				    struct ip_vs_iphdr *iph, unsigned int hook,
 				    unsigned int *verdict)
 {
 	return false;
@@ -111,7 +105,9 @@ static inline bool ip_vs_snat_known(struct netns_ipvs *ipvs, int af,
 static inline unsigned int ip_vs_snat_new(struct netns_ipvs *ipvs, int af,
 					  struct sk_buff *skb,
 					  struct ip_vs_iphdr *iph,
-					  const struct nf_hook_state *state)
+					  unsigned int hook,
+					  const struct net_device *in,
+					  const struct net_device *out)
 {
 	return NF_ACCEPT;
 }

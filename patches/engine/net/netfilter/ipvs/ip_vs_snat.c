@@ -78,18 +78,19 @@ enum snat_svc {
  * valid as long as neither the routes nor the pools have changed.
  */
 struct snat_scope {
+	struct rcu_head	rcu_head;
 	int		route_gen;
 	int		pool_gen;
 	int		num;
 	int		ifindex[SNAT_SCOPE_DEVS];
-	struct rcu_head	rcu_head;
 };
 
 /* State of a network namespace */
 struct ip_vs_snat {
 	struct snat_counters __percpu *counters;
-	struct ip_vs_proto_data	tcp;
-	struct ip_vs_proto_data	udp;
+	struct ip_vs_snat_proto	tcp;
+	bool			has_tcp;
+	bool			has_udp;
 	int			tcp_timeouts[IP_VS_TCP_S_LAST + 1];
 	int			udp_timeout;
 	int			icmp_timeout;
@@ -162,7 +163,7 @@ static inline bool snat_out_match(const struct ip_vs_conn *cp,
 {
 	return cp->dport == t->lport && cp->cport == t->rport &&
 	       cp->daddr.ip == t->laddr && cp->caddr.ip == t->raddr &&
-	       cp->protocol == t->protocol && cp->ipvs == ipvs;
+	       cp->protocol == t->protocol && ip_vs_snat_ipvs(cp) == ipvs;
 }
 
 static inline bool snat_in_match(const struct ip_vs_conn *cp,
@@ -171,7 +172,7 @@ static inline bool snat_in_match(const struct ip_vs_conn *cp,
 {
 	return cp->vport == t->lport && cp->cport == t->rport &&
 	       cp->vaddr.ip == t->laddr && cp->caddr.ip == t->raddr &&
-	       cp->protocol == t->protocol && cp->ipvs == ipvs;
+	       cp->protocol == t->protocol && ip_vs_snat_ipvs(cp) == ipvs;
 }
 
 /* Called under RCU lock, as all lookups are. Takes a reference. */
@@ -216,15 +217,16 @@ static bool snat_in_taken(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 /* Claim the outside tuple of a connection */
 static bool snat_in_insert(struct ip_vs_conn *cp)
 {
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
 	struct snat_tuple t;
 	bool taken;
 	u32 hash;
 
 	snat_tuple_of_conn(&t, cp, false);
-	hash = snat_hash(cp->ipvs, &t);
+	hash = snat_hash(ipvs, &t);
 
 	spin_lock_bh(snat_lock(hash));
-	taken = snat_in_taken(cp->ipvs, &t, hash);
+	taken = snat_in_taken(ipvs, &t, hash);
 	if (!taken)
 		hlist_add_head_rcu(&cp->snat_in, &snat_in_tab[hash]);
 	spin_unlock_bh(snat_lock(hash));
@@ -236,15 +238,16 @@ static bool snat_in_insert(struct ip_vs_conn *cp)
  */
 static struct ip_vs_conn *snat_out_insert(struct ip_vs_conn *cp)
 {
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
 	struct ip_vs_conn *other;
 	struct snat_tuple t;
 	u32 hash;
 
 	snat_tuple_of_conn(&t, cp, true);
-	hash = snat_hash(cp->ipvs, &t);
+	hash = snat_hash(ipvs, &t);
 
 	spin_lock_bh(snat_lock(hash));
-	other = snat_out_get(cp->ipvs, &t);
+	other = snat_out_get(ipvs, &t);
 	if (!other)
 		hlist_add_head_rcu(&cp->snat_out, &snat_out_tab[hash]);
 	spin_unlock_bh(snat_lock(hash));
@@ -257,7 +260,7 @@ static void snat_in_unlink(struct ip_vs_conn *cp)
 	u32 hash;
 
 	snat_tuple_of_conn(&t, cp, false);
-	hash = snat_hash(cp->ipvs, &t);
+	hash = snat_hash(ip_vs_snat_ipvs(cp), &t);
 
 	spin_lock_bh(snat_lock(hash));
 	hlist_del_init_rcu(&cp->snat_in);
@@ -270,7 +273,7 @@ static void snat_out_unlink(struct ip_vs_conn *cp)
 	u32 hash;
 
 	snat_tuple_of_conn(&t, cp, true);
-	hash = snat_hash(cp->ipvs, &t);
+	hash = snat_hash(ip_vs_snat_ipvs(cp), &t);
 
 	spin_lock_bh(snat_lock(hash));
 	hlist_del_init_rcu(&cp->snat_out);
@@ -291,10 +294,12 @@ u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 	struct snat_tuple t;
 
 	snat_tuple_of_conn(&t, cp, false);
-	return snat_hash(cp->ipvs, &t);
+	return snat_hash(ip_vs_snat_ipvs(cp), &t);
 }
 
 /* Connections */
+
+static int snat_xmit(IP_VS_SNAT_XMIT_PARAMS);
 
 /**
  * ip_vs_snat_conn_init - set up what is special in a new SNAT connection
@@ -310,9 +315,9 @@ void ip_vs_snat_conn_init(struct ip_vs_conn *cp)
 	 */
 	cp->flags &= ~(IP_VS_CONN_F_FWD_MASK | IP_VS_CONN_F_NOOUTPUT |
 		       IP_VS_CONN_F_ONE_PACKET);
-	cp->packet_xmit = ip_vs_snat_xmit;
+	cp->packet_xmit = snat_xmit;
 
-	atomic_inc(&cp->ipvs->snat_conns);
+	atomic_inc(&ip_vs_snat_ipvs(cp)->snat_conns);
 }
 
 /**
@@ -323,7 +328,7 @@ void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 {
 	snat_out_unlink(cp);
 	snat_in_unlink(cp);
-	atomic_dec(&cp->ipvs->snat_conns);
+	atomic_dec(&ip_vs_snat_ipvs(cp)->snat_conns);
 }
 
 /* Put back a connection that carried a packet. Moving the timer is the dearest
@@ -353,14 +358,15 @@ static void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 	struct ip_vs_dest *dest = cp->dest;
 	struct ip_vs_service *svc;
 
-	if (!(dest->cflags & IP_VS_DEST_CF_AVAILABLE))
+	if (!ip_vs_snat_dest_available(dest))
 		return;
 
 	ip_vs_snat_stats_packet(&dest->stats, len, out);
 	svc = rcu_dereference(dest->svc);
 	if (svc)
 		ip_vs_snat_stats_packet(&svc->stats, len, out);
-	ip_vs_snat_stats_packet(&cp->ipvs->tot_stats, len, out);
+	ip_vs_snat_stats_packet(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)),
+				len, out);
 }
 
 static void snat_account_conn(struct ip_vs_conn *cp)
@@ -371,7 +377,7 @@ static void snat_account_conn(struct ip_vs_conn *cp)
 	svc = rcu_dereference(cp->dest->svc);
 	if (svc)
 		ip_vs_snat_stats_conn(&svc->stats);
-	ip_vs_snat_stats_conn(&cp->ipvs->tot_stats);
+	ip_vs_snat_stats_conn(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)));
 }
 
 /* The flags that make a TCP connection change its state */
@@ -385,7 +391,7 @@ static __be32 snat_tcp_flags(const struct tcphdr *th)
 static void snat_set_state(struct ip_vs_conn *cp, struct sk_buff *skb,
 			   unsigned int thoff, bool out)
 {
-	struct ip_vs_snat *snat = cp->ipvs->snat;
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
 	int *established = &snat->tcp_timeouts[IP_VS_TCP_S_ESTABLISHED];
 	int dir = out ? IP_VS_DIR_OUTPUT : IP_VS_DIR_INPUT;
 	const struct tcphdr *th;
@@ -398,7 +404,7 @@ static void snat_set_state(struct ip_vs_conn *cp, struct sk_buff *skb,
 			cp->timeout = READ_ONCE(*established);
 			break;
 		}
-		snat->tcp.pp->state_transition(cp, dir, skb, &snat->tcp, thoff);
+		ip_vs_snat_tcp_transition(&snat->tcp, cp, dir, skb, thoff);
 		break;
 	case IPPROTO_UDP:
 		cp->timeout = READ_ONCE(snat->udp_timeout);
@@ -439,7 +445,8 @@ static enum snat_usable snat_conn_check(struct ip_vs_conn *cp,
 					unsigned int thoff, bool out)
 {
 	struct ip_vs_dest *dest = cp->dest;
-	bool gone = !(dest->cflags & IP_VS_DEST_CF_AVAILABLE);
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
+	bool gone = !ip_vs_snat_dest_available(dest);
 	bool restart = false;
 
 	if (likely(!gone && atomic_read(&dest->weight)))
@@ -451,14 +458,14 @@ static enum snat_usable snat_conn_check(struct ip_vs_conn *cp,
 	if (out && cp->protocol == IPPROTO_TCP && snat_is_syn(skb, thoff))
 		restart = gone || snat_tcp_ended(cp);
 
-	if (restart || (gone && sysctl_expire_nodest_conn(cp->ipvs))) {
+	if (restart || (gone && sysctl_expire_nodest_conn(ipvs))) {
 		snat_conn_retire(cp);
 		return SNAT_RETIRED;
 	}
 	if (!gone)
 		return SNAT_USE;
 
-	snat_count(cp->ipvs, SNAT_CTR_DROP_POOL_GONE);
+	snat_count(ipvs, SNAT_CTR_DROP_POOL_GONE);
 	__ip_vs_conn_put(cp);
 	return SNAT_DROP;
 }
@@ -583,14 +590,10 @@ static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 static void snat_finish(struct sk_buff *skb, struct ip_vs_conn *cp, bool out)
 {
 	skb->ipvs_property = 1;
-	if (likely(!(cp->flags & IP_VS_CONN_F_NFCT)))
-		ip_vs_notrack(skb);
-	else
-		ip_vs_update_conntrack(skb, cp, !out);
+	ip_vs_snat_conntrack(skb, cp, out);
 
 	/* The length of the pieces was checked, now they may be restored */
-	if (ip_vs_snat_frag_size(skb))
-		skb->ignore_df = 1;
+	ip_vs_snat_keep_fragments(skb);
 }
 
 /* A packet from an inside host, in FORWARD. Gives up the reference. */
@@ -598,7 +601,7 @@ static unsigned int snat_send_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 				  struct ip_vs_iphdr *iph)
 {
 	if (!snat_mangle(skb, cp, iph->len, true)) {
-		snat_count(cp->ipvs, SNAT_CTR_DROP_OTHER);
+		snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_OTHER);
 		snat_conn_put(cp);
 		return NF_DROP;
 	}
@@ -618,35 +621,36 @@ static unsigned int snat_send_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 /* Find the way to the inside host, and see that the packet may take it. What
  * is wrong with it is reported to the sender, while it still is its packet.
  */
-static struct rtable *snat_route_in(struct sk_buff *skb, struct ip_vs_conn *cp,
-				    bool forward)
+static struct dst_entry *snat_route_in(struct sk_buff *skb,
+				       struct ip_vs_conn *cp, bool forward)
 {
-	struct rtable *rt;
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
+	struct dst_entry *dst;
 
-	rt = ip_vs_snat_route_to(cp->ipvs, skb, cp->daddr.ip);
-	if (!rt)
+	dst = ip_vs_snat_route_to(ipvs, skb, cp->daddr.ip);
+	if (!dst)
 		return NULL;
-	if (rt->rt_flags & RTCF_LOCAL)
+	if (ip_vs_snat_route_is_local(dst))
 		goto fail;
 
 	/* ip_forward() has seen to the TTL of a forwarded packet */
 	if (!forward && ip_hdr(skb)->ttl <= 1) {
-		IP_INC_STATS(cp->ipvs->net, IPSTATS_MIB_INHDRERRORS);
+		IP_INC_STATS(ipvs->net, IPSTATS_MIB_INHDRERRORS);
 		icmp_send(skb, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0);
 		goto fail;
 	}
 	if (ip_hdr(skb)->frag_off & htons(IP_DF) &&
-	    ip_vs_snat_exceeds_mtu(skb, dst_mtu(&rt->dst))) {
+	    ip_vs_snat_exceeds_mtu(skb, dst_mtu(dst))) {
 		IP_VS_DBG(1, "SNAT: frag needed for %pI4\n",
 			  &ip_hdr(skb)->saddr);
 		icmp_send(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED,
-			  htonl(dst_mtu(&rt->dst)));
+			  htonl(dst_mtu(dst)));
 		goto fail;
 	}
-	return rt;
+	return dst;
 
 fail:
-	ip_rt_put(rt);
+	dst_release(dst);
 	return NULL;
 }
 
@@ -654,11 +658,11 @@ fail:
  * there already, and only turns off to another device.
  */
 static unsigned int snat_send_in(struct sk_buff *skb, struct ip_vs_conn *cp,
-				 struct rtable *rt, bool forward)
+				 struct dst_entry *dst, bool forward)
 {
 	skb_dst_drop(skb);
-	skb_dst_set(skb, &rt->dst);
-	if (skb_cow(skb, LL_RESERVED_SPACE(rt->dst.dev)))
+	skb_dst_set(skb, dst);
+	if (skb_cow(skb, LL_RESERVED_SPACE(dst->dev)))
 		return NF_DROP;
 
 	snat_finish(skb, cp, false);
@@ -668,8 +672,7 @@ static unsigned int snat_send_in(struct sk_buff *skb, struct ip_vs_conn *cp,
 	ip_decrease_ttl(ip_hdr(skb));
 	/* Early demux may have found a socket of the pool address */
 	skb_orphan(skb);
-	skb_clear_tstamp(skb);
-	ip_vs_snat_output(cp->ipvs, skb);
+	ip_vs_snat_output(ip_vs_snat_ipvs(cp), skb);
 	return NF_STOLEN;
 }
 
@@ -677,16 +680,16 @@ static unsigned int snat_send_in(struct sk_buff *skb, struct ip_vs_conn *cp,
 static unsigned int snat_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 			       unsigned int thoff, bool forward)
 {
-	struct rtable *rt = snat_route_in(skb, cp, forward);
+	struct dst_entry *dst = snat_route_in(skb, cp, forward);
 	unsigned int ret;
 
-	if (!rt)
+	if (!dst)
 		goto drop;
 
 	/* The sum of the whole packet is of no use with another destination */
 	skb_forward_csum(skb);
 	if (!snat_mangle(skb, cp, thoff, false)) {
-		ip_rt_put(rt);
+		dst_release(dst);
 		goto drop;
 	}
 	IP_VS_DBG(11, "SNAT: in %s %pI4:%u->%pI4:%u to %pI4:%u\n",
@@ -699,32 +702,23 @@ static unsigned int snat_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 	snat_set_state(cp, skb, thoff, false);
 	atomic_inc(&cp->in_pkts);
 
-	ret = snat_send_in(skb, cp, rt, forward);
+	ret = snat_send_in(skb, cp, dst, forward);
 	if (likely(ret != NF_DROP))
 		return ret;
 
 drop:
-	snat_count(cp->ipvs, SNAT_CTR_DROP_OTHER);
+	snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_OTHER);
 	return NF_DROP;
 }
 
-/**
- * ip_vs_snat_xmit - packet transmitter of SNAT connections
- * @skb:	the packet from the remote host, in LOCAL_IN
- * @cp:		its connection
- * @pp:		its protocol
- * @iph:	its IP header
- *
- * The engine finds its connections itself, before the rest of IPVS looks for
- * them. This is here because a connection needs a transmitter that does the right
- * thing, whoever calls it.
- *
- * Return: NF_STOLEN, the packet is gone.
+/* Packet transmitter of a connection, in LOCAL_IN. The engine finds its
+ * connections itself, before the rest of IPVS looks for them. This is here
+ * because a connection needs a transmitter that does the right thing, whoever
+ * calls it.
  */
-int ip_vs_snat_xmit(struct sk_buff *skb, struct ip_vs_conn *cp,
-		    struct ip_vs_protocol *pp, struct ip_vs_iphdr *iph)
+static int snat_xmit(IP_VS_SNAT_XMIT_PARAMS)
 {
-	if (snat_reply(skb, cp, iph->len, false) == NF_DROP)
+	if (snat_reply(skb, cp, ip_hdrlen(skb), false) == NF_DROP)
 		kfree_skb(skb);
 	return NF_STOLEN;
 }
@@ -881,17 +875,16 @@ static unsigned int snat_icmp_error(struct sk_buff *skb, struct ip_vs_conn *cp,
 				    const struct snat_icmp *err, bool out,
 				    bool forward)
 {
-	struct rtable *rt = NULL;
+	struct dst_entry *dst = NULL;
 	unsigned int ret;
 
 	if (!out) {
-		rt = snat_route_in(skb, cp, forward);
-		if (!rt)
+		dst = snat_route_in(skb, cp, forward);
+		if (!dst)
 			goto drop;
 	}
 	if (!snat_icmp_mangle(skb, cp, err, out)) {
-		if (rt)
-			ip_rt_put(rt);
+		dst_release(dst);
 		goto drop;
 	}
 	IP_VS_DBG(11, "SNAT: ICMP error %s %pI4->%pI4\n", out ? "out" : "in",
@@ -902,16 +895,16 @@ static unsigned int snat_icmp_error(struct sk_buff *skb, struct ip_vs_conn *cp,
 		snat_finish(skb, cp, true);
 		ret = NF_ACCEPT;
 	} else {
-		ret = snat_send_in(skb, cp, rt, forward);
+		ret = snat_send_in(skb, cp, dst, forward);
 		if (unlikely(ret == NF_DROP))
 			goto drop;
 	}
-	snat_count(cp->ipvs, out ? SNAT_CTR_ICMP_ERRORS_OUT :
-				   SNAT_CTR_ICMP_ERRORS_IN);
+	snat_count(ip_vs_snat_ipvs(cp), out ? SNAT_CTR_ICMP_ERRORS_OUT :
+					      SNAT_CTR_ICMP_ERRORS_IN);
 	return ret;
 
 drop:
-	snat_count(cp->ipvs, SNAT_CTR_DROP_OTHER);
+	snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_OTHER);
 	return NF_DROP;
 }
 
@@ -932,7 +925,7 @@ static bool snat_known_icmp_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	if (!cp)
 		return false;
 
-	if (cp->dest->cflags & IP_VS_DEST_CF_AVAILABLE) {
+	if (ip_vs_snat_dest_available(cp->dest)) {
 		*verdict = snat_icmp_error(skb, cp, &err, out, forward);
 	} else {
 		snat_count(ipvs, SNAT_CTR_DROP_POOL_GONE);
@@ -959,24 +952,23 @@ static bool snat_is_icmp_error(const struct sk_buff *skb,
  * @ipvs:	the network namespace
  * @skb:	the packet
  * @iph:	its IP header, is updated if the packet is reassembled
- * @state:	the hook: FORWARD, for both directions, or LOCAL_IN, where replies
- *		to a local pool address arrive
+ * @hook:	FORWARD, for both directions, or LOCAL_IN, where replies to a local
+ *		pool address arrive
  * @verdict:	what becomes of the packet, if it was ours
  *
  * Return: whether it belongs to a connection.
  */
 bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			struct ip_vs_iphdr *iph,
-			const struct nf_hook_state *state,
+			struct ip_vs_iphdr *iph, unsigned int hook,
 			unsigned int *verdict)
 {
-	bool forward = state->hook == NF_INET_FORWARD;
+	bool forward = hook == NF_INET_FORWARD;
 	struct ip_vs_conn *cp;
 	struct snat_tuple t;
 	enum snat_usable use;
 
 	/* Never touch what this host sends itself */
-	if (!forward && (state->hook != NF_INET_LOCAL_IN ||
+	if (!forward && (hook != NF_INET_LOCAL_IN ||
 			 skb->pkt_type != PACKET_HOST))
 		return false;
 	if (iph->protocol != IPPROTO_TCP && iph->protocol != IPPROTO_UDP &&
@@ -1023,19 +1015,20 @@ bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
 
 /* Scope: which traffic leaves for the outside */
 
+/* The caller has to put it back, and must not look for other services until then */
 static struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs,
 					       u8 protocol, enum snat_svc *which)
 {
 	struct ip_vs_service *svc;
 
 	if (protocol != IPPROTO_TCP) {
-		svc = ip_vs_snat_service(ipvs, IPPROTO_UDP);
+		svc = ip_vs_snat_service_get(ipvs, IPPROTO_UDP);
 		*which = SNAT_SVC_UDP;
 		if (svc || protocol == IPPROTO_UDP)
 			return svc;
 	}
 	*which = SNAT_SVC_TCP;
-	return ip_vs_snat_service(ipvs, IPPROTO_TCP);
+	return ip_vs_snat_service_get(ipvs, IPPROTO_TCP);
 }
 
 /* No packet leaves by a loopback or dummy device: pool addresses are put there
@@ -1070,7 +1063,6 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 			    struct ip_vs_service *svc,
 			    const struct snat_scope *old)
 {
-	struct net_device *dev;
 	struct ip_vs_dest *dest;
 	bool empty = true;
 
@@ -1078,10 +1070,8 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 		if (!ip_vs_snat_dest_is_pool(dest))
 			continue;
 		empty = false;
-		dev = ip_vs_snat_addr_dev(ipvs, dest->addr.ip);
-		if (dev)
-			snat_scope_add(scope, dev);
-		else
+		if (!ip_vs_snat_for_addr_dev(ipvs, dest->addr.ip,
+					     snat_scope_add, scope))
 			ip_vs_snat_for_route_devs(ipvs, dest->addr.ip,
 						  snat_scope_add, scope);
 	}
@@ -1141,7 +1131,8 @@ unlock:
 /* Does the packet leave for the outside? */
 static bool snat_leaves(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
 			enum snat_svc which, const struct sk_buff *skb,
-			const struct nf_hook_state *state)
+			const struct net_device *in,
+			const struct net_device *out)
 {
 	struct snat_scope *scope = rcu_dereference(ipvs->snat->scope[which]);
 	int i;
@@ -1152,10 +1143,10 @@ static bool snat_leaves(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
 		return false;
 
 	for (i = 0; i < scope->num; i++) {
-		if (scope->ifindex[i] != state->out->ifindex)
+		if (scope->ifindex[i] != out->ifindex)
 			continue;
 		/* With one device for all, outside starts at the next router */
-		return state->in != state->out || ip_vs_snat_via_router(skb);
+		return in != out || ip_vs_snat_via_router(skb);
 	}
 	return false;
 }
@@ -1208,14 +1199,8 @@ static struct ip_vs_dest *snat_schedule(struct ip_vs_service *svc,
 					struct sk_buff *skb,
 					struct ip_vs_iphdr *iph)
 {
-	struct ip_vs_scheduler *sched = rcu_dereference(svc->scheduler);
-	struct ip_vs_dest *dest = NULL;
+	struct ip_vs_dest *dest = ip_vs_snat_schedule(svc, skb, iph);
 
-	if (sched) {
-		/* read svc->sched_data after svc->scheduler */
-		smp_rmb();
-		dest = sched->schedule(svc, skb, iph);
-	}
 	/* A destination of another forwarding method may be among them */
 	if (dest && !snat_dest_usable(dest))
 		dest = snat_next_dest(svc, dest);
@@ -1228,11 +1213,6 @@ static struct ip_vs_dest *snat_schedule(struct ip_vs_service *svc,
 static bool snat_port_free(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 			   bool local, int ifindex)
 {
-	const union nf_inet_addr raddr = { .ip = t->raddr };
-	const union nf_inet_addr laddr = { .ip = t->laddr };
-	struct ip_vs_conn_param p;
-	struct ip_vs_conn *cp;
-
 	if (snat_in_taken(ipvs, t, snat_hash(ipvs, t)))
 		return false;
 	if (t->protocol == IPPROTO_ICMP)
@@ -1247,27 +1227,8 @@ static bool snat_port_free(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 		return false;
 
 	/* Perhaps the address is a virtual one as well */
-	ip_vs_conn_fill_param(ipvs, AF_INET, t->protocol, &raddr, t->rport,
-			      &laddr, t->lport, &p);
-	cp = ip_vs_conn_in_get(&p);
-	if (cp)
-		__ip_vs_conn_put(cp);
-	return !cp;
-}
-
-static struct ip_vs_conn *snat_conn_new(struct netns_ipvs *ipvs,
-					struct ip_vs_dest *dest,
-					const struct snat_tuple *inside,
-					__be16 port)
-{
-	const union nf_inet_addr raddr = { .ip = inside->raddr };
-	const union nf_inet_addr laddr = { .ip = inside->laddr };
-	struct ip_vs_conn_param p;
-
-	ip_vs_conn_fill_param(ipvs, AF_INET, inside->protocol, &raddr,
-			      inside->rport, &dest->addr, port, &p);
-	return ip_vs_conn_new(&p, AF_INET, &laddr, inside->lport,
-			      IP_VS_CONN_F_SNAT, dest, 0);
+	return !ip_vs_snat_has_conn(ipvs, t->protocol, t->raddr, t->rport,
+				    t->laddr, t->lport);
 }
 
 /* Drop a connection that was made in vain */
@@ -1293,7 +1254,9 @@ static struct ip_vs_conn *snat_try_port(struct netns_ipvs *ipvs,
 	if (!snat_port_free(ipvs, &outside, local, ifindex))
 		goto conflict;
 
-	cp = snat_conn_new(ipvs, dest, inside, port);
+	cp = ip_vs_snat_conn_new(ipvs, dest, inside->protocol,
+				 inside->raddr, inside->rport, port,
+				 inside->laddr, inside->lport);
 	if (!cp)
 		return ERR_PTR(-ENOMEM);
 	if (!snat_in_insert(cp)) {
@@ -1430,20 +1393,16 @@ enum snat_action {
  * for stock tools; rules of other kinds would be asked before it.
  */
 static enum snat_action snat_match(struct netns_ipvs *ipvs,
+				   struct ip_vs_service *svc,
+				   enum snat_svc which,
 				   struct sk_buff *skb,
 				   const struct ip_vs_iphdr *iph,
-				   const struct nf_hook_state *state,
 				   const struct snat_tuple *t,
-				   struct ip_vs_service **svc)
+				   const struct net_device *in,
+				   const struct net_device *out)
 {
-	enum snat_svc which;
-
-	*svc = snat_find_service(ipvs, t->protocol, &which);
-	if (!*svc)
-		return SNAT_ACT_PASS;
-
 	if (ipv4_is_multicast(t->raddr) || ipv4_is_lbcast(t->raddr) ||
-	    !snat_leaves(ipvs, *svc, which, skb, state)) {
+	    !snat_leaves(ipvs, svc, which, skb, in, out)) {
 		snat_count(ipvs, SNAT_CTR_OUT_OF_SCOPE);
 		return SNAT_ACT_PASS;
 	}
@@ -1466,9 +1425,9 @@ static bool snat_protocol_ready(const struct ip_vs_snat *snat, u8 protocol)
 {
 	switch (protocol) {
 	case IPPROTO_TCP:
-		return snat->tcp.pp;
+		return snat->has_tcp;
 	case IPPROTO_UDP:
-		return snat->udp.pp;
+		return snat->has_udp;
 	case IPPROTO_ICMP:
 		return true;
 	default:
@@ -1481,37 +1440,42 @@ static bool snat_protocol_ready(const struct ip_vs_snat *snat, u8 protocol)
  * @ipvs:	the network namespace
  * @skb:	the packet, not a fragment
  * @iph:	its IP header
- * @state:	the FORWARD hook
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
  *
  * Return: the verdict on the packet.
  */
 unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			      struct ip_vs_iphdr *iph,
-			      const struct nf_hook_state *state)
+			      const struct net_device *in,
+			      const struct net_device *out)
 {
+	struct ip_vs_conn *cp = NULL;
 	struct ip_vs_service *svc;
-	struct ip_vs_conn *cp;
+	enum snat_action action;
 	struct snat_tuple t;
+	enum snat_svc which;
 
 	if (!snat_protocol_ready(ipvs->snat, iph->protocol) ||
 	    !snat_tuple_of_packet(&t, skb, iph, true))
 		return NF_ACCEPT;
 
-	switch (snat_match(ipvs, skb, iph, state, &t, &svc)) {
-	case SNAT_ACT_PASS:
+	svc = snat_find_service(ipvs, t.protocol, &which);
+	if (!svc)
 		return NF_ACCEPT;
-	case SNAT_ACT_DROP:
+	action = snat_match(ipvs, svc, which, skb, iph, &t, in, out);
+	if (action == SNAT_ACT_TRANSLATE)
+		cp = snat_conn_create(ipvs, svc, skb, iph, &t, out->ifindex);
+	ip_vs_snat_service_put(svc);
+
+	if (action == SNAT_ACT_PASS)
+		return NF_ACCEPT;
+	if (!cp) {
 		IP_VS_DBG(7, "SNAT: no connection for %s %pI4:%u->%pI4:%u\n",
 			  ip_vs_proto_name(t.protocol),
 			  &t.laddr, ntohs(t.lport), &t.raddr, ntohs(t.rport));
 		return NF_DROP;
-	case SNAT_ACT_TRANSLATE:
-		break;
 	}
-
-	cp = snat_conn_create(ipvs, svc, skb, iph, &t, state->out->ifindex);
-	if (!cp)
-		return NF_DROP;
 	IP_VS_DBG(6, "SNAT: new %s %pI4:%u->%pI4:%u as %pI4:%u\n",
 		  ip_vs_proto_name(cp->protocol),
 		  &cp->daddr.ip, ntohs(cp->dport),
@@ -1540,7 +1504,7 @@ static const char *const snat_counter_names[SNAT_CTR_MAX] = {
 
 static int snat_counters_show(struct seq_file *seq, void *v)
 {
-	struct netns_ipvs *ipvs = net_ipvs(seq_file_single_net(seq));
+	struct netns_ipvs *ipvs = ip_vs_snat_seq_ipvs(seq);
 	int i, cpu;
 
 	seq_printf(seq, "conns %d\n", atomic_read(&ipvs->snat_conns));
@@ -1557,7 +1521,7 @@ static int snat_counters_show(struct seq_file *seq, void *v)
 static void snat_pool_show_service(struct seq_file *seq,
 				   struct netns_ipvs *ipvs, u16 protocol)
 {
-	struct ip_vs_service *svc = ip_vs_snat_service(ipvs, protocol);
+	struct ip_vs_service *svc = ip_vs_snat_service_get(ipvs, protocol);
 	struct ip_vs_dest *dest;
 
 	if (!svc)
@@ -1573,30 +1537,27 @@ static void snat_pool_show_service(struct seq_file *seq,
 			   atomic_read(&dest->snat_conflicts),
 			   atomic_read(&dest->snat_exhausted));
 	}
+	ip_vs_snat_service_put(svc);
 }
 
 static int snat_pool_show(struct seq_file *seq, void *v)
 {
-	struct netns_ipvs *ipvs = net_ipvs(seq_file_single_net(seq));
+	struct netns_ipvs *ipvs = ip_vs_snat_seq_ipvs(seq);
 
 	seq_puts(seq, "Prot Address Weight Active Inactive Conflicts Exhausted\n");
-	rcu_read_lock();
+	rcu_read_lock_bh();
 	snat_pool_show_service(seq, ipvs, IPPROTO_TCP);
 	snat_pool_show_service(seq, ipvs, IPPROTO_UDP);
-	rcu_read_unlock();
+	rcu_read_unlock_bh();
 	return 0;
 }
 
 static int __net_init snat_proc_init(struct netns_ipvs *ipvs)
 {
-	struct proc_dir_entry *dir = ipvs->net->proc_net;
-
-	if (!proc_create_net_single("ip_vs_snat", 0444, dir,
-				    snat_counters_show, NULL))
+	if (!ip_vs_snat_proc_create(ipvs, "ip_vs_snat", snat_counters_show))
 		return -ENOMEM;
-	if (!proc_create_net_single("ip_vs_snat_pool", 0444, dir,
-				    snat_pool_show, NULL)) {
-		remove_proc_entry("ip_vs_snat", dir);
+	if (!ip_vs_snat_proc_create(ipvs, "ip_vs_snat_pool", snat_pool_show)) {
+		remove_proc_entry("ip_vs_snat", ipvs->net->proc_net);
 		return -ENOMEM;
 	}
 	return 0;
@@ -1615,8 +1576,9 @@ static void __net_exit snat_proc_cleanup(struct netns_ipvs *ipvs) { }
 /* Settings */
 
 #ifdef CONFIG_SYSCTL
-static int snat_do_port_range(struct ctl_table *table, int write, void *buffer,
-			      size_t *lenp, loff_t *ppos)
+static int snat_do_port_range(struct ctl_table *table, int write,
+			      ip_vs_snat_sysctl_buf buffer, size_t *lenp,
+			      loff_t *ppos)
 {
 	u32 range = READ_ONCE(*(u32 *)table->data);
 	int ports[2] = { range >> 16, range & 0xffff };
@@ -1638,8 +1600,9 @@ static int snat_do_port_range(struct ctl_table *table, int write, void *buffer,
 	return 0;
 }
 
-static int snat_do_timeout(struct ctl_table *table, int write, void *buffer,
-			   size_t *lenp, loff_t *ppos)
+static int snat_do_timeout(struct ctl_table *table, int write,
+			   ip_vs_snat_sysctl_buf buffer, size_t *lenp,
+			   loff_t *ppos)
 {
 	int secs = READ_ONCE(*(int *)table->data) / HZ;
 	int min = 1, max = INT_MAX / HZ, ret;
@@ -1684,23 +1647,19 @@ static const struct ctl_table snat_vars[] = {
 static int __net_init snat_sysctl_init(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	struct net *net = ipvs->net;
 	struct ctl_table *tbl;
 	int idx = 0;
 
 	tbl = kmemdup(snat_vars, sizeof(snat_vars), GFP_KERNEL);
 	if (!tbl)
 		return -ENOMEM;
-	/* Don't export sysctls to unprivileged users */
-	if (net->user_ns != &init_user_ns)
-		tbl[0].procname = NULL;
 
 	tbl[idx++].data = &snat->port_range;
 	tbl[idx++].data = &snat->tcp_timeouts[IP_VS_TCP_S_ESTABLISHED];
 	tbl[idx++].data = &snat->udp_timeout;
 	tbl[idx++].data = &snat->icmp_timeout;
 
-	snat->sysctl_hdr = register_net_sysctl(net, "net/ipv4/vs", tbl);
+	snat->sysctl_hdr = ip_vs_snat_register_sysctl(ipvs, tbl);
 	if (!snat->sysctl_hdr) {
 		kfree(tbl);
 		return -ENOMEM;
@@ -1711,7 +1670,7 @@ static int __net_init snat_sysctl_init(struct netns_ipvs *ipvs)
 
 static void __net_exit snat_sysctl_cleanup(struct netns_ipvs *ipvs)
 {
-	unregister_net_sysctl_table(ipvs->snat->sysctl_hdr);
+	unregister_sysctl_table(ipvs->snat->sysctl_hdr);
 	kfree(ipvs->snat->sysctl_tbl);
 }
 #else
@@ -1757,10 +1716,9 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	       sizeof(snat->tcp_timeouts));
 	snat->udp_timeout = 5 * 60 * HZ;
 	snat->icmp_timeout = 60 * HZ;
-	ip_vs_snat_proto_copy(ipvs, IPPROTO_TCP, &snat->tcp,
-			      snat->tcp_timeouts);
-	ip_vs_snat_proto_copy(ipvs, IPPROTO_UDP, &snat->udp,
-			      &snat->udp_timeout);
+	snat->has_tcp = ip_vs_snat_tcp_init(ipvs, &snat->tcp,
+					    snat->tcp_timeouts);
+	snat->has_udp = ip_vs_snat_has_protocol(ipvs, IPPROTO_UDP);
 
 	ipvs->snat = snat;
 	if (snat_proc_init(ipvs))

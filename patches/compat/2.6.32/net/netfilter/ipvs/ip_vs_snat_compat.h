@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the SNAT engine needs of the kernel around it, where kernel versions
+ * differ: this is the one for 2.6.32. A port to another kernel replaces this
+ * file, not the engine.
+ *
+ * How IPVS differs here:
+ * - It has one set of tables, that of the initial network namespace. Its state
+ *   that newer kernels keep for each namespace is in ip_vs_netns.
+ * - Services and their destinations are protected by the use count of the
+ *   service: who changes them waits for it to drop, and spins under the lock
+ *   that counting up needs. So who holds one service must not get another.
+ *   Whether there is a service is looked up under RCU.
+ * - Connections are freed at once, except those of SNAT.
+ */
+
+#ifndef _IP_VS_SNAT_COMPAT_H
+#define _IP_VS_SNAT_COMPAT_H
+
+#include <linux/cryptohash.h>
+#include <linux/jhash.h>
+#include <linux/proc_fs.h>
+#include <linux/random.h>
+#include <linux/rculist.h>
+#include <linux/seq_file.h>
+#include <net/inet_hashtables.h>
+#include <net/inet_timewait_sock.h>
+#include <net/ip.h>
+#include <net/ip_fib.h>
+#include <net/net_namespace.h>
+#include <net/route.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+#include <net/udp.h>
+#include <net/ip_vs_snat.h>
+
+/* Names of newer kernels */
+
+#define READ_ONCE(x)		ACCESS_ONCE(x)
+#define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
+#define array_size(n, size)	((n) * (size))
+#define list_next_rcu(list)	((list)->next)
+
+#ifndef __rcu
+#define __rcu
+#endif
+
+#ifndef rcu_dereference_protected
+#define rcu_dereference_protected(p, condition)	(p)
+#endif
+
+#define ip_vs_snat_entry_or_null(node, type, member)			\
+({									\
+	struct hlist_node *__node = (node);				\
+	__node ? hlist_entry(__node, type, member) : NULL;		\
+})
+
+/* The one of this kernel needs a fourth argument as its cursor */
+#undef hlist_for_each_entry_rcu
+#define hlist_for_each_entry_rcu(pos, head, member)			\
+	for (pos = ip_vs_snat_entry_or_null(				\
+			rcu_dereference((head)->first),			\
+			typeof(*(pos)), member);			\
+	     pos;							\
+	     pos = ip_vs_snat_entry_or_null(				\
+			rcu_dereference((pos)->member.next),		\
+			typeof(*(pos)), member))
+
+static inline void ip_vs_snat_kfree_rcu(struct rcu_head *head)
+{
+	kfree(head);
+}
+
+/* The head has to come first, and rcu_barrier() is needed before unloading */
+#ifndef kfree_rcu
+#define kfree_rcu(ptr, head)						\
+do {									\
+	BUILD_BUG_ON(offsetof(typeof(*(ptr)), head));			\
+	call_rcu(&(ptr)->head, ip_vs_snat_kfree_rcu);			\
+} while (0)
+#endif
+
+/* Softirqs are off wherever the engine counts */
+#ifndef this_cpu_inc
+#define this_cpu_inc(var)	((*per_cpu_ptr(&(var), smp_processor_id()))++)
+#endif
+
+static inline bool ip_is_fragment(const struct iphdr *iph)
+{
+	return iph->frag_off & htons(IP_MF | IP_OFFSET);
+}
+
+static inline int skb_ensure_writable(struct sk_buff *skb, unsigned int len)
+{
+	return skb_make_writable(skb, len) ? 0 : -ENOMEM;
+}
+
+#define ip_vs_conn_tab_size	IP_VS_CONN_TAB_SIZE
+
+static inline int sysctl_expire_nodest_conn(struct netns_ipvs *ipvs)
+{
+	return sysctl_ip_vs_expire_nodest_conn;
+}
+
+static inline void ip_vs_fill_iph_skb(int af, const struct sk_buff *skb,
+				      bool inverse, struct ip_vs_iphdr *iph)
+{
+	ip_vs_fill_iphdr(af, skb_network_header(skb), iph);
+}
+
+/* The connection may be about to be freed, then it's as good as not there */
+static inline bool __ip_vs_conn_get(struct ip_vs_conn *cp)
+{
+	return atomic_inc_not_zero(&cp->refcnt);
+}
+
+static inline int ip_vs_dest_inactconns(const struct ip_vs_dest *dest)
+{
+	return atomic_read(&dest->inactconns);
+}
+
+static inline bool ip_vs_has_real_service(struct netns_ipvs *ipvs, int af,
+					  u16 protocol,
+					  const union nf_inet_addr *addr,
+					  __be16 port)
+{
+	return ip_vs_lookup_real_service(af, protocol, addr, port);
+}
+
+/* Parameters of packet_xmit() of a connection */
+#define IP_VS_SNAT_XMIT_PARAMS						\
+	struct sk_buff *skb, struct ip_vs_conn *cp,			\
+	struct ip_vs_protocol *pp
+
+/* Handlers of settings copy from and to the user themselves */
+#define ip_vs_snat_sysctl_buf	void __user *
+
+/* The network namespace of a connection */
+static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
+{
+	return &ip_vs_netns;
+}
+
+/* Secret of the port allocation, and of the hash tables */
+struct ip_vs_snat_key {
+	u32	ports[16];
+	u32	tables;
+};
+
+static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
+{
+	get_random_bytes(key, sizeof(*key));
+}
+
+/* Buckets need to be spread, a remote host must not be able to aim at one */
+static inline u32 ip_vs_snat_table_hash(const struct ip_vs_snat_key *key,
+					const struct netns_ipvs *ipvs, u8 proto,
+					__be32 raddr, __be16 rport,
+					__be32 laddr, __be16 lport)
+{
+	return jhash_3words((__force u32)raddr, (__force u32)laddr,
+			    (__force u32)rport << 16 | (__force u32)lport,
+			    key->tables ^ proto);
+}
+
+/* Ports must not be predictable either: this one is a real keyed hash, used as
+ * the kernel does for the ports of its own connections.
+ */
+static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
+				       u8 proto, __be32 raddr, __be16 rport,
+				       __be32 laddr, __be16 lport, __be32 pool)
+{
+	u32 hash[4] = {
+		(__force u32)raddr,
+		(__force u32)laddr,
+		(__force u32)pool ^ proto,
+		(__force u32)rport << 16 | (__force u32)lport,
+	};
+
+	md5_transform(hash, key->ports);
+	return (u64)hash[1] << 32 | hash[0];
+}
+
+static inline bool ip_vs_snat_has_protocol(struct netns_ipvs *ipvs,
+					   u16 protocol)
+{
+	return ip_vs_proto_get(protocol);
+}
+
+/* The handler of TCP with timeouts of our own. With secure_tcp, it has another
+ * table of states, which only matters for connections from outside.
+ */
+struct ip_vs_snat_proto {
+	struct ip_vs_protocol	pp;
+};
+
+/* Returns false if this kernel was built without TCP for services */
+static inline bool ip_vs_snat_tcp_init(struct netns_ipvs *ipvs,
+				       struct ip_vs_snat_proto *tcp,
+				       int *timeouts)
+{
+	const struct ip_vs_protocol *pp = ip_vs_proto_get(IPPROTO_TCP);
+
+	if (!pp)
+		return false;
+	tcp->pp = *pp;
+	tcp->pp.timeout_table = timeouts;
+	return true;
+}
+
+static inline void ip_vs_snat_tcp_transition(struct ip_vs_snat_proto *tcp,
+					     struct ip_vs_conn *cp,
+					     int direction,
+					     const struct sk_buff *skb,
+					     unsigned int thoff)
+{
+	tcp->pp.state_transition(cp, direction, skb, &tcp->pp);
+}
+
+/* Catch-all service of a protocol, called with softirqs off. Neither it nor its
+ * destinations change until it's put back; nobody may sleep, nor get another
+ * service, until then.
+ */
+static inline struct ip_vs_service *
+ip_vs_snat_service_get(struct netns_ipvs *ipvs, u16 protocol)
+{
+	const union nf_inet_addr any = { .ip = htonl(INADDR_ANY) };
+
+	return ip_vs_service_get(AF_INET, 0, protocol, &any, 0);
+}
+
+static inline void ip_vs_snat_service_put(struct ip_vs_service *svc)
+{
+	ip_vs_service_put(svc);
+}
+
+/* Let the scheduler pick a destination of a service that is held */
+static inline struct ip_vs_dest *
+ip_vs_snat_schedule(struct ip_vs_service *svc, struct sk_buff *skb,
+		    struct ip_vs_iphdr *iph)
+{
+	return svc->scheduler->schedule(svc, skb);
+}
+
+/* Service on exactly this address and port, called under RCU lock */
+static inline bool ip_vs_snat_has_service(struct netns_ipvs *ipvs, u16 protocol,
+					  __be32 addr, __be16 port)
+{
+	const union nf_inet_addr vaddr = { .ip = addr };
+
+	return ip_vs_has_service(AF_INET, protocol, &vaddr, port);
+}
+
+/* Can this destination be a pool address at all? */
+static inline bool ip_vs_snat_dest_is_pool(struct ip_vs_dest *dest)
+{
+	return (atomic_read(&dest->conn_flags) & IP_VS_CONN_F_FWD_MASK) ==
+	       IP_VS_CONN_F_MASQ;
+}
+
+/* Is it in its service, or was it taken away? */
+static inline bool ip_vs_snat_dest_available(const struct ip_vs_dest *dest)
+{
+	return dest->flags & IP_VS_DEST_F_AVAILABLE;
+}
+
+static inline bool ip_vs_snat_addr_is_local(struct netns_ipvs *ipvs,
+					    __be32 addr)
+{
+	return inet_addr_type(ipvs->net, addr) == RTN_LOCAL;
+}
+
+static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
+					    __be16 port)
+{
+	return inet_is_reserved_local_port(ntohs(port));
+}
+
+/* Would a packet from the remote address and port to the local ones end up in
+ * a socket of this host?
+ */
+static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
+					 __be32 raddr, __be16 rport,
+					 __be32 laddr, __be16 lport, int ifindex)
+{
+	struct sock *sk;
+
+	switch (protocol) {
+	case IPPROTO_TCP:
+		sk = inet_lookup(ipvs->net, &tcp_hashinfo, raddr, rport,
+				 laddr, lport, ifindex);
+		if (!sk)
+			return false;
+		if (sk->sk_state == TCP_TIME_WAIT)
+			inet_twsk_put(inet_twsk(sk));
+		else
+			sock_put(sk);
+		return true;
+	case IPPROTO_UDP:
+		sk = udp4_lib_lookup(ipvs->net, raddr, rport, laddr, lport,
+				     ifindex);
+		if (sk)
+			sock_put(sk);
+		return sk;
+	default:
+		return false;
+	}
+}
+
+/* Does a connection of a service have this tuple? */
+static inline bool ip_vs_snat_has_conn(struct netns_ipvs *ipvs, u16 protocol,
+				       __be32 raddr, __be16 rport,
+				       __be32 laddr, __be16 lport)
+{
+	const union nf_inet_addr caddr = { .ip = raddr };
+	const union nf_inet_addr vaddr = { .ip = laddr };
+	struct ip_vs_conn *cp;
+
+	cp = ip_vs_conn_in_get(AF_INET, protocol, &caddr, rport, &vaddr, lport);
+	if (cp)
+		__ip_vs_conn_put(cp);
+	return cp;
+}
+
+/* A new SNAT connection of an inside host, with a port of a pool address */
+static inline struct ip_vs_conn *
+ip_vs_snat_conn_new(struct netns_ipvs *ipvs, struct ip_vs_dest *dest,
+		    u16 protocol, __be32 raddr, __be16 rport, __be16 port,
+		    __be32 inside, __be16 inside_port)
+{
+	const union nf_inet_addr caddr = { .ip = raddr };
+	const union nf_inet_addr daddr = { .ip = inside };
+
+	return ip_vs_conn_new(AF_INET, protocol, &caddr, rport,
+			      &dest->addr, port, &daddr, inside_port,
+			      IP_VS_CONN_F_SNAT, dest);
+}
+
+/* Changes with every change of an address, a device or a route, and now and then
+ * without one.
+ */
+static inline int ip_vs_snat_route_gen(struct netns_ipvs *ipvs)
+{
+	return atomic_read(&ipvs->net->ipv4.rt_genid);
+}
+
+/* Call back with the device that holds an address. Returns false if there is
+ * none.
+ */
+static inline bool
+ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
+			void (*fn)(void *data, struct net_device *dev),
+			void *data)
+{
+	struct net_device *dev = ip_dev_find(ipvs->net, addr);
+
+	if (!dev)
+		return false;
+	fn(data, dev);
+	dev_put(dev);
+	return true;
+}
+
+/* fib_lookup() isn't exported, what it does is. On success, the nexthops have to
+ * be put back.
+ */
+static inline struct fib_info *ip_vs_snat_fib_lookup(struct netns_ipvs *ipvs,
+						     __be32 addr,
+						     struct fib_result *res)
+{
+	struct flowi fl = { .nl_u.ip4_u.daddr = addr };
+	int err;
+
+	memset(res, 0, sizeof(*res));
+#ifdef CONFIG_IP_MULTIPLE_TABLES
+	{
+		struct fib_lookup_arg arg = { .result = res };
+
+		err = fib_rules_lookup(ipvs->net->ipv4.rules_ops, &fl, 0, &arg);
+		if (arg.rule)
+			fib_rule_put(arg.rule);
+	}
+#else
+	err = fib_lookup(ipvs->net, &fl, res);
+#endif
+	return err ? NULL : res->fi;
+}
+
+/* free_fib_info() isn't exported. If the last reference is ours, the route was
+ * deleted while we looked at it; then this does the same, but for the number of
+ * nexthops, which is only used to choose the size of a hash table.
+ */
+static inline void ip_vs_snat_fib_put(struct fib_info *fi)
+{
+	int i;
+
+	if (!atomic_dec_and_test(&fi->fib_clntref))
+		return;
+	for (i = 0; i < fi->fib_nhs; i++) {
+		if (fi->fib_nh[i].nh_dev)
+			dev_put(fi->fib_nh[i].nh_dev);
+	}
+	release_net(fi->fib_net);
+	kfree(fi);
+}
+
+/* Call back with every device of the route to an address, or of the default
+ * route for address 0.
+ */
+static inline void
+ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
+			  void (*fn)(void *data, struct net_device *dev),
+			  void *data)
+{
+	struct fib_result res;
+	struct fib_info *fi;
+	int i;
+
+	fi = ip_vs_snat_fib_lookup(ipvs, addr, &res);
+	if (!fi)
+		return;
+	if (res.type == RTN_UNICAST && (addr || !res.prefixlen)) {
+		for (i = 0; i < fi->fib_nhs; i++) {
+			if (fi->fib_nh[i].nh_dev)
+				fn(data, fi->fib_nh[i].nh_dev);
+		}
+	}
+	ip_vs_snat_fib_put(fi);
+}
+
+/* Does the packet leave towards a router, not towards its destination? */
+static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
+{
+	return skb_rtable(skb)->rt_gateway != skb_rtable(skb)->rt_dst;
+}
+
+/* Route to an inside host, NULL if there is none */
+static inline struct dst_entry *ip_vs_snat_route_to(struct netns_ipvs *ipvs,
+						    const struct sk_buff *skb,
+						    __be32 daddr)
+{
+	struct flowi fl = {
+		.mark = skb->mark,
+		.nl_u.ip4_u.daddr = daddr,
+	};
+	struct rtable *rt;
+
+	if (ip_route_output_key(ipvs->net, &rt, &fl))
+		return NULL;
+	return &rt->u.dst;
+}
+
+static inline bool ip_vs_snat_route_is_local(const struct dst_entry *dst)
+{
+	return ((const struct rtable *)dst)->rt_flags & RTCF_LOCAL;
+}
+
+/* Reassemble a datagram, nonzero if it was not the last piece */
+static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
+				    struct sk_buff *skb)
+{
+	int err;
+
+	local_bh_disable();
+	err = ip_defrag(skb, IP_DEFRAG_VS_FWD);
+	local_bh_enable();
+	if (!err)
+		ip_send_check(ip_hdr(skb));
+	return err;
+}
+
+/* A datagram that was reassembled has lost its DF */
+static inline bool ip_vs_snat_exceeds_mtu(const struct sk_buff *skb,
+					  unsigned int mtu)
+{
+	unsigned int hdrlen = ip_hdrlen(skb);
+	struct tcphdr _th, *th;
+
+	if (skb->len <= mtu)
+		return false;
+	if (!skb_is_gso(skb))
+		return true;
+
+	/* It is going to be cut in segments, each with the headers of its own */
+	if (skb_shinfo(skb)->gso_type & SKB_GSO_TCPV4) {
+		th = skb_header_pointer(skb, hdrlen, sizeof(_th), &_th);
+		if (th)
+			hdrlen += th->doff * 4;
+	}
+	return hdrlen + skb_shinfo(skb)->gso_size > mtu;
+}
+
+/* They go out in pieces that fit the device, as they have no DF */
+static inline void ip_vs_snat_keep_fragments(struct sk_buff *skb)
+{
+}
+
+/* Conntrack has no part in IPVS here: ip_vs_post_routing() keeps packets from it,
+ * so that it forgets them unconfirmed.
+ */
+static inline void ip_vs_snat_conntrack(struct sk_buff *skb,
+					struct ip_vs_conn *cp, bool out)
+{
+}
+
+/* Send a packet from the LOCAL_IN hook on its new way */
+static inline void ip_vs_snat_output(struct netns_ipvs *ipvs,
+				     struct sk_buff *skb)
+{
+	NF_HOOK(PF_INET, NF_INET_LOCAL_OUT, skb, NULL, skb_dst(skb)->dev,
+		dst_output);
+}
+
+/* Counters of all traffic */
+static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
+{
+	return &ip_vs_stats;
+}
+
+static inline void ip_vs_snat_stats_conn(struct ip_vs_stats *stats)
+{
+	spin_lock(&stats->lock);
+	stats->ustats.conns++;
+	spin_unlock(&stats->lock);
+}
+
+static inline void ip_vs_snat_stats_packet(struct ip_vs_stats *stats,
+					   unsigned int len, bool out)
+{
+	spin_lock(&stats->lock);
+	if (out) {
+		stats->ustats.outpkts++;
+		stats->ustats.outbytes += len;
+	} else {
+		stats->ustats.inpkts++;
+		stats->ustats.inbytes += len;
+	}
+	spin_unlock(&stats->lock);
+}
+
+#ifdef CONFIG_PROC_FS
+static inline struct netns_ipvs *ip_vs_snat_seq_ipvs(struct seq_file *seq)
+{
+	return &ip_vs_netns;
+}
+
+static int ip_vs_snat_proc_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, PDE(inode)->data, NULL);
+}
+
+static const struct file_operations ip_vs_snat_proc_fops = {
+	.owner		= THIS_MODULE,
+	.open		= ip_vs_snat_proc_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
+/* A file in /proc/net with all of its text from one call */
+static inline bool ip_vs_snat_proc_create(struct netns_ipvs *ipvs,
+					  const char *name,
+					  int (*show)(struct seq_file *seq,
+						      void *v))
+{
+	return proc_create_data(name, 0444, ipvs->net->proc_net,
+				&ip_vs_snat_proc_fops, show);
+}
+#endif
+
+#ifdef CONFIG_SYSCTL
+static inline struct ctl_table_header *
+ip_vs_snat_register_sysctl(struct netns_ipvs *ipvs, struct ctl_table *tbl)
+{
+	return register_sysctl_paths(net_vs_ctl_path, tbl);
+}
+#endif
+
+#endif /* _IP_VS_SNAT_COMPAT_H */
