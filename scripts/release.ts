@@ -15,3 +15,6 @@ export const SOURCE_DATE_EPOCH = Date.UTC(2026, 10, 22, 12) / 1000
 
 /** The host name that packages and kernels say they were built on. */
 export const BUILD_HOST = 'localhost'
+
+/** Who the changelogs of the packages name. */
+export const PACKAGER = 'LVS SNAT gateway <lvs-snat@localhost>'

@@ -45,6 +45,11 @@ export interface Target {
   releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
   /** What the debug variant has behind its release. */
   debugSuffix: string
+  /**
+   * What `make srpm` puts into the kernel's own SRPM besides the series: symbols, from
+   * fragments in a folder below `specs/kernel/`. Absent where the kernel comes as a tarball.
+   */
+  injects?: { folder: string; fragments: readonly string[]; debugFragments: readonly string[] }
   /** What this kernel line lacks, each with the reason, which is given for every test that does not apply. */
   lacks: Readonly<Partial<Record<Feature, string>>>
 }
@@ -87,6 +92,7 @@ export const TARGETS: readonly Target[] = [
     },
     source: 'kernel',
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
+    injects: { folder: 'el6-rhel', fragments: ['ipvs.config'], debugFragments: ['debug.config'] },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
     baseConfig: { packaged: 'kernel-2.6.32-x86_64.config' },
     releaseVariable: 'EXTRAVERSION',

@@ -39,6 +39,7 @@ const OPTIONS = [
   '--checksum=sha256',
   '--workers=1',
   '--excludes=test/*',
+  '--excludes=production/*',
 ]
 
 async function createRepository(context: Context): Promise<void> {

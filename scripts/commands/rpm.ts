@@ -1,24 +1,28 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
+import { parseSymvers } from '../lib/kabi.ts'
+import { kbuildCommand, kernelPackageRelease } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
 import { exportSeries, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
-import { buildPackages, lint, publish } from '../lib/rpm.ts'
+import { buildBinaryPackages, buildPackages, lint, publish, requireEl6, type PackageBuild } from '../lib/rpm.ts'
 import { requireSaved } from '../lib/series.ts'
 import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile } from './fetch.ts'
 import { kernelRelease, step as kernel } from './kernel.ts'
+import { kmodPackages, step as kmod } from './kmod.ts'
 import { preparedVersion } from './prep.ts'
+import { injectedSrpms, injects, srpmName, step as srpm } from './srpm.ts'
 import { step as tools, toolPackages } from './tools.ts'
 
 export const step: Step = {
   name: 'rpm',
   scope: 'variant',
-  needs: [kernel, tools],
+  needs: [kernel, tools, srpm, kmod],
   inputs: (context) => ({
     files: Object.values(digestTree(join(specs(context), 'kernel', 'kernel.spec'), join(specs(context), 'rpmlint.toml'))),
     epoch: SOURCE_DATE_EPOCH,
@@ -28,9 +32,11 @@ export const step: Step = {
     await requireSaved(context, 'the kernel cannot be packaged')
     const packages = { kernel: await kernelPackages(context), ...toolPackages(context) }
     for (const [name, group] of Object.entries(packages)) log.info(`rpmlint, ${name}: ${await lint(context, name, group)}`)
-    const facts = await publishAll(context, Object.values(packages).flat())
+    const all = [...Object.values(packages).flat(), ...injectedSrpms(context), ...kmodPackages(context)]
+    const features = await requireAllEl6(all)
+    const facts = await publishAll(context, all)
     rmSync(topdirOf(context), { recursive: true, force: true })
-    return facts
+    return { ...facts, features }
   },
 }
 
@@ -48,29 +54,37 @@ export function distPackages(context: Context): string[] {
 const specs = (context: Context): string => join(context.paths.root, 'specs')
 const topdirOf = (context: Context): string => join(context.paths.work, `rpmbuild-${context.variant}`)
 
-/** Packages what `make kernel` has compiled, and the source package that gives the same by itself. */
+/**
+ * Packages what `make kernel` has compiled, and the source package that gives the same by
+ * itself; where the series is in the distribution's own source package, that one is it.
+ */
 async function kernelPackages(context: Context): Promise<string[]> {
   requireRelease(context)
-  const version = preparedVersion(context)
   const tarball = sourceFile(context, context.source)
   log.step('rpm', `kernel ${kernelRelease(context)}`)
   const patches = await exportSeries(context, join(context.paths.work, `series-${context.variant}`))
-  const names = patches.map(({ name }) => name)
+  const version = preparedVersion(context)
   let lines = 0
-  const packages = await buildPackages(context, {
+  const build: PackageBuild = {
     name: 'kernel',
-    spec: kernelSpec(context, readKernelSpec(context, version), version, tarball.filename, names),
-    sources: [
-      { name: tarball.filename, path: tarball.path },
-      { name: 'kernel.config', path: join(context.paths.build, '.config') },
-      ...patches,
-    ],
+    spec: kernelSpec(context, readKernelSpec(context, version), {
+      ...{ version, release: kernelPackageRelease(context), tarball: tarball.filename, patches: patches.map(({ name }) => name) },
+      ...(injects(context) ? { stock: srpmName(context).release, provides: symbolVersions(context) } : {}),
+    }),
+    sources: [{ name: 'kernel.config', path: join(context.paths.build, '.config') }, ...patches],
     topdir: topdirOf(context),
-    defines: { kernel_tree: context.paths.tree, kernel_output: context.paths.build },
+    defines: { kernel_tree: context.paths.tree, kernel_output: context.paths.build, kernel_make: await kbuildCommand(context) },
     log: join(context.paths.logs, 'rpm-kernel.log'),
     onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
-  })
-  return packages
+  }
+  if (injects(context)) return buildBinaryPackages(context, build)
+  return buildPackages(context, { ...build, sources: [{ name: tarball.filename, path: tarball.path }, ...build.sources] })
+}
+
+/** What EL6's kernels provide, so that a kmod finds out before it is installed whether it fits. */
+function symbolVersions(context: Context): string[] {
+  const symvers = parseSymvers(readFileSync(join(context.paths.build, 'Module.symvers'), 'utf8'))
+  return [...symvers].map(([symbol, crc]) => `kernel(${symbol}) = ${crc}`).sort()
 }
 
 /**
@@ -84,6 +98,18 @@ function requireRelease(context: Context): void {
   throw new Failure('build', `The kernel calls itself ${actual}, but would be packaged as ${kernelRelease(context)}.`, {
     hint: `The line "# CONFIG_LOCALVERSION_AUTO is not set" has to be in specs/kernel/${context.configs[0]}: without it the commit of the tree is added.`,
   })
+}
+
+/**
+ * @returns of each package the features of rpm that it asks for
+ * @throws Failure of kind `build` when rpm 4.8 of EL6 does not know one of them
+ */
+async function requireAllEl6(packages: readonly string[]): Promise<Record<string, string[]>> {
+  const features: Record<string, string[]> = {}
+  for (const path of packages) features[basename(path)] = await requireEl6(path)
+  const all = new Set(Object.values(features).flat())
+  log.info(`features of rpm, all known to rpm 4.8 of EL6: ${[...all].sort().join(', ')}`)
+  return features
 }
 
 /** Both folders are complete before either is replaced. */
@@ -110,6 +136,8 @@ const command: Command = {
   help: `Packages what "make kernel" and "make tools" have built into dist/VARIANT/RPMS and
 SRPMS. Each SRPM gives the same packages by itself, with rpmbuild --rebuild, mock or
 Koji; "make reproduce" proves it here. rpmlint's exceptions are in specs/rpmlint.toml.
+With TARGET=el6 the kernel's SRPM is RHEL's own with the series in it ("make srpm"), and the
+packages of "make kmod" are there as well. No package needs a newer rpm than EL6's 4.8.
 
 Edits in the prepared tree that are not in the series are refused: first "make save".
 Prints the paths of the packages.`,

@@ -21,6 +21,7 @@ export const VARIABLES = {
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
   SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',
+  BUILDER: 'mock or podman: what srpm-build builds with (el6)',
   LEVEL: 'IPVS debug level that vm-log sets (default 12)',
   LINK: 'network link that vm-capture follows (default outside)',
 } as const

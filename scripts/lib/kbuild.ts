@@ -59,3 +59,8 @@ export async function kbuild(context: Context, ...goals: string[]): Promise<stri
   const version = `${context.target.releaseVariable}=${localVersion(context)}`
   return ['make', '-C', tree, `O=${build}`, `-j${context.jobs}`, await compiler(context), version, ...goals]
 }
+
+/** @returns {@link kbuild} without goals, for a shell and as a macro of rpm's */
+export async function kbuildCommand(context: Context): Promise<string> {
+  return (await kbuild(context)).map((word) => `'${word}'`).join(' ')
+}

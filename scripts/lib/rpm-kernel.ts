@@ -4,12 +4,13 @@ import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
-import { kbuildEnvironment } from './kbuild.ts'
+import { kbuildEnvironment, localVersion } from './kbuild.ts'
 import { setGlobals, type PackageSource } from './rpm.ts'
 import { APPLIED, BASE, treeGit } from './series.ts'
-import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
 
-const MARKER = '# @patches@'
+const PATCHES = '# @patches@'
+const PROVIDES = '# @provides@'
 
 /** Says nothing of where and by which git it was made, so that the same commits give the same files. */
 const FORMAT_PATCH = ['format-patch', '--quiet', '--no-signature', '--zero-commit', '--no-stat', '--no-renames', '--full-index', '--no-ext-diff', '--no-color', '--subject-prefix=PATCH', '--no-numbered']
@@ -33,27 +34,45 @@ export async function exportSeries(context: Context, folder: string): Promise<Pa
   return names.map((name) => ({ name, path: join(folder, name) }))
 }
 
-/**
- * @param spec text of specs/kernel/kernel.spec
- * @param version of the kernel, VERSION.PATCHLEVEL.SUBLEVEL
- * @param tarball name of the kernel's source
- * @param patches file names, in order
- */
-export function kernelSpec(context: Context, spec: string, version: string, tarball: string, patches: readonly string[]): string {
+/** What the kernel's spec is filled in with. */
+export interface KernelPackage {
+  /** VERSION.PATCHLEVEL.SUBLEVEL. */
+  version: string
+  /** The packages' release. */
+  release: string
+  /** The release of the distribution's kernel that it is made from, if it is. */
+  stock?: string
+  /** Name of the kernel's source. */
+  tarball: string
+  /** File names, in order. */
+  patches: readonly string[]
+  /** What the package provides besides its name, such as "kernel(SYMBOL) = CRC". */
+  provides?: readonly string[]
+}
+
+/** @param spec text of specs/kernel/kernel.spec */
+export function kernelSpec(context: Context, spec: string, kernel: KernelPackage): string {
   const environment = kbuildEnvironment()
   const filled = setGlobals(spec, {
-    kernel_version: version,
-    kernel_release: RELEASE,
+    kernel_version: kernel.version,
+    kernel_release: kernel.release,
+    kernel_local: localVersion(context),
+    kernel_stock: kernel.stock ?? '%{nil}',
     kernel_variant: kernelVariant(context) || '%{nil}',
-    kernel_source: tarball,
-    kernel_patches: String(patches.length),
+    kernel_source: kernel.tarball,
+    kernel_patches: String(kernel.patches.length),
     build_host: BUILD_HOST,
     build_timestamp: environment['KBUILD_BUILD_TIMESTAMP'] ?? '',
     build_epoch: String(SOURCE_DATE_EPOCH),
   })
-  if (!filled.includes(MARKER)) throw new Failure('internal', `The kernel's spec has no line "${MARKER}".`)
-  const lines = patches.map((name, index) => `${`Patch${index + 1}:`.padEnd(15)} ${name}`)
-  return filled.replace(MARKER, lines.join('\n'))
+  const patches = kernel.patches.map((name, index) => `${`Patch${index + 1}:`.padEnd(15)} ${name}`)
+  const provides = (kernel.provides ?? []).map((provided) => `${'Provides:'.padEnd(15)} ${provided}`)
+  return fillLines(fillLines(filled, PATCHES, patches), PROVIDES, provides)
+}
+
+function fillLines(spec: string, marker: string, lines: readonly string[]): string {
+  if (!spec.includes(marker)) throw new Failure('internal', `The kernel's spec has no line "${marker}".`)
+  return spec.replace(marker, () => lines.join('\n'))
 }
 
 /** @returns the spec with a version that cannot be an RPM's refused */

@@ -6,16 +6,18 @@ import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
 import { asideOf, sha256File } from './files.ts'
 import { capture, runLogged } from './run.ts'
-import { SOURCE_DATE_EPOCH } from '../release.ts'
+import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
 
 /** A file that goes into a source package. */
 export interface PackageSource {
   /** Its name there, as the spec's Source line has it. */
   name: string
   path: string
+  /** Whether the spec calls it as a program. */
+  executable?: boolean
 }
 
-export interface PackageBuild {
+export interface SourceBuild {
   /** Name of the spec file without `.spec`. */
   name: string
   /** The spec's text, with its %global lines filled in. */
@@ -23,6 +25,11 @@ export interface PackageBuild {
   sources: readonly PackageSource[]
   /** Folder for rpmbuild; what is in it is thrown away. */
   topdir: string
+  /** Macros besides those that decide where and how fast; for a spec that is not ours, {@link REPRODUCIBLE}. */
+  sourceDefines?: Readonly<Record<string, string>>
+}
+
+export interface PackageBuild extends SourceBuild {
   /** Macros for building the binary packages, besides those that decide where and how fast. */
   defines?: Readonly<Record<string, string>>
   /** Path of the log of building the binary packages. */
@@ -135,8 +142,19 @@ export function rpmEnvironment(context: Context, topdir: string): NodeJS.Process
   }
 }
 
+/** What our specs say themselves, for specs that are not ours: EL6 reads it, and it is the same wherever it is made. */
+export const REPRODUCIBLE: Readonly<Record<string, string>> = {
+  _buildhost: BUILD_HOST,
+  source_date_epoch_from_changelog: '1',
+  use_source_date_epoch_as_buildtime: '1',
+  clamp_mtime_to_source_date_epoch: '1',
+  _source_payload: 'w1.gzdio',
+  _source_filedigest_algorithm: '8',
+  _srcdefattr: '(-,root,root)',
+}
+
 /** Lays out rpmbuild's folder, empty but for the spec and its sources. */
-function layOut(build: PackageBuild): void {
+function layOut(build: SourceBuild): void {
   rmSync(build.topdir, { recursive: true, force: true })
   for (const name of ['SOURCES', 'SPECS', 'tmp', 'db']) mkdirSync(join(build.topdir, name), { recursive: true })
   const spec = join(build.topdir, 'SPECS', `${build.name}.spec`)
@@ -145,7 +163,7 @@ function layOut(build: PackageBuild): void {
   for (const source of build.sources) {
     const path = join(build.topdir, 'SOURCES', source.name)
     copyFileSync(source.path, path)
-    chmodSync(path, 0o644)
+    chmodSync(path, source.executable ? 0o755 : 0o644)
     files.push(path)
   }
   // A source package carries the times of its files.
@@ -161,8 +179,7 @@ function layOut(build: PackageBuild): void {
  * @throws Failure of kind `build`
  */
 export async function buildPackages(context: Context, build: PackageBuild): Promise<string[]> {
-  layOut(build)
-  const source = await buildSource(context, build)
+  const source = await buildSourcePackage(context, build)
   const binary = await rebuildPackage(context, source, {
     topdir: join(build.topdir, 'rebuild'),
     log: build.log,
@@ -175,11 +192,16 @@ export async function buildPackages(context: Context, build: PackageBuild): Prom
 }
 
 /**
- * A source package also carries the spec as rpm parsed it, paths expanded. So all paths
- * are relative to the folder that rpmbuild runs in, and the number of jobs is left out.
+ * Builds a source package alone. It also carries the spec as rpm parsed it, paths
+ * expanded. So all paths are relative to the folder that rpmbuild runs in, and the
+ * number of jobs is left out.
+ *
+ * @returns its path
+ * @throws Failure of kind `build`
  */
-async function buildSource(context: Context, build: PackageBuild): Promise<string> {
-  const location = defineArguments({ ...locationMacros('.', 1), _smp_mflags: '%{nil}' })
+export async function buildSourcePackage(context: Context, build: SourceBuild): Promise<string> {
+  layOut(build)
+  const location = defineArguments({ ...locationMacros('.', 1), _smp_mflags: '%{nil}', ...build.sourceDefines })
   await capture(['rpmbuild', '-bs', '--nodeps', '--target', 'x86_64', ...location, join('SPECS', `${build.name}.spec`)], {
     cwd: build.topdir,
     env: rpmEnvironment(context, build.topdir),
@@ -189,6 +211,7 @@ async function buildSource(context: Context, build: PackageBuild): Promise<strin
   return source
 }
 
+/** How binary packages are built. */
 export interface Rebuild {
   /** Folder for rpmbuild; what is in it is thrown away. */
   topdir: string
@@ -204,17 +227,35 @@ export interface Rebuild {
  * @throws Failure of kind `build`
  */
 export async function rebuildPackage(context: Context, source: string, rebuild: Rebuild): Promise<string[]> {
-  const { topdir, log, defines = {}, onLine } = rebuild
-  rmSync(topdir, { recursive: true, force: true })
-  for (const name of ['tmp', 'db']) mkdirSync(join(topdir, name), { recursive: true })
+  rmSync(rebuild.topdir, { recursive: true, force: true })
+  for (const name of ['tmp', 'db']) mkdirSync(join(rebuild.topdir, name), { recursive: true })
+  return runRpmbuild(context, '--rebuild', source, rebuild)
+}
+
+/**
+ * Builds binary packages of what is compiled already, for a spec whose source package is
+ * not published.
+ *
+ * @returns their paths
+ * @throws Failure of kind `build`
+ */
+export async function buildBinaryPackages(context: Context, build: PackageBuild): Promise<string[]> {
+  layOut(build)
+  const packages = await runRpmbuild(context, '-bb', join(build.topdir, 'SPECS', `${build.name}.spec`), build)
+  for (const path of packages) await verifyPackage(path)
+  return packages
+}
+
+async function runRpmbuild(context: Context, mode: string, file: string, build: Rebuild): Promise<string[]> {
+  const { topdir, log, defines = {}, onLine } = build
   const macros = defineArguments({ ...locationMacros(topdir, context.jobs), ...defines })
-  await runLogged(['rpmbuild', '--rebuild', '--nodeps', '--target', 'x86_64', ...macros, source], {
+  await runLogged(['rpmbuild', mode, '--nodeps', '--target', 'x86_64', ...macros, file], {
     env: rpmEnvironment(context, topdir),
     log,
-    doing: `building ${basename(source)}`,
+    doing: `building ${basename(file)}`,
     ...(onLine ? { onLine } : {}),
   })
-  return rpmsIn(join(topdir, 'RPMS', 'x86_64'))
+  return ['noarch', 'x86_64'].flatMap((architecture) => rpmsIn(join(topdir, 'RPMS', architecture)))
 }
 
 function rpmsIn(folder: string): string[] {
@@ -269,12 +310,15 @@ export function lintSummary(output: string, expected: number): string {
   throw new Failure('build', `rpmlint did not check all ${expected} packages: "${summary}".`)
 }
 
-/** @throws Failure of kind `build` when EL6's rpm could not install the package */
-export async function requireEl6(path: string): Promise<void> {
+/**
+ * @returns the features of rpm that a package asks for
+ * @throws Failure of kind `build` when EL6's rpm could not install the package
+ */
+export async function requireEl6(path: string): Promise<string[]> {
   const { stdout } = await capture(['rpm', '--query', '--package', '--nosignature', '--requires', path])
   const problems = el6Problems(stdout.split('\n'))
-  if (problems.length === 0) return
-  throw new Failure('build', `${basename(path)} needs a newer rpm than EL6 has.`, { excerpt: problems })
+  if (problems.length > 0) throw new Failure('build', `${basename(path)} needs a newer rpm than EL6 has.`, { excerpt: problems })
+  return [...stdout.matchAll(/^rpmlib\((\w+)\)/gm)].map(([, feature = '']) => feature)
 }
 
 /** A package in a folder that others read. */

@@ -24,6 +24,8 @@ export interface Step {
   readonly needs: readonly Step[]
   /** Steps that come first, of whose results `inputs` names what counts. */
   readonly after?: readonly Step[]
+  /** Whether there is such a step for this target; else those that need it do without. */
+  readonly applies?: (context: Context) => boolean
   /** Everything that decides the result, apart from the results of `needs`. */
   inputs: (context: Context) => Promise<Json> | Json
   /** Paths that exist after a successful run; with `inputs`, also those that exist only after a run with these. */
@@ -59,7 +61,7 @@ async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): 
   if (before) return before
   for (const earlier of step.after ?? []) await bringOnce(context, earlier, done)
   const needed: Json = {}
-  for (const need of step.needs) needed[need.name] = (await bringOnce(context, need, done)).key
+  for (const need of step.needs.filter(({ applies }) => applies?.(context) ?? true)) needed[need.name] = (await bringOnce(context, need, done)).key
   const inputs = await step.inputs(context)
   const key = digest({ inputs, needed })
   const stamp = readStamp(context, step)

@@ -33,7 +33,7 @@ async function packageNames(spec: string): Promise<string[]> {
 }
 
 function fillKernel(context: typeof normal, patches: string[]): string {
-  return kernelSpec(context, readKernelSpec(context, '6.1.5'), '6.1.5', 'linux-6.1.5.tar.xz', patches)
+  return kernelSpec(context, readKernelSpec(context, '6.1.5'), { version: '6.1.5', release: RELEASE, tarball: 'linux-6.1.5.tar.xz', patches })
 }
 
 test('globals are replaced by name, and only those that are there', (t) => {
@@ -105,7 +105,7 @@ test('patches are applied in order and counted', async (t) => {
 })
 
 test('what make kernel has compiled is packaged without compiling it again', async (t) => {
-  const options = ['--define', 'kernel_tree /the/tree', '--define', 'kernel_output /the/output']
+  const options = ['--define', 'kernel_tree /the/tree', '--define', 'kernel_output /the/output', '--define', 'kernel_make make -C /the/tree O=/the/output']
   const packaged = await expand(fillKernel(normal, ['0001-engine.patch']), ...options)
   t.notRegex(packaged, /olddefconfig|bzImage modules$/m)
   t.regex(packaged, /make -C \/the\/tree O=\/the\/output .* modules_install/)
@@ -114,4 +114,22 @@ test('what make kernel has compiled is packaged without compiling it again', asy
 
 test('a kernel version that cannot be an RPM version is refused', (t) => {
   t.throws(() => readKernelSpec(normal, '6.1.5-rc1'), { instanceOf: Failure })
+})
+
+/** As `make rpm` fills it in for RHEL 6, with two exported symbols. */
+const el6Kernel = (): string =>
+  kernelSpec(normal, readKernelSpec(normal, '2.6.32'), {
+    ...{ version: '2.6.32', release: '279.el6.snat1', stock: '279.el6', tarball: 'kernel.src.rpm', patches: [] },
+    provides: ['kernel(one) = 0x01234567', 'kernel(two) = 0x89abcdef'],
+  })
+
+test('RHEL 6: firmware is a package, which the kernel takes from the stock kernel too', async (t) => {
+  const names = (await rpmspec(el6Kernel(), '--query', '--target', 'x86_64', '--queryformat', '%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n')).trim().split('\n')
+  t.true(['kernel-2.6.32-279.el6.snat1.x86_64', 'kernel-devel-2.6.32-279.el6.snat1.x86_64', 'kernel-firmware-2.6.32-279.el6.snat1.noarch'].every((name) => names.includes(name)), names.join())
+  t.regex(await expand(el6Kernel()), /^Requires: +kernel-firmware >= 2\.6\.32-279\.el6$/m)
+  t.false((await expand(fillKernel(normal, []))).includes('kernel-firmware'))
+})
+
+test('RHEL 6: the kernel provides the checksums of its symbols, for kmods', async (t) => {
+  t.regex(await expand(el6Kernel()), /^Provides: +kernel\(one\) = 0x01234567\nProvides: +kernel\(two\) = 0x89abcdef$/m)
 })

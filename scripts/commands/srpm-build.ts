@@ -1,0 +1,53 @@
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { findBuilder, HOST, requireBuilder } from '../lib/builders.ts'
+import type { Command } from '../lib/command.ts'
+import { asideOf, replaceFolder } from '../lib/files.ts'
+import { log } from '../lib/log.ts'
+import { Failure } from '../lib/errors.ts'
+import { requireEl6, verifyPackage } from '../lib/rpm.ts'
+import { runLogged } from '../lib/run.ts'
+import { bring } from '../lib/step.ts'
+import { injectedSrpm, requireSrpm, step as srpm } from './srpm.ts'
+
+const command: Command = {
+  summary: "RHEL 6: build the SRPM with EL6's own compiler, in mock or podman (BUILDER=)",
+  help: `For production: takes the SRPM that "make srpm" makes and builds the kernel's packages of it
+in an environment of EL6, with its gcc 4.4, its kABI check and its signed modules:
+  make srpm-build TARGET=el6 BUILDER=mock       by mock's configuration centos-6-x86_64
+  make srpm-build TARGET=el6 BUILDER=podman     in a container centos:6
+Before anything is built it checks that the host can: the builder, its configuration or image,
+vsyscall, the network; and tells all that is missing (exit code 3). It takes an hour or more.
+
+The packages go to dist/VARIANT/production, apart from those of "make rpm", which have the
+same names and are compiled here. Prints their paths.`,
+  async run(context) {
+    requireSrpm(context)
+    const builder = findBuilder(context.variables.BUILDER)
+    await requireBuilder(builder)
+    await bring(context, srpm)
+    const results = join(context.paths.dist, 'production')
+    const aside = asideOf(results)
+    mkdirSync(aside, { recursive: true })
+    try {
+      log.step('srpm-build', `${basename(injectedSrpm(context))} by ${builder.name}`)
+      let lines = 0
+      await runLogged(builder.command(HOST, injectedSrpm(context), aside), {
+        log: join(context.paths.logs, `srpm-build-${builder.name}.log`),
+        doing: `building the SRPM by ${builder.name}`,
+        onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+      })
+      const packages = readdirSync(aside).filter((name) => name.endsWith('.rpm') && !name.endsWith('.src.rpm'))
+      if (packages.length === 0) throw new Failure('build', `${builder.name} succeeded, but left no packages.`)
+      for (const name of packages) {
+        await verifyPackage(join(aside, name))
+        await requireEl6(join(aside, name))
+      }
+      replaceFolder(aside, results)
+      for (const name of packages) process.stdout.write(`${join(results, name)}\n`)
+    } finally {
+      rmSync(aside, { recursive: true, force: true })
+    }
+  },
+}
+export default command

@@ -1,0 +1,239 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, delimiter, join } from 'node:path'
+import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { Failure } from '../lib/errors.ts'
+import { digestTree, listFiles } from '../lib/files.ts'
+import { injectSpec, setConfig } from '../lib/inject.ts'
+import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
+import { log } from '../lib/log.ts'
+import { exportSeries } from '../lib/rpm-kernel.ts'
+import { buildSourcePackage, defineArguments, locationMacros, publish, REPRODUCIBLE, requireEl6, rpmEnvironment, verifyPackage, type PackageSource } from '../lib/rpm.ts'
+import { capture, runLogged } from '../lib/run.ts'
+import { APPLIED, BASE, requireSaved, treeGit } from '../lib/series.ts'
+import { bring, type Facts, type Step } from '../lib/step.ts'
+import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
+import { sourceFile } from './fetch.ts'
+import { step as patch } from './patch.ts'
+import { srpmFolder } from './prep.ts'
+
+/** The file of the SRPM that the symbols go into: where it has a value, it goes before `config-generic`. */
+const CONFIG = 'config-generic-rhel'
+
+export const step: Step = {
+  name: 'srpm',
+  scope: 'variant',
+  needs: [patch],
+  applies: injects,
+  inputs: (context) => ({
+    stock: sourceFile(context, context.source).sha256,
+    symbols: [...symbols(context)].flat(),
+    release: [BUILDID, SOURCE_DATE_EPOCH, PACKAGER],
+    folder: injectedFolder(context),
+  }),
+  outputs: (context) => [injectedFolder(context)],
+  async run(context) {
+    await requireSaved(context, 'the SRPM cannot be made of them')
+    const top = join(context.paths.work, `srpm-${context.variant}`)
+    try {
+      return await inject(context, top)
+    } finally {
+      rmSync(top, { recursive: true, force: true })
+    }
+  },
+}
+
+/** Where the result stands besides dist, for `make rpm`, which makes dist anew. */
+const injectedFolder = (context: Context): string => join(context.paths.work, `injected-${context.variant}`)
+
+/** @returns paths of what was made: one SRPM, none for a target whose kernel is not from one */
+export const injectedSrpms = (context: Context): string[] => listFiles(injectedFolder(context)).map((name) => join(injectedFolder(context), name))
+
+/** @returns path of the SRPM that was made */
+export function injectedSrpm(context: Context): string {
+  const [path] = injectedSrpms(context)
+  if (path === undefined) throw new Failure('internal', 'The SRPM was asked for before it was made.')
+  return path
+}
+
+/** @returns whether the target's kernel comes from an SRPM that the series is put into */
+export function injects(context: Context): boolean {
+  return context.target.injects !== undefined
+}
+
+/** @throws Failure of kind `usage` for a target whose kernel is not from an SRPM */
+export function requireSrpm(context: Context): void {
+  if (injects(context)) return
+  throw new Failure('usage', `The kernel of TARGET=${context.target.name} does not come from an SRPM.`, {
+    hint: 'Its own SRPM, which builds on every host, is made by make rpm.',
+  })
+}
+
+/** What the series adds to the configuration, from the fragments that its kernel is configured with here. */
+export function symbols(context: Context): Map<string, string> {
+  const { folder = '', fragments = [], debugFragments = [] } = context.target.injects ?? {}
+  const names = [...fragments, ...(context.debug ? debugFragments : [])]
+  const texts = names.map((name) => readFileSync(join(context.paths.root, 'specs', 'kernel', folder, name), 'utf8'))
+  return new Map(texts.flatMap(parseFragment))
+}
+
+/**
+ * Behind the release of the stock kernel, above which it sorts. Of IPVS for debugging,
+ * because ".debug" is what RHEL calls its own debug kernel.
+ */
+export const buildid = (context: Context): string => `${BUILDID}${context.debug ? '.ipvsdebug' : ''}`
+
+async function inject(context: Context, top: string): Promise<Facts> {
+  rmSync(top, { recursive: true, force: true })
+  const stock = srpmFolder(context)
+  const { version, release } = srpmName(context)
+  const patches = await exportSeries(context, join(top, 'series'))
+  log.step('srpm', `${patches.length} patches into kernel-${version}-${release}`)
+  const spec = injectSpec(readFileSync(join(stock, 'kernel.spec'), 'utf8'), {
+    buildid: buildid(context),
+    dist: release.replace(/^[\d.]*\d/, ''),
+    patches: patches.map(({ name, path }) => ({ file: name, subject: subjectOf(readFileSync(path, 'utf8')) })),
+    time: SOURCE_DATE_EPOCH,
+    release: `${version}-${release}${buildid(context)}`,
+    packager: PACKAGER,
+  })
+  const config = join(top, CONFIG)
+  writeFileSync(config, setConfig(readFileSync(join(stock, CONFIG), 'utf8'), symbols(context)))
+  const sources = [...stockSources(stock), { name: CONFIG, path: config }, ...patches]
+  const built = await buildSourcePackage(context, { name: 'kernel', spec, sources, topdir: join(top, 'source'), sourceDefines: REPRODUCIBLE })
+  await verifyPackage(built)
+  await requireEl6(built)
+  await requireRelease(built, `${version}-${release}${buildid(context)}`)
+  const compared = await prepare(context, built, join(top, 'prep'))
+  rmSync(injectedFolder(context), { recursive: true, force: true })
+  const [published] = await publish([built], injectedFolder(context))
+  return { ...published, patches: patches.length, compared }
+}
+
+/** @returns version and release of the stock kernel */
+export function srpmName(context: Context): { version: string; release: string } {
+  const [, version = '', release = ''] = /^([^-]*)-(.*)$/.exec(context.srpm?.kernel ?? '') ?? []
+  return { version, release }
+}
+
+async function nameOf(path: string): Promise<{ version: string; release: string }> {
+  const { stdout } = await capture(['rpm', '--query', '--package', '--nosignature', '--queryformat', '%{VERSION} %{RELEASE}', path])
+  const [version = '', release = ''] = stdout.split(' ')
+  return { version, release }
+}
+
+/** @throws Failure of kind `build` when the spec names its kernel otherwise than the packages are called */
+async function requireRelease(path: string, wanted: string): Promise<void> {
+  const { version, release } = await nameOf(path)
+  if (`${version}-${release}` === wanted) return
+  throw new Failure('build', `The spec makes kernel-${version}-${release}, but ${wanted} was expected.`)
+}
+
+const subjectOf = (mail: string): string => (/^Subject: (?:\[PATCH\] )?(.*(?:\n .*)*)/m.exec(mail)?.[1] ?? '').replaceAll('\n', '')
+
+function stockSources(folder: string): PackageSource[] {
+  const names = readdirSync(folder).filter((name) => name !== 'kernel.spec' && name !== CONFIG)
+  return names.map((name) => ({ name, path: join(folder, name), executable: (statSync(join(folder, name)).mode & 0o100) !== 0 }))
+}
+
+/**
+ * Runs the SRPM's own %prep, and compares what it prepares with our tree.
+ *
+ * @returns how many files were compared
+ * @throws Failure of kind `build` when %prep fails, or of kind `patch` when a file or a symbol of the configuration differs
+ */
+async function prepare(context: Context, source: string, top: string): Promise<number> {
+  for (const name of ['tmp', 'db']) mkdirSync(join(top, name), { recursive: true })
+  const gpg = mkdtempSync(join(tmpdir(), 'lvs-snat-gpg-'))
+  const environment = rpmEnvironment(context, top)
+  log.info(`${basename(source)}: %prep, as an EL6 host runs it`)
+  try {
+    await runLogged(['rpmbuild', '-rp', '--nodeps', '--target', 'x86_64', ...defineArguments(locationMacros(top, context.jobs)), source], {
+      env: { ...environment, PATH: [olderGpg(gpg), environment['PATH']].join(delimiter) },
+      log: join(context.paths.logs, 'srpm-prep.log'),
+      doing: '%prep of the SRPM',
+    })
+    const tree = preparedTree(top)
+    requireConfig(context, tree)
+    return await compare(context, tree, join(top, 'wanted'))
+  } finally {
+    await capture(['gpgconf', '--homedir', join(gpg, 'home'), '--kill', 'gpg-agent'], { anyExit: true })
+    rmSync(gpg, { recursive: true, force: true })
+  }
+}
+
+/**
+ * %prep makes a key for signing modules in the tree, by "gpg --homedir .". gpg 1 of EL6
+ * asks for no passphrase there; gpg 2 asks its user, and has sockets in that folder, whose
+ * path must not be longer than 107 bytes (unix(7)): it gets a link.
+ *
+ * @param folder with a short path, where "home" becomes that link
+ * @returns the folder, for the PATH
+ */
+function olderGpg(folder: string): string {
+  const script = `#!/bin/sh
+PATH=\${PATH#*:}
+test "$1" = --homedir && shift 2
+ln -sfn "$PWD" '${folder}/home'
+exec gpg --homedir '${folder}/home' --pinentry-mode loopback --passphrase '' "$@"
+`
+  writeFileSync(join(folder, 'gpg'), script, { mode: 0o755 })
+  return folder
+}
+
+/** The folder that %prep makes: BUILD/kernel-VERSION/linux-VERSION.x86_64, beside the pristine "vanilla". */
+function preparedTree(top: string): string {
+  for (const outer of readdirSync(join(top, 'BUILD'))) {
+    const inner = readdirSync(join(top, 'BUILD', outer)).find((name) => name.startsWith('linux-') && name.endsWith('.x86_64'))
+    if (inner !== undefined) return join(top, 'BUILD', outer, inner)
+  }
+  return join(top, 'BUILD')
+}
+
+/** @throws Failure of kind `build` when a symbol of the series got lost among the SRPM's configuration files */
+function requireConfig(context: Context, tree: string): void {
+  const name = 'kernel-2.6.32-x86_64.config'
+  const lost = lostSymbols(symbols(context), readFileSync(join(tree, 'configs', name), 'utf8'))
+  if (lost.length === 0) return
+  throw new Failure('build', `${lost.length} symbols are otherwise in ${name}, which %prep makes, than in ${CONFIG}.`, { excerpt: lost })
+}
+
+/** The folder that must be the same as a whole; of others, the files that the series touches. */
+const IPVS = 'net/netfilter/ipvs'
+
+async function compare(context: Context, tree: string, wanted: string): Promise<number> {
+  const touched = (await treeGit(context).raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
+  mkdirSync(wanted, { recursive: true })
+  const script = 'git -C "$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
+  await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, APPLIED, wanted, IPVS, ...touched])
+  const names = new Set([...touched, ...listFiles(join(wanted, IPVS)).map((name) => `${IPVS}/${name}`), ...sources(tree)])
+  const different = [...names].filter((name) => digestOf(tree, name) !== digestOf(wanted, name))
+  if (different.length === 0) return names.size
+  throw new Failure('patch', "%prep of the SRPM does not make the same files as the series on this target's tree.", { excerpt: different })
+}
+
+const sources = (tree: string): string[] => listFiles(join(tree, IPVS)).map((name) => `${IPVS}/${name}`)
+
+const digestOf = (folder: string, name: string): string | undefined =>
+  existsSync(join(folder, name)) ? digestTree(join(folder, name))[join(folder, name)] : undefined
+
+const command: Command = {
+  summary: "RHEL 6: its own kernel SRPM with the series in it, for EL6's compiler",
+  help: `Puts engine and series into the kernel.spec of the SRPM that was fetched: buildid, a Patch and
+an ApplyPatch line each, the symbols of the configuration, the firmware of the stock kernel as
+prerequisite. The SRPM's own %prep is run, and what it prepares compared with our tree.
+
+Writes dist/VARIANT/SRPMS/kernel-VERSION.src.rpm and prints its path. An EL6 host, mock or
+Koji builds it; the kernel alone:
+  rpmbuild --rebuild --with baseonly --without debuginfo --without doc --without perf FILE
+make srpm-build does that in mock or podman. DEBUG=1 adds IPVS debugging.`,
+  async run(context) {
+    requireSrpm(context)
+    await bring(context, step)
+    const folder = join(context.paths.dist, 'SRPMS')
+    await publish([injectedSrpm(context)], folder)
+    process.stdout.write(`${join(folder, basename(injectedSrpm(context)))}\n`)
+  },
+}
+export default command
