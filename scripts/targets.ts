@@ -84,6 +84,8 @@ export const TARGETS: readonly Target[] = [
         { since: '6', options: ['-fno-pie'] },
         // The decompressor's flags leave it SSE registers, which are not set up yet.
         { since: '5', options: ['-mno-sse', '-mno-mmx'] },
+        // linux/log2.h has a function that is both const and noreturn: a warning in every file.
+        { since: '8', options: ['-Wno-attributes'] },
         // Inlines udelay() of more than it can do, which is decided after constants are known: __bad_udelay.
         { since: '10', options: ['-fno-inline-functions'] },
         // Defaults of some distributions that the kernel's code of 16 bits and of the vDSO does not bear.

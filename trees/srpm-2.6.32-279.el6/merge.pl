@@ -1,0 +1,1 @@
+open(A, $ARGV[0]); open(B, $ARGV[1]); print grep { /CONFIG_/ } <A>; print <B>;
