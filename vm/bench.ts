@@ -3,8 +3,8 @@
  * `-icount shift=0`, where one instruction is one nanosecond of the guest's clock, so
  * that the rate pktgen reports is a count (equal to 0.1 % between runs and computers).
  *
- * pktgen in one network namespace sends through the gateway's namespace into a third,
- * which drops: 60-byte UDP to one remote address and port, from as many source ports
+ * pktgen sends into one end of a veth pair; the gateway takes it from the other and
+ * forwards it into a network namespace, which drops it: 60-byte UDP to one remote address and port, from as many source ports
  * as there are flows.
  */
 
@@ -61,22 +61,23 @@ export const WAYS: readonly Way[] = [
 const SETUP = `
 set -e
 modprobe veth; modprobe pktgen
-unshare -n sleep 1000000 & echo $! >/tmp/source
-unshare -n sleep 1000000 & echo $! >/tmp/sink
+# 2.6.32 cannot enter a namespace (setns), so the far one sets itself up as soon as its device comes.
+unshare -n sh -c '
+  until ip link show dev veth0 >/dev/null 2>&1; do sleep 1; done
+  ip addr add 203.0.113.254/24 dev veth0; ip link set veth0 up; ip link set lo up
+  exec sleep 1000000' &
+sink=$!
 sleep 1
-source=$(cat /tmp/source); sink=$(cat /tmp/sink)
-ip link add near type veth
-ip link set veth0 netns $source
 ip link add far type veth
 ip link set veth0 netns $sink
+ip link add near type veth
+ip link set veth0 up
 ip addr add 192.168.1.1/24 dev near; ip link set near up
 ip addr add 203.0.113.1/24 dev far; ip addr add ${POOL}/32 dev far; ip link set far up
-nsenter -t $source -n sh -c 'ip addr add ${INSIDE}/24 dev veth0; ip link set veth0 up; ip link set lo up'
-nsenter -t $sink -n sh -c 'ip addr add 203.0.113.254/24 dev veth0; ip link set veth0 up; ip link set lo up'
 ip route add default via 203.0.113.254
 echo 1 >/proc/sys/net/ipv4/ip_forward
 for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done
-ping -c 1 -W 5 203.0.113.254 >/dev/null
+ping -c 3 -W 5 203.0.113.254 >/dev/null
 `
 
 /** @param count packets @returns a script that sends them and prints microseconds and packets */
@@ -88,21 +89,17 @@ function send(flows: number, count: number): string {
   return `
     set -e
     mac=$(cat /sys/class/net/near/address)
-    cat >/tmp/send <<'END'
-      set -e
-      echo rem_device_all >/proc/net/pktgen/kpktgend_0
-      echo add_device veth0 >/proc/net/pktgen/kpktgend_0
-${settings.map((setting) => `      echo '${setting}' >/proc/net/pktgen/veth0`).join('\n')}
-      echo "dst_mac $1" >/proc/net/pktgen/veth0
-      echo start >/proc/net/pktgen/pgctrl
-      grep -o 'OK: [0-9]*.*' /proc/net/pktgen/veth0
-END
-    nsenter -t $(cat /tmp/source) -n sh /tmp/send $mac`
+    echo rem_device_all >/proc/net/pktgen/kpktgend_0
+    echo add_device veth0 >/proc/net/pktgen/kpktgend_0
+${settings.map((setting) => `    echo '${setting}' >/proc/net/pktgen/veth0`).join('\n')}
+    echo "dst_mac $mac" >/proc/net/pktgen/veth0
+    echo start >/proc/net/pktgen/pgctrl
+    grep -o 'OK: [0-9]*.*' /proc/net/pktgen/veth0`
 }
 
-/** @param text what pktgen says of its run: `OK: 401234(c401000+d234) usec, 40000 (60byte,0frags)` */
+/** @param text what pktgen says of its run: `OK: 401234(c401000+d234) usec, 40000 (60byte,0frags)`; 2.6.32 calls the same microseconds nsec */
 export function instructionsPerPacket(text: string): number {
-  const match = /OK: (\d+)\(.*usec, (\d+) /.exec(text)
+  const match = /OK: (\d+)\(.*[un]sec, (\d+) /.exec(text)
   if (!match) throw new Error(`pktgen did not say how long it took: ${text}`)
   return (Number(match[1]) * 1000) / Number(match[2])
 }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
-import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
+import { echo, ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat, snatCommands } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
@@ -196,6 +196,45 @@ export default suite('scope', [
     await ask({ client: lab.a, sent: `${A}:40016 > ${S}:53`, server: lab.net, seen: `${A}:40016 > ${S}:53` })
   }, { needs: ['ipvs-namespaces'] }),
 
+  test('what another network namespace forwards is left alone', 'el6.md: IPVS hooks run in every namespace of 2.6.32', async (lab) => {
+    await snat(lab, { pool: [P0] })
+    // A second gateway, between c and the first: it has a pool address too, on the device that it forwards to.
+    await lab.gateway.sh(`
+      set -e
+      unshare -n sh -c '
+        until ip link show dev veth0 && ip link show dev inside2; do usleep 50000; done >/dev/null 2>&1
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        ip addr add 10.9.9.2/24 dev veth0; ip addr add ${P0}/32 dev veth0; ip link set veth0 up
+        ip addr add ${GATEWAY.inside2.address}/24 dev inside2; ip link set inside2 up
+        exec sleep 1000' & other=$!
+      echo $other >/tmp/other
+      ip link add near type veth
+      ip link set veth0 netns $other
+      ip link set inside2 netns $other
+      ip addr add 10.9.9.1/24 dev near; ip link set near up
+      ip route add ${C}/32 via 10.9.9.2`)
+    try {
+      await retry(async () => {
+        lab.c.send(echo(`${C} > 10.9.9.1`, 'request', { echoId: 11 }))
+        await lab.c.expect(`icmp 10.9.9.1 > ${C} echo-reply id=11`, 1_000)
+      })
+      lab.c.send(tcp(`${C}:40017 > 10.9.9.1:9`, 'S', { seq: 1 }))
+      await lab.c.expect(`tcp 10.9.9.1:9 > ${C}:40017 RA`)
+      assert.equal(await counter(lab, 'created'), 0)
+      await ask({ client: lab.a, sent: `${A}:40018 > ${S}:53`, server: lab.net, seen: `${P0}:40018 > ${S}:53` })
+    } finally {
+      // With its last process the namespace ends, and the card comes back.
+      await lab.gateway.sh(`
+        kill $(cat /tmp/other)
+        tries=0
+        until ip link set inside2 up && [ "$(cat /sys/class/net/inside2/carrier)" = 1 ]; do
+          tries=$((tries + 1)); [ $tries -lt 150 ] || exit 1
+          usleep 100000
+        done 2>/dev/null
+        ip -6 addr add ${GATEWAY.inside2.address6}/64 dev inside2`)
+    }
+  }),
+
   test('connection tracking and its NAT beside it are not in the way', 'engine.md: net.ipv4.vs.conntrack handling', async (lab) => {
     // Whoever lists the table has it, and connection tracking with it, attached to every packet.
     await lab.gateway.sh('iptables -t nat -L -n && test -e /proc/sys/net/netfilter/nf_conntrack_count')
@@ -207,6 +246,17 @@ export default suite('scope', [
     await bothKindsGoOut(lab)
   }, { needs: ['ipvs-conntrack'] }),
 ])
+
+/** Tries for as long as a card may take to find its carrier. */
+async function retry(work: () => Promise<void>, tries = 10): Promise<void> {
+  for (let round = 1; ; round++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (round === tries) throw error
+    }
+  }
+}
 
 async function bothKindsGoOut(lab: Lab): Promise<void> {
   await snat(lab, { pool: [P0] })

@@ -10,6 +10,7 @@ import { Segment } from '../../vm/ethernet/index.ts'
 import { answerEverything, Connection, Host, replyTo } from '../../vm/host/index.ts'
 import { parseDatagram, summary, tcp, udp } from '../../vm/packet/index.ts'
 import { qemuArguments } from '../../vm/qemu/arguments.ts'
+import { crashOf } from '../../vm/qemu/machine.ts'
 import { shellLine, tail } from '../../vm/qemu/process.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 
@@ -97,6 +98,13 @@ test('a machine\'s command line has its wires, its ports and no way to reboot', 
   t.regex(args[args.indexOf('-append') + 1] ?? '', /panic=1 .*extra$/)
   t.false(line.includes('icount'))
   t.is(shellLine(['a', 'b c', "d'e"]), "a 'b c' 'd'\\''e'")
+})
+
+test('a crash is told by its first words, on 6.1 as on 2.6.32', (t) => {
+  t.is(crashOf(['[ 9.1] SysRq : Trigger a crash', '[ 9.2] BUG: unable to handle kernel NULL pointer dereference at (null)', '[ 9.3] Oops: 0002 [#1] SMP']), 'BUG: unable to handle kernel NULL pointer dereference at (null)')
+  t.is(crashOf(['[ 9.2] BUG: unable to handle page fault for address: ffffffffffffffd8', 'Call Trace:']), 'BUG: unable to handle page fault for address: ffffffffffffffd8')
+  t.is(crashOf(['[ 9.2] Kernel panic - not syncing: Fatal exception in interrupt']), 'Kernel panic - not syncing: Fatal exception in interrupt')
+  t.is(crashOf(['Power down.']), undefined)
 })
 
 test('the end of a console is shown without what only terminals understand', (t) => {

@@ -38,7 +38,7 @@ const WATCH_MS = 250
 /** What is left of a machine's life after its panic was seen, should it not end by itself. */
 const PANIC_GRACE_MS = 3_000
 const STOP_LIMIT_MS = 4_000
-const PANIC = /Kernel panic - not syncing: .*|Unable to handle kernel .*|Oops: \d+.*/
+const PANIC = /Kernel panic - not syncing: .*|(?:U|BUG: u)nable to handle .*|Oops: \d+.*/
 
 export class Machine {
   readonly name: string
@@ -188,7 +188,7 @@ export class Machine {
 
   private onExit(exit: Exit): void {
     if (this.stopping) return
-    const panic = tail(this.console, 400).map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
+    const panic = crashOf(tail(this.console, 400))
     this.lose(panic ? `crashed: ${panic}` : `ended by itself (${exit.signal ?? `exit code ${exit.code}`})`)
   }
 
@@ -207,6 +207,10 @@ export class Machine {
     void this.qemu.exited.then(() => clearInterval(timer))
   }
 }
+
+/** @param lines of a console @returns what a kernel said first of its crash, if it did */
+export const crashOf = (lines: readonly string[]): string | undefined =>
+  lines.map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
 
 interface Listener {
   name: string
