@@ -61,17 +61,18 @@ export const WAYS: readonly Way[] = [
 const SETUP = `
 set -e
 modprobe veth; modprobe pktgen
-# 2.6.32 cannot enter a namespace (setns), so the far one sets itself up as soon as its device comes.
+# 2.6.32 cannot enter a namespace (setns), so the far one sets itself up as soon as its device comes; and it gives both
+# ends of a pair the name that one asks for.
+wired() { ip link add type veth; ip link set veth0 name $1; ip link set veth1 name $2; }
 unshare -n sh -c '
-  until ip link show dev veth0 >/dev/null 2>&1; do sleep 1; done
-  ip addr add 203.0.113.254/24 dev veth0; ip link set veth0 up; ip link set lo up
-  exec sleep 1000000' &
-sink=$!
+  until ip link show dev sink >/dev/null 2>&1; do sleep 1; done
+  ip addr add 203.0.113.254/24 dev sink; ip link set sink up; ip link set lo up
+  exec sleep 1000000' & sink=$!
 sleep 1
-ip link add far type veth
-ip link set veth0 netns $sink
-ip link add near type veth
-ip link set veth0 up
+wired far sink
+ip link set sink netns $sink
+wired near source
+ip link set source up
 ip addr add 192.168.1.1/24 dev near; ip link set near up
 ip addr add 203.0.113.1/24 dev far; ip addr add ${POOL}/32 dev far; ip link set far up
 ip route add default via 203.0.113.254
@@ -90,11 +91,11 @@ function send(flows: number, count: number): string {
     set -e
     mac=$(cat /sys/class/net/near/address)
     echo rem_device_all >/proc/net/pktgen/kpktgend_0
-    echo add_device veth0 >/proc/net/pktgen/kpktgend_0
-${settings.map((setting) => `    echo '${setting}' >/proc/net/pktgen/veth0`).join('\n')}
-    echo "dst_mac $mac" >/proc/net/pktgen/veth0
+    echo add_device source >/proc/net/pktgen/kpktgend_0
+${settings.map((setting) => `    echo '${setting}' >/proc/net/pktgen/source`).join('\n')}
+    echo "dst_mac $mac" >/proc/net/pktgen/source
     echo start >/proc/net/pktgen/pgctrl
-    grep -o 'OK: [0-9]*.*' /proc/net/pktgen/veth0`
+    grep -o 'OK: [0-9]*.*' /proc/net/pktgen/source`
 }
 
 /** @param text what pktgen says of its run: `OK: 401234(c401000+d234) usec, 40000 (60byte,0frags)`; 2.6.32 calls the same microseconds nsec */
