@@ -9,7 +9,7 @@ import { Host } from './host/index.ts'
 import { echo, matches, parseFrame, type Packet } from './packet/index.ts'
 import type { Accelerator } from './qemu/arguments.ts'
 import { Machine } from './qemu/machine.ts'
-import { A, GATEWAY, HOSTS, LINKS, type Link, REAL_HOSTS, type RealHost, ROUTER } from './topology.ts'
+import { A, B, C, GATEWAY, HOSTS, LINKS, type Link, REAL_HOSTS, type RealHost, ROUTER } from './topology.ts'
 
 export interface LabOptions {
   image: Image
@@ -86,6 +86,8 @@ export class Lab {
       await gateway.sh(nameCards(LINKS.map((link) => [GATEWAY[link].mac, link])))
       await gateway.sh(GATEWAY_SETUP)
       await gateway.sh(GATEWAY_START)
+      await gateway.sh(LINKS_UP)
+      await lab.settle()
       return lab
     } catch (error) {
       await gateway?.stop()
@@ -112,11 +114,14 @@ export class Lab {
   /**
    * Returns when everything that was sent before has gone through the gateway and has
    * arrived: the gateway answers a ping on a link only after the frames before it, and
-   * its answer follows what it forwarded before.
+   * its answer follows what it forwarded before to the same host. The gateway knows every
+   * host's MAC address then; 2.6.32 asks for one by a timer, and keeps three packets meanwhile.
    */
   async settle(): Promise<void> {
     for (let round = 0; round < 2; round++) {
       await this.ping(this.a, A, GATEWAY.inside.address)
+      await this.ping(this.b, B, GATEWAY.inside.address)
+      await this.ping(this.c, C, GATEWAY.inside2.address)
       await this.ping(this.net, ROUTER, GATEWAY.outside.address)
     }
   }
@@ -225,6 +230,15 @@ ${each((link) => `ip addr add ${GATEWAY[link].address}/24 dev ${link}`)}
 ip route add default via ${ROUTER}
 modprobe ip_vs
 `
+
+/** A card without its carrier loses what comes. */
+const LINKS_UP = each((link) => `
+tries=0
+until [ "$(cat /sys/class/net/${link}/carrier)" = 1 ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 200 ] || exit 1
+  usleep 50000
+done`)
 
 const GATEWAY_RESET = `
 ipvsadm -C
