@@ -30,6 +30,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { needs: 'pkg-config', apt: 'pkg-config', dnf: 'pkgconf-pkg-config', why: 'tells keepalived and ipvsadm of the static libraries' },
   { needs: '/usr/include/linux/ip_vs.h', apt: 'linux-libc-dev', dnf: 'kernel-headers', why: 'compiles the static tools' },
   { needs: 'rpmbuild', apt: 'rpm', dnf: 'rpm-build', why: 'builds the packages' },
+  { needs: 'rpmsign', apt: 'rpm', dnf: 'rpm-sign', why: 'signs packages in the unit tests' },
   { needs: 'rpm2cpio', apt: 'rpm2cpio', dnf: 'rpm', why: 'unpacks packages for the virtual machines' },
   { needs: 'createrepo_c', apt: 'createrepo-c', dnf: 'createrepo_c', why: 'makes the RPM repository' },
   { needs: 'rpmlint', apt: 'rpmlint', dnf: 'rpmlint', why: 'checks the packages' },

@@ -41,6 +41,19 @@ export interface Target {
   configs: Readonly<Record<string, readonly string[]>>
   /** What the fragments are merged on: a configuration goal of the kernel's make, or one that the source package's own files make. */
   baseConfig: { goal: string } | { packaged: string }
+  /** The goal of the kernel's make that gives symbols without a value their defaults. */
+  settleConfig: string
+  /** How `make check` looks at the series. */
+  check: {
+    /** Name in `scripts/sources.ts` of the kernel whose checkpatch.pl is taken, if not this one's own. */
+    checkpatch?: string
+    /** Types of its messages that don't count. */
+    ignore: readonly string[]
+    /** Arguments of the kernel's make that turn on warnings. */
+    warnings: readonly string[]
+    /** The source package's list of symbols whose checksums must stay. */
+    kabi?: string
+  }
   /** Which variable of the kernel's make adds the package's release to what `uname -r` says. */
   releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
   /** What the debug variant has behind its release. */
@@ -63,6 +76,12 @@ export const TARGETS: readonly Target[] = [
     source: 'linux-6.1',
     configs: { gateway: ['lts'] },
     baseConfig: { goal: 'x86_64_defconfig' },
+    settleConfig: 'olddefconfig',
+    check: {
+      // A patch that adds files should touch MAINTAINERS; one of the series does so for all of them.
+      ignore: ['FILE_PATH_CHANGES'],
+      warnings: ['C=2', 'CF=-D__CHECK_ENDIAN__', 'W=1'],
+    },
     releaseVariable: 'LOCALVERSION',
     debugSuffix: '+debug',
     lacks: {},
@@ -97,6 +116,15 @@ export const TARGETS: readonly Target[] = [
     injects: { folder: 'el6-rhel', fragments: ['ipvs.config'], debugFragments: ['debug.config'] },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
     baseConfig: { packaged: 'kernel-2.6.32-x86_64.config' },
+    settleConfig: 'loose_nonint_oldconfig',
+    check: {
+      // Its own checkpatch.pl is of 2009, and today's perl refuses it.
+      checkpatch: 'linux-6.1',
+      // The compatibility header has macros of later kernels, which use their arguments as those do.
+      ignore: ['FILE_PATH_CHANGES', 'MACRO_ARG_REUSE'],
+      warnings: ['C=2', 'CF=-D__CHECK_ENDIAN__'],
+      kabi: 'Module.kabi_x86_64',
+    },
     releaseVariable: 'EXTRAVERSION',
     debugSuffix: '.debug',
     lacks: {

@@ -34,8 +34,9 @@ const metadataFile = (context: Context): string => join(context.paths.dist, 'met
 
 /** The command that makes the same packages again. */
 function reproduction(context: Context): string {
-  const variables = context.debug ? ['DEBUG=1'] : []
-  return ['make', `TARGET=${context.target.name}`, ...variables].join(' ')
+  const { target, srpm, config, debug } = context
+  const choices = [...(srpm ? [`KERNEL=${srpm.kernel}`] : []), ...(Object.keys(target.configs).length > 1 ? [`CONFIG=${config}`] : [])]
+  return ['make', `TARGET=${target.name}`, ...choices, ...(debug ? ['DEBUG=1'] : [])].join(' ')
 }
 
 /** What went into dist, how long each phase took when it last ran, and how to do it again. */

@@ -95,7 +95,7 @@ async function mergeOnGoal(context: Context, scratch: string, goal: string): Pro
   await runLogged([...make, goal], options)
   const merge = [join(context.paths.tree, 'scripts/kconfig/merge_config.sh'), '-m', '-O', scratch, join(scratch, '.config')]
   await runLogged([...merge, ...fragments(context)], { ...options, cwd: scratch })
-  await runLogged([...make, 'olddefconfig'], options)
+  await runLogged([...make, context.target.settleConfig], options)
 }
 
 /**
@@ -119,7 +119,7 @@ async function mergeOnPackaged(context: Context, scratch: string, name: string):
   rmSync(folder, { recursive: true })
   writeFileSync(join(scratch, '.config'), merged)
   // Symbols that the fragments bring to light take their defaults.
-  await runLogged([...make, 'loose_nonint_oldconfig'], options)
+  await runLogged([...make, context.target.settleConfig], options)
 }
 
 function requireSurvival(context: Context, config: string): number {

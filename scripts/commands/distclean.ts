@@ -1,11 +1,10 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
-import { createContext } from '../lib/context.ts'
+import { preparedContexts } from '../lib/context.ts'
 import { withBuildLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { requireSaved } from '../lib/series.ts'
-import { TARGETS } from '../targets.ts'
 
 const command: Command = {
   summary: 'remove all build results of this checkout, and the downloads',
@@ -16,8 +15,7 @@ A prepared tree with edits that were not saved is not removed.`,
   async run(context) {
     const { checkout, store, results, cache, root } = context.paths
     await withBuildLock(context, async () => {
-      for (const target of TARGETS) {
-        const each = createContext({ ...context.variables, TARGET: target.name }, root)
+      for (const each of preparedContexts(context)) {
         if (existsSync(each.paths.tree)) await requireSaved(each, 'it is not removed')
       }
       for (const path of [checkout, join(root, 'dist'), store, results, join(cache, 'pristine'), join(cache, 'apt')]) {

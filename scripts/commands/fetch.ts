@@ -54,6 +54,19 @@ function srpmInputs(context: Context): Record<string, Json> {
   return { srpm: source as unknown as Json, brought: local === undefined ? null : fileIdentity(local), named: context.variables.SRPM_SHA256 ?? null }
 }
 
+/**
+ * Brings one source that a command of its own needs, beside those of every build.
+ *
+ * @param name one of the names in `scripts/sources.ts`
+ * @returns its path in the store
+ * @throws Failure of kind `source`
+ */
+export async function bringSource(context: Context, name: string): Promise<string> {
+  const source = SOURCES.find((candidate) => candidate.name === name)
+  if (!source) throw new Failure('internal', `There is no source "${name}".`)
+  return join(context.paths.store, (await fetchSource(context, source)).sha256)
+}
+
 function storedFile(context: Context, name: string): string {
   const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
   return join(context.paths.store, stored?.sha256 ?? 'not fetched')

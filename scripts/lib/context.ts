@@ -1,6 +1,7 @@
 /** What every command is given: the variables of the command line, checked, and the folders they lead to. */
 
 import { createHash } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -37,7 +38,9 @@ export interface Context {
   readonly source: string
   /** The kernel's source package, where the target is built from one. */
   readonly srpm?: SrpmSource
-  /** Folders below `specs/kernel/` with configuration fragments, in order. */
+  /** Name of the kernel's configuration, as CONFIG= takes it. */
+  readonly config: string
+  /** Folders below `specs/kernel/` with its fragments, in order. */
   readonly configs: readonly string[]
   readonly debug: boolean
   /** {@link name} with `-CONFIG` unless it is the default, and `-debug`: names the folder in dist. */
@@ -90,12 +93,13 @@ export function createContext(variables: Variables, root = ROOT): Context {
   const name = srpm === undefined || srpm.kernel === target.kernels?.default ? target.name : `${target.name}-${srpm.kernel}`
   const debug = flag('DEBUG', variables.DEBUG, { 1: true, 0: false }, false)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
-  const suffix = `${config === defaultConfig(target) ? '' : `-${config}`}${debug ? '-debug' : ''}`
+  const suffix = variantSuffix(target, config, debug)
   return {
     target,
     name,
     source: srpm?.name ?? target.source,
     ...(srpm ? { srpm } : {}),
+    config,
     configs,
     debug,
     variant: `${name}${suffix}`,
@@ -121,6 +125,27 @@ function chooseKernel({ name, source, kernels }: Target, variables: Variables): 
   const kernel = variables.KERNEL || /\/?kernel-([^/]*)\.src\.rpm$/.exec(variables.SRPM ?? '')?.[1] || kernels.default
   if (kernels.pattern.test(kernel)) return kernels.source(source, kernel)
   throw new Failure('usage', `"${kernel}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
+}
+
+/** @returns what a variant has behind the {@link Context.name} */
+const variantSuffix = (target: Target, config: string, debug: boolean): string =>
+  `${config === defaultConfig(target) ? '' : `-${config}`}${debug ? '-debug' : ''}`
+
+/** @returns the names of all variants of the context's kernel */
+export const variants = ({ target, name }: Context): string[] =>
+  Object.keys(target.configs).flatMap((config) => [false, true].map((debug) => `${name}${variantSuffix(target, config, debug)}`))
+
+/** @returns a context for every kernel that has a working folder in the checkout */
+export function preparedContexts(context: Context): Context[] {
+  const { checkout, root } = context.paths
+  const names = existsSync(checkout) ? readdirSync(checkout) : []
+  return names.flatMap((name) => {
+    const target = TARGETS.find((candidate) => name === candidate.name || (candidate.kernels && name.startsWith(`${candidate.name}-`)))
+    if (!target) return []
+    const KERNEL = name.slice(target.name.length + 1)
+    const CACHE = context.paths.cache
+    return [createContext({ CACHE, TARGET: target.name, ...(KERNEL === '' ? {} : { KERNEL }) }, root)]
+  })
 }
 
 const defaultConfig = (target: Target): string | undefined => Object.keys(target.configs)[0]

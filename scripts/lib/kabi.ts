@@ -12,6 +12,11 @@ export function parseSymvers(text: string): SymbolVersions {
   return new Map(fields.flatMap(([crc = '', symbol = '']) => (/^0x[0-9a-f]{8}$/.test(crc) ? [[symbol, crc] as const] : [])))
 }
 
+/** @returns of RHEL's Module.kabi_ARCH, the symbols that modules below a folder export */
+export function promisedVersions(text: string, folder: string): SymbolVersions {
+  return parseSymvers(text.split('\n').filter((line) => (line.trim().split(/\s+/)[2] ?? '').startsWith(folder)).join('\n'))
+}
+
 export interface AbiComparison {
   /** Symbols of the whitelist that the build exports, with the same CRC. */
   same: number

@@ -8,6 +8,7 @@ const TOOLS: Record<string, readonly string[]> = {
   git: ['git', '--version'],
   gcc: ['gcc', '--version'],
   binutils: ['ld', '--version'],
+  perl: ['perl', '-e', 'print $^V'],
   'musl-gcc': ['musl-gcc', '--version'],
   ccache: ['ccache', '--version'],
   rpmbuild: ['rpmbuild', '--version'],
