@@ -27,7 +27,8 @@ export const step: Step = {
 
 /** @returns the modules of the folder, relative to the kernel's output folder, as kbuild lists them in modules.order */
 export function ipvsModules(context: Context): string[] {
-  const order = readFileSync(join(context.paths.build, 'modules.order'), 'utf8').split('\n')
+  // In 2.6.32 the names have the folder in front that they are installed in.
+  const order = readFileSync(join(context.paths.build, 'modules.order'), 'utf8').split('\n').map((name) => name.replace(/^kernel\//, ''))
   return order.filter((name) => name.startsWith(`${MODULES_FOLDER}/`)).map((name) => name.replace(/\.o$/, '.ko'))
 }
 

@@ -4,13 +4,23 @@ import test from 'ava'
 import { step as config } from '../../scripts/commands/config.ts'
 import discard from '../../scripts/commands/discard.ts'
 import { kernelRelease, step as kernel } from '../../scripts/commands/kernel.ts'
-import modules from '../../scripts/commands/modules.ts'
+import modules, { ipvsModules } from '../../scripts/commands/modules.ts'
 import { step as patch } from '../../scripts/commands/patch.ts'
 import { pickErrors } from '../../scripts/lib/excerpt.ts'
 import { lostSymbols, parseFragment } from '../../scripts/lib/kconfig.ts'
 import { runLogged } from '../../scripts/lib/run.ts'
 import { bring, readStamp } from '../../scripts/lib/step.ts'
 import { createFixture, fails, read } from './fixture.ts'
+
+test('the IPVS modules are found in the list of 6.1 and in that of 2.6.32', (t) => {
+  const { context } = createFixture(t)
+  const { build } = context().paths
+  mkdirSync(build, { recursive: true })
+  for (const folder of ['', 'kernel/']) {
+    writeFileSync(join(build, 'modules.order'), ['lib/crc.ko', 'net/netfilter/ipvs/ip_vs.ko', 'net/netfilter/ipvs/ip_vs_rr.ko', ''].map((name) => (name ? folder + name : name)).join('\n'))
+    t.deepEqual(ipvsModules(context()), ['net/netfilter/ipvs/ip_vs.ko', 'net/netfilter/ipvs/ip_vs_rr.ko'])
+  }
+})
 
 test('a fragment sets and unsets symbols', (t) => {
   t.deepEqual(parseFragment('# why\nCONFIG_A=y\nCONFIG_B="x y"\n# CONFIG_C is not set\n'), [
