@@ -10,13 +10,15 @@ import { step as config } from './config.ts'
 import { step as exportStep } from './export.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
 import { kernelRelease, step as kernel } from './kernel.ts'
+import { step as kmod } from './kmod.ts'
 import { step as patch } from './patch.ts'
 import { step as prep } from './prep.ts'
 import { step as repo } from './repo.ts'
 import { step as rpm } from './rpm.ts'
+import { step as srpm } from './srpm.ts'
 import { TOOL_STEPS } from './tools.ts'
 
-const PHASES: readonly Step[] = [fetch, prep, patch, config, kernel, ...TOOL_STEPS, rpm, exportStep, repo]
+const PHASES: readonly Step[] = [fetch, prep, patch, config, kernel, ...TOOL_STEPS, srpm, kmod, rpm, exportStep, repo]
 
 export const step: Step = {
   name: 'all',
@@ -42,7 +44,7 @@ function reproduction(context: Context): string {
 /** What went into dist, how long each phase took when it last ran, and how to do it again. */
 async function metadata(context: Context): Promise<Json> {
   const names = Object.keys(readStamp(context, fetch)?.facts ?? {})
-  const phases = PHASES.map((phase): [string, Json] => {
+  const phases = PHASES.filter(({ applies }) => applies?.(context) ?? true).map((phase): [string, Json] => {
     const stamp = readStamp(context, phase)
     return [phase.name, { seconds: stamp?.seconds ?? null, inputs: stamp?.inputs ?? null, facts: stamp?.facts ?? null }]
   })

@@ -7,6 +7,7 @@ import { sha256File } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
 import { rebuildPackage } from '../lib/rpm.ts'
 import { bring } from '../lib/step.ts'
+import { kmodPackages } from './kmod.ts'
 import { distPackages, step as rpm } from './rpm.ts'
 import { injectedSrpms } from './srpm.ts'
 
@@ -45,10 +46,12 @@ as long as a fresh build; ccache helps. Exits other than 0 if a package differs.
     for (const path of packages) published.set(basename(path), await sha256File(path))
     mkdirSync(join(context.paths.work, 'reproduce'), { recursive: true })
     const different: string[] = []
-    // RHEL's own spec builds with EL6's compiler only, and the kernel made here stands beside it.
-    const foreign = new Set(injectedSrpms(context).map((path) => basename(path)))
-    for (const name of foreign) log.warn(`not rebuilt, because it needs an EL6 host (make srpm-build): ${name}`)
-    for (const source of packages.filter((path) => path.endsWith('.src.rpm') && !foreign.has(basename(path)))) {
+    const foreign = new Set([...injectedSrpms(context), ...kmodPackages(context)].map((path) => basename(path)))
+    const sources = packages.filter((path) => path.endsWith('.src.rpm'))
+    for (const path of sources.filter((source) => foreign.has(basename(source)))) {
+      log.warn(`not rebuilt, because it needs the compiler and kernel-devel of an EL6 host: ${basename(path)}`)
+    }
+    for (const source of sources.filter((path) => !foreign.has(basename(path)))) {
       different.push(...(await compare(context, source, published)))
     }
     if (different.length === 0) return
