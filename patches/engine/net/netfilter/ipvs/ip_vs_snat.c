@@ -352,7 +352,6 @@ static void snat_conn_retire(struct ip_vs_conn *cp)
 	__ip_vs_conn_put(cp);
 }
 
-/* Received packets are handled with softirqs off, in all hooks that matter */
 static void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 {
 	struct ip_vs_dest *dest = cp->dest;
@@ -947,20 +946,9 @@ static bool snat_is_icmp_error(const struct sk_buff *skb,
 	return ic && snat_icmp_is_error(ic->type);
 }
 
-/**
- * __ip_vs_snat_known - handle a packet of an existing SNAT connection
- * @ipvs:	the network namespace
- * @skb:	the packet
- * @iph:	its IP header, is updated if the packet is reassembled
- * @hook:	FORWARD, for both directions, or LOCAL_IN, where replies to a local
- *		pool address arrive
- * @verdict:	what becomes of the packet, if it was ours
- *
- * Return: whether it belongs to a connection.
- */
-bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			struct ip_vs_iphdr *iph, unsigned int hook,
-			unsigned int *verdict)
+static bool snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
+		       struct ip_vs_iphdr *iph, unsigned int hook,
+		       unsigned int *verdict)
 {
 	bool forward = hook == NF_INET_FORWARD;
 	struct ip_vs_conn *cp;
@@ -1011,6 +999,30 @@ bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		*verdict = NF_DROP;
 	}
 	return true;
+}
+
+/**
+ * __ip_vs_snat_known - handle a packet of an existing SNAT connection
+ * @ipvs:	the network namespace
+ * @skb:	the packet
+ * @iph:	its IP header, is updated if the packet is reassembled
+ * @hook:	FORWARD, for both directions, or LOCAL_IN, where replies to a local
+ *		pool address arrive
+ * @verdict:	what becomes of the packet, if it was ours
+ *
+ * Return: whether it belongs to a connection.
+ */
+bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
+			struct ip_vs_iphdr *iph, unsigned int hook,
+			unsigned int *verdict)
+{
+	bool known;
+
+	/* They are on when a user program has let the packet pass (NFQUEUE) */
+	local_bh_disable();
+	known = snat_known(ipvs, skb, iph, hook, verdict);
+	local_bh_enable();
+	return known;
 }
 
 /* Scope: which traffic leaves for the outside */
@@ -1435,20 +1447,10 @@ static bool snat_protocol_ready(const struct ip_vs_snat *snat, u8 protocol)
 	}
 }
 
-/**
- * __ip_vs_snat_new - handle a forwarded packet that belongs to no connection
- * @ipvs:	the network namespace
- * @skb:	the packet, not a fragment
- * @iph:	its IP header
- * @in:		the device that it came in by
- * @out:	the device that it leaves by
- *
- * Return: the verdict on the packet.
- */
-unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			      struct ip_vs_iphdr *iph,
-			      const struct net_device *in,
-			      const struct net_device *out)
+static unsigned int snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
+			     struct ip_vs_iphdr *iph,
+			     const struct net_device *in,
+			     const struct net_device *out)
 {
 	struct ip_vs_conn *cp = NULL;
 	struct ip_vs_service *svc;
@@ -1482,6 +1484,29 @@ unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		  &cp->caddr.ip, ntohs(cp->cport),
 		  &cp->vaddr.ip, ntohs(cp->vport));
 	return snat_send_out(skb, cp, iph);
+}
+
+/**
+ * __ip_vs_snat_new - handle a forwarded packet that belongs to no connection
+ * @ipvs:	the network namespace
+ * @skb:	the packet, not a fragment
+ * @iph:	its IP header
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Return: the verdict on the packet.
+ */
+unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
+			      struct ip_vs_iphdr *iph,
+			      const struct net_device *in,
+			      const struct net_device *out)
+{
+	unsigned int verdict;
+
+	local_bh_disable();
+	verdict = snat_new(ipvs, skb, iph, in, out);
+	local_bh_enable();
+	return verdict;
 }
 
 /* /proc/net/ip_vs_snat, /proc/net/ip_vs_snat_pool */

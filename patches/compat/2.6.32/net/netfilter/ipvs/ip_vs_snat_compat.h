@@ -458,11 +458,8 @@ static inline bool ip_vs_snat_route_is_local(const struct dst_entry *dst)
 static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
 				    struct sk_buff *skb)
 {
-	int err;
+	int err = ip_defrag(skb, IP_DEFRAG_VS_FWD);
 
-	local_bh_disable();
-	err = ip_defrag(skb, IP_DEFRAG_VS_FWD);
-	local_bh_enable();
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
