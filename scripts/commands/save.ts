@@ -26,7 +26,8 @@ Hooks are saved from the commits on top of the engine's, one patch a commit, so
 commit your edits of them first, in the prepared tree:
   git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}
 or as a new commit, which becomes a new patch. Patches that did not change stay
-the same to the byte.`,
+the same to the byte; one that is a link to that of another family becomes a file
+of its own when it changes.`,
   async run(context) {
     await requireCommitted(context)
     saveEngine(context, await enginePaths(context))

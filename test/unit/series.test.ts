@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -124,6 +135,29 @@ test('saving an unchanged series changes nothing', async (t) => {
   const first = readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch'))
   await save.run(c)
   t.deepEqual(readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch')), first)
+})
+
+test('a patch that is a link to that of another series stays one until it differs, and is read as a patch', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  await save.run(c)
+  const own = join(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  const shared = join(root, 'patches/other/0001-ipvs-call-the-engine.patch')
+  mkdirSync(join(root, 'patches/other'))
+  renameSync(own, shared)
+  symlinkSync('../other/0001-ipvs-call-the-engine.patch', own)
+  const before = readFileSync(shared)
+  await bring(c, patch)
+  await save.run(c)
+  t.true(lstatSync(own).isSymbolicLink())
+
+  writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('hooked_5', 'hooked_five'))
+  git(c, 'commit', '--quiet', '--amend', '--no-edit', '--', CORE)
+  await save.run(c)
+  t.false(lstatSync(own).isSymbolicLink())
+  t.true(readFileSync(own, 'utf8').includes('hooked_five'))
+  t.deepEqual(readFileSync(shared), before)
 })
 
 test('saving brings back engine edits and new commits, and the result applies', async (t) => {
