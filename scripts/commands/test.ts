@@ -72,7 +72,8 @@ ONLY= selects end-to-end tests. Results are in dist/VARIANT/test.`,
     })
     const e2e = await runE2e(context)
     const total = (key: 'passed' | 'failed'): number => unit[key] + e2e[key]
-    process.stdout.write(`${total('passed')} passed, ${total('failed')} failed, ${unit.skipped} skipped, ${e2e.notApplicable} not applicable\n`)
+    process.stdout.write(`${e2e.notApplicable} end-to-end tests do not apply to this kernel\n`)
+    process.stdout.write(`${total('passed')} passed, ${total('failed')} failed, ${unit.skipped} skipped\n`)
   },
 }
 export default command
