@@ -26,6 +26,8 @@ export function kbuildEnvironment(): NodeJS.ProcessEnv {
     KBUILD_BUILD_USER: 'lvs-snat',
     KBUILD_BUILD_HOST: BUILD_HOST,
     KBUILD_BUILD_VERSION: '1',
+    // 2.6.32 writes the time of the configuration into autoconf.h, which every file includes: ccache would never hit.
+    KCONFIG_NOTIMESTAMP: '1',
     KBUILD_BUILD_TIMESTAMP: new Date(SOURCE_DATE_EPOCH * 1000).toUTCString(),
     SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH),
   }
