@@ -24,11 +24,11 @@ const ALWAYS = 'always'
 
 /**
  * @param output of a tool that was asked for its version
- * @returns the last dotted number of its first line: "GNU ld (GNU Binutils for Debian) 2.40" has its version at the end
+ * @returns the first number of its first line that is not in parentheses, where distributions name themselves
  */
 export function versionIn(output: string): semver.SemVer | null {
-  const numbers = output.split('\n')[0]?.match(/\d+(\.\d+)+|\b\d+$/g)
-  return semver.coerce(numbers?.at(-1))
+  const [line = ''] = output.split('\n')
+  return semver.coerce(/\d+(\.\d+)*/.exec(line.replace(/\([^)]*\)/g, ''))?.[0])
 }
 
 /** @returns whether a tool is of that version or newer, and so needs what the kernel doesn't have */
