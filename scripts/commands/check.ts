@@ -83,9 +83,10 @@ async function buildEachPatch(context: Context): Promise<{ commits: number; vers
   const tree = await checkTree(context)
   const before = await warningsAt(context, tree, BASE, 'the pristine source')
   const stock = await exportedVersions(context)
+  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
   for (const [index, commit] of commits.entries()) {
     const subject = (await git.raw('log', '-1', '--format=%s', commit)).trim()
-    const fresh = newWarnings(before, await warningsAt(context, tree, commit, `patch ${index}, "${subject}"`))
+    const fresh = newWarnings(before, await warningsAt(context, tree, commit, `patch ${index}, "${subject}"`), touched)
     if (fresh.length === 0) continue
     throw new Failure('test', `"${subject}" brings new warnings of gcc or sparse.`, { excerpt: fresh, log: logOf(context) })
   }
