@@ -33,7 +33,6 @@ export const step: Step = {
     symbols: [...symbols(context)].flat(),
     buildid: buildid(context),
     epoch: SOURCE_DATE_EPOCH,
-    folder: builtFolder(context),
   }),
   outputs: (context) => [builtFolder(context)],
   async run(context) {

@@ -30,7 +30,6 @@ export const step: Step = {
     stock: sourceFile(context, context.source).sha256,
     symbols: [...symbols(context)].flat(),
     release: [BUILDID, SOURCE_DATE_EPOCH, PACKAGER],
-    folder: injectedFolder(context),
   }),
   outputs: (context) => [injectedFolder(context)],
   async run(context) {
