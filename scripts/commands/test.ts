@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
+import { inheritedEnvironment } from '../lib/environment.ts'
 import { Failure } from '../lib/errors.ts'
 import { log } from '../lib/log.ts'
 import { runLogged } from '../lib/run.ts'
@@ -29,7 +30,7 @@ async function runUnitTests(context: Context): Promise<Counts> {
   try {
     await runLogged(['npx', '--no', 'ava', '--', '--tap'], {
       cwd: context.paths.root,
-      env: { ...process.env, MAKEFLAGS: '', MAKEOVERRIDES: '' },
+      env: inheritedEnvironment(),
       log: path,
       kind: 'test',
       doing: 'the unit tests',

@@ -1,6 +1,7 @@
 /** How the kernel's own build is called: one place for the arguments that decide its result. */
 
 import type { Context } from './context.ts'
+import { inheritedEnvironment } from './environment.ts'
 import { compilerOptions } from './toolchain.ts'
 import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 
@@ -19,9 +20,8 @@ export function localVersion(context: Context): string {
  * (Documentation/kbuild/reproducible-builds.rst); specs/kernel/kernel.spec sets the same.
  */
 export function kbuildEnvironment(): NodeJS.ProcessEnv {
-  const { MAKEFLAGS: _flags, MFLAGS: _old, MAKELEVEL: _level, MAKEOVERRIDES: _overrides, ...inherited } = process.env
   return {
-    ...inherited,
+    ...inheritedEnvironment(),
     LC_ALL: 'C',
     KBUILD_BUILD_USER: 'lvs-snat',
     KBUILD_BUILD_HOST: BUILD_HOST,

@@ -3,6 +3,7 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
 import type { Context } from './context.ts'
+import { inheritedEnvironment } from './environment.ts'
 import { Failure } from './errors.ts'
 import { asideOf, sha256File } from './files.ts'
 import { capture, runLogged } from './run.ts'
@@ -41,7 +42,7 @@ export interface PackageBuild extends SourceBuild {
 const CCACHE_FOLDERS = ['/usr/lib/ccache', '/usr/lib64/ccache']
 
 /** What the caller's environment must not bring into a package. */
-const UNWANTED = ['SOURCE_DATE_EPOCH', 'MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'CCACHE_BASEDIR', 'KCFLAGS', 'KAFLAGS', 'KCPPFLAGS', 'HOSTCFLAGS']
+const UNWANTED = ['SOURCE_DATE_EPOCH', 'CCACHE_BASEDIR', 'KCFLAGS', 'KAFLAGS', 'KCPPFLAGS', 'HOSTCFLAGS']
 
 /**
  * Features of rpm that version 4.8.0, EL6's, knows: what `rpm --showrc` lists there. A
@@ -125,7 +126,7 @@ export function locationMacros(topdir: string, jobs: number): Record<string, str
 
 /** The environment of rpmbuild: ccache by the names of compilers, no settings of the user's. */
 export function rpmEnvironment(context: Context, topdir: string): NodeJS.ProcessEnv {
-  const inherited = { ...process.env }
+  const inherited = inheritedEnvironment()
   for (const name of UNWANTED) delete inherited[name]
   const path = [...CCACHE_FOLDERS.filter((folder) => existsSync(folder)), inherited['PATH'] ?? '', '/usr/sbin', '/sbin']
   return {

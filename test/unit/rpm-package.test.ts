@@ -5,6 +5,7 @@ import test from 'ava'
 import { createContext, type Context } from '../../scripts/lib/context.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
+import { kbuildEnvironment } from '../../scripts/lib/kbuild.ts'
 import { buildPackages, publish, rebuildPackage, requireEl6, rpmEnvironment, verifyPackage } from '../../scripts/lib/rpm.ts'
 
 /** A package of one file, with the settings that our specs have. */
@@ -108,15 +109,14 @@ test.serial('a build that fails names its log', async (t) => {
   t.is(failure.details.log, join(folder, 'broken.log'))
 })
 
-test.serial('the environment brings nothing into a package, and ccache no relative paths', (t) => {
-  process.env['KCFLAGS'] = '-g'
-  process.env['CCACHE_BASEDIR'] = '/'
+test.serial('the environment brings nothing into a build, and ccache no relative paths', (t) => {
+  const callers = { KCFLAGS: '-g', CCACHE_BASEDIR: '/', DEBUG: '1', TARGET: 'lts', MAKEFLAGS: 'n' }
+  Object.assign(process.env, callers)
   try {
     const environment = rpmEnvironment(context, folder)
-    t.is(environment['KCFLAGS'], undefined)
-    t.is(environment['CCACHE_BASEDIR'], undefined)
+    for (const name of Object.keys(callers)) t.is(environment[name], undefined, name)
+    for (const name of ['DEBUG', 'TARGET', 'MAKEFLAGS']) t.is(kbuildEnvironment()[name], undefined, name)
   } finally {
-    delete process.env['KCFLAGS']
-    delete process.env['CCACHE_BASEDIR']
+    for (const name of Object.keys(callers)) delete process.env[name]
   }
 })
