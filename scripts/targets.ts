@@ -15,6 +15,8 @@ export interface Family {
   compat: string
   /** Which kernels those are, for messages. */
   kernels: string
+  /** Folder below `specs/kernel/` with fragments that these kernels need in every configuration. */
+  config?: string
   /**
    * SHA-256 of every source file of IPVS. Without it every kernel of the target's line
    * belongs to the family, and a patch that does not fit says so.
@@ -92,7 +94,7 @@ export const TARGETS: readonly Target[] = [
     line: '2.6.32',
     families: [
       { name: '279', series: 'el6-279', compat: '2.6.32', kernels: '2.6.32-279.el6 to 2.6.32-279.23.1.el6', files: families['el6-279'] },
-      { name: '358', series: 'el6-358', compat: '2.6.32', kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', files: families['el6-358'] },
+      { name: '358', series: 'el6-358', compat: '2.6.32', kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', config: 'el6-358', files: families['el6-358'] },
     ],
     toolchain: {
       series: 'el6-toolchain',

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
+import { preparedFamily } from '../lib/family.ts'
 import { digestTree, writeIfChanged } from '../lib/files.ts'
 import { kbuildEnvironment } from '../lib/kbuild.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
@@ -38,7 +39,8 @@ export const step: Step = {
 
 /** @returns paths of the fragments, in the order in which they are merged */
 function fragments(context: Context): string[] {
-  return context.configs.flatMap((name) => {
+  const { config: ofFamily } = preparedFamily(context)
+  return [...context.configs, ...(ofFamily === undefined ? [] : [ofFamily])].flatMap((name) => {
     const folder = join(context.paths.root, 'specs', 'kernel', name)
     const names = readdirSync(folder).filter((file) => file.endsWith('.config')).sort()
     return names.filter((file) => context.debug || file !== DEBUG_FRAGMENT).map((file) => join(folder, file))
