@@ -5,6 +5,7 @@ import type { Context } from '../lib/context.ts'
 import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
+import { seed } from '../lib/seed.ts'
 import { treeContent } from '../lib/series.ts'
 import { compilerOptions } from '../lib/toolchain.ts'
 import { bring, digest, type Facts, type Step } from '../lib/step.ts'
@@ -31,6 +32,7 @@ export const step: Step = {
   ],
   async run(context) {
     log.step('kernel', `Linux ${kernelRelease(context)}, ${context.jobs} jobs`)
+    await seed(context, isMarker)
     return make(context, 'kernel', 'bzImage', 'modules')
   },
 }
@@ -41,11 +43,14 @@ export const step: Step = {
  *
  * @param tree digest of the prepared tree's content
  */
-const compiledMarker = (context: Context, tree: string): string => join(context.paths.build, `.compiled-${tree}`)
+const compiledMarker = (context: Context, tree: string): string => join(context.paths.build, `${MARKER}${tree}`)
+
+const MARKER = '.compiled-'
+const isMarker = (name: string): boolean => name.startsWith(MARKER)
 
 function unmarkCompiled(context: Context): void {
   const { build } = context.paths
-  for (const name of readdirSync(build).filter((file) => file.startsWith('.compiled-'))) rmSync(join(build, name))
+  for (const name of readdirSync(build).filter(isMarker)) rmSync(join(build, name))
 }
 
 /** @returns what `uname -r` says under this kernel */

@@ -48,6 +48,21 @@ test('fragments are merged, and the debug fragment only with DEBUG=1', async (t)
   t.true(debug.includes('CONFIG_IP_VS_DEBUG=y'))
 })
 
+test('a debug build begins with what the release build has compiled, and with its own configuration', async (t) => {
+  const { context } = createFixture(t)
+  await bring(context(), kernel)
+  const release = context().paths.build
+  mkdirSync(join(release, 'tools'))
+  writeFileSync(join(release, 'tools/.tool.o.cmd'), `gcc -o ${release}/tools/tool.o`)
+  utimesSync(join(release, 'tools/.tool.o.cmd'), 1000, 1000)
+  await bring(context({ DEBUG: '1' }), kernel)
+  const debug = context({ DEBUG: '1' }).paths.build
+  t.is(read(debug, 'tools/.tool.o.cmd'), `gcc -o ${debug}/tools/tool.o`)
+  t.is(statSync(join(debug, 'tools/.tool.o.cmd')).mtimeMs, 1_000_000)
+  t.true(read(debug, '.config').includes('CONFIG_IP_VS_DEBUG=y'))
+  t.false(read(release, '.config').includes('CONFIG_IP_VS_DEBUG=y'))
+})
+
 test('a symbol that vanished fails the build and leaves the old configuration', async (t) => {
   const { context, write } = createFixture(t)
   const c = context()
