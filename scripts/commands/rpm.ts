@@ -7,7 +7,7 @@ import { asideOf, digestTree, listFiles, replaceFolder } from '../lib/files.ts'
 import { parseSymvers } from '../lib/kabi.ts'
 import { kbuildCommand, kernelPackageRelease } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
-import { exportSeries, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
+import { exportSeries, kernelPackage, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
 import { buildBinaryPackages, buildPackages, lint, publish, requireEl6, type PackageBuild } from '../lib/rpm.ts'
 import { requireSaved } from '../lib/series.ts'
 import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
@@ -66,7 +66,7 @@ async function kernelPackages(context: Context): Promise<string[]> {
   const version = preparedVersion(context)
   let lines = 0
   const build: PackageBuild = {
-    name: 'kernel',
+    name: kernelPackage(context),
     spec: kernelSpec(context, readKernelSpec(context, version), {
       ...{ version, release: kernelPackageRelease(context), tarball: tarball.filename, patches: patches.map(({ name }) => name) },
       ...(injects(context) ? { stock: srpmName(context).release, provides: symbolVersions(context) } : {}),

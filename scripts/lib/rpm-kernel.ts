@@ -18,6 +18,9 @@ const FORMAT_PATCH = ['format-patch', '--quiet', '--no-signature', '--zero-commi
 /** The variant that the names of the packages carry; none for the normal one. */
 export const kernelVariant = (context: Context): string => (context.debug ? 'debug' : '')
 
+/** The name of the package, which the file name of its spec has to be as well (rpmlint, invalid-spec-name). */
+export const kernelPackage = (context: Context): string => ['kernel', kernelVariant(context)].filter(Boolean).join('-')
+
 /**
  * Writes the engine and each patch of the series as a file, in order.
  *

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { createContext } from '../../scripts/lib/context.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
-import { kernelSpec, readKernelSpec } from '../../scripts/lib/rpm-kernel.ts'
+import { kernelPackage, kernelSpec, readKernelSpec } from '../../scripts/lib/rpm-kernel.ts'
 import { el6Problems, lintFindings, lintSummary, setGlobals, upstreamVersion } from '../../scripts/lib/rpm.ts'
 import { capture } from '../../scripts/lib/run.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
@@ -93,6 +93,7 @@ test('the kernel of each variant has names and a release of its own', async (t) 
     `kernel-debug-0:6.1.5-${RELEASE}.x86_64`,
     `kernel-debug-devel-0:6.1.5-${RELEASE}.x86_64`,
   ])
+  t.deepEqual([kernelPackage(normal), kernelPackage(debug)], ['kernel', 'kernel-debug'], 'the names of the spec files')
   t.regex(await expand(fillKernel(normal, [])), new RegExp(`LOCALVERSION=-${RELEASE}.x86_64 `))
   t.regex(await expand(fillKernel(debug, [])), new RegExp(`LOCALVERSION=-${RELEASE}.x86_64\\+debug `))
 })
