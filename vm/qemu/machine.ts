@@ -101,8 +101,13 @@ export class Machine {
       throw new Failure('lostVm', `QEMU did not start the machine ${options.name}.`, { excerpt: tail(messages), log: messages })
     }
     const machine = new Machine(options, console, qemu, servers, sockets)
-    await machine.booted(options.bootLimit ?? BOOT_LIMIT_MS)
-    return machine
+    try {
+      await machine.booted(options.bootLimit ?? BOOT_LIMIT_MS)
+      return machine
+    } catch (error) {
+      await machine.stop()
+      throw error
+    }
   }
 
   private async booted(limit: number): Promise<void> {
