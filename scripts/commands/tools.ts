@@ -84,8 +84,12 @@ function fileDigests(context: Context, ...paths: string[]): Json {
   return Object.fromEntries(digests.map(([path, digest]) => [relative(context.paths.root, path), digest]))
 }
 
-/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. */
-async function toolchain(): Promise<Json> {
+let asked: Promise<Json> | undefined
+
+/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. Asked once, for all tools. */
+const toolchain = (): Promise<Json> => (asked ??= askToolchain())
+
+async function askToolchain(): Promise<Json> {
   const libc = await line('musl-gcc', '-print-file-name=libc.a')
   return {
     macros: locationMacros('.', 1),
