@@ -39,8 +39,8 @@ export interface Complaint {
   line: string
 }
 
-/** Lines shown after the one that complains: a call trace starts there. */
-const CONTEXT = 12
+/** Lines shown from the one that complains: an RCU stall has the trace of the processor that hangs after two others. */
+const CONTEXT = 60
 
 /** @param lines of a kernel log @returns every line that should not be there */
 export function scanKernelLog(lines: readonly string[]): Complaint[] {

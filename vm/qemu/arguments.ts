@@ -45,6 +45,15 @@ const CPU = 'qemu64'
  */
 const KERNEL_COMMAND_LINE = ['console=ttyS0,115200', 'panic=1', 'oops=panic', 'loglevel=7', 'mitigations=off', 'no_timer_check']
 
+/**
+ * One thread for all processors: with a thread each, QEMU before 8.1 can miss that one
+ * processor changes the code that another one is translating (QEMU commit deba78709ae8,
+ * "accel/tcg: Always lock pages before translation"). The kernel's jump labels do that
+ * with every netfilter hook that comes or goes; a processor then never leaves the
+ * breakpoint that stood there for a moment.
+ */
+const ACCEL: Readonly<Record<Accelerator, string>> = { kvm: 'kvm', tcg: 'tcg,thread=single' }
+
 /** @returns the arguments after the name of the program */
 export function qemuArguments(machine: MachineArguments): string[] {
   return [
@@ -52,7 +61,7 @@ export function qemuArguments(machine: MachineArguments): string[] {
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none',
     // No microvm: 2.6.32 has no virtio-mmio.
     '-machine', 'pc,usb=off', '-cpu', CPU,
-    '-accel', machine.accelerator === 'tcg' && machine.cpus > 1 ? 'tcg,thread=multi' : machine.accelerator,
+    '-accel', ACCEL[machine.accelerator],
     '-m', String(machine.memoryMegabytes), '-smp', String(machine.cpus),
     ...(machine.instructionClock ? ['-icount', 'shift=0,sleep=off'] : []),
     '-kernel', machine.image.kernel, '-initrd', machine.image.initrd,
