@@ -103,7 +103,8 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const child = $({
     cwd: options.cwd,
     env: options.env ?? process.env,
-    input: options.input,
+    // An empty input would leave zx's pipe open, and the program waiting for its end.
+    ...(options.input?.length ? { input: options.input } : { stdio: ['ignore', 'pipe', 'pipe'] }),
     nothrow: true,
     quiet: true,
     detached: true,
