@@ -9,8 +9,9 @@ import { kbuildEnvironment } from '../lib/kbuild.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { bring, type Step } from '../lib/step.ts'
 import { treeGit } from '../lib/series.ts'
+import { bring, digest, type Step } from '../lib/step.ts'
+import { ask } from '../lib/toolversions.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
 import { preparedVersion, srpmFolder } from './prep.ts'
@@ -22,12 +23,13 @@ export const step: Step = {
   scope: 'variant',
   needs: [patch],
   async inputs(context) {
+    const [kconfig, compiler] = await Promise.all([kconfigDigest(context), ask('gcc', '--version')])
     return {
       base: context.target.baseConfig,
       packaged: context.srpm ? sourceFile(context, context.source).sha256 : null,
       fragments: Object.fromEntries(fragments(context).map((path) => [basename(path), Object.values(digestTree(path))[0] ?? ''])),
-      kconfig: await kconfigDigest(context),
-      compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
+      kconfig,
+      compiler,
     }
   },
   outputs: (context) => [join(context.paths.build, '.config')],
@@ -50,9 +52,8 @@ function fragments(context: Context): string[] {
 /** What of the prepared tree decides the configuration; edits of Kconfig files count, edits of code don't. */
 async function kconfigDigest(context: Context): Promise<string> {
   const git = treeGit(context)
-  const listing = await git.raw('ls-files', '--stage', '--', ':(glob)**/Kconfig*')
-  const changes = await git.raw('diff', 'HEAD', '--', ':(glob)**/Kconfig*')
-  return (await capture(['sha256sum'], { input: listing + changes })).stdout.slice(0, 64)
+  const files = ':(glob)**/Kconfig*'
+  return digest(await Promise.all([git.raw('ls-files', '--stage', '--', files), git.raw('diff', 'HEAD', '--', files)]))
 }
 
 /**

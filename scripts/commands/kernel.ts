@@ -4,11 +4,12 @@ import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../lib/kbuild.ts'
 import { log } from '../lib/log.ts'
-import { capture, runLogged } from '../lib/run.ts'
+import { runLogged } from '../lib/run.ts'
 import { seed } from '../lib/seed.ts'
 import { treeContent } from '../lib/series.ts'
 import { compilerOptions } from '../lib/toolchain.ts'
 import { bring, digest, type Facts, type Step } from '../lib/step.ts'
+import { ask } from '../lib/toolversions.ts'
 import { step as config } from './config.ts'
 import { preparedVersion } from './prep.ts'
 
@@ -17,12 +18,13 @@ export const step: Step = {
   scope: 'variant',
   needs: [config],
   async inputs(context) {
+    const [content, compiler] = await Promise.all([treeContent(context), ask('gcc', '--version')])
     return {
-      tree: digest(await treeContent(context)),
+      tree: digest(content),
       release: localVersion(context),
       options: await compilerOptions(context),
       environment: buildVariables(),
-      compiler: (await capture(['gcc', '--version'])).stdout.split('\n')[0] ?? '',
+      compiler,
     }
   },
   outputs: (context, inputs) => [

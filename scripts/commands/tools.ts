@@ -10,6 +10,7 @@ import { bringResult } from '../lib/results.ts'
 import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
+import { ask } from '../lib/toolversions.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
 
@@ -84,26 +85,23 @@ function fileDigests(context: Context, ...paths: string[]): Json {
   return Object.fromEntries(digests.map(([path, digest]) => [relative(context.paths.root, path), digest]))
 }
 
-let asked: Promise<Json> | undefined
+let toolchainInputs: Promise<Json> | undefined
 
-/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. Asked once, for all tools. */
-const toolchain = (): Promise<Json> => (asked ??= askToolchain())
+/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. Found out once, for all tools. */
+const toolchain = (): Promise<Json> => (toolchainInputs ??= findToolchain())
 
-async function askToolchain(): Promise<Json> {
-  const libc = await line('musl-gcc', '-print-file-name=libc.a')
+async function findToolchain(): Promise<Json> {
+  const [libc, wrapper, ...programs] = await Promise.all([
+    ask('musl-gcc', '-print-file-name=libc.a'), ask('sh', '-c', 'command -v musl-gcc'),
+    ask('gcc', '--version'), ask('ld', '--version'), ask('rpmbuild', '--version'),
+  ])
   return {
     macros: locationMacros('.', 1),
-    programs: [await line('gcc', '--version'), await line('ld', '--version'), await line('rpmbuild', '--version')],
-    wrapper: readFileSync(await line('sh', '-c', 'command -v musl-gcc'), 'utf8'),
+    programs,
+    wrapper: readFileSync(wrapper, 'utf8'),
     libc: await sha256File(libc),
     kernelHeaders: await sha256File('/usr/include/linux/version.h'),
   }
-}
-
-/** @returns the first line that a program prints */
-async function line(...argv: string[]): Promise<string> {
-  const { stdout } = await capture(argv, { kind: 'environment' })
-  return stdout.split('\n')[0] ?? ''
 }
 
 function packageStep(tool: PackagedTool): Step {

@@ -229,9 +229,11 @@ export async function treeState(context: Context): Promise<TreeState> {
 /** @returns what decides the result of a build of the prepared tree: its commit and what is changed on top */
 export async function treeContent(context: Context): Promise<string> {
   const git = treeGit(context)
-  const tree = await git.raw('rev-parse', 'HEAD^{tree}')
-  const changes = await git.raw('diff', 'HEAD')
-  const created = await git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS)
+  const [tree, changes, created] = await Promise.all([
+    git.raw('rev-parse', 'HEAD^{tree}'),
+    git.raw('diff', 'HEAD'),
+    git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS),
+  ])
   const contents = created.split('\n').filter(Boolean).map((name) => readFileSync(join(context.paths.tree, name), 'utf8'))
   return [tree, changes, created, ...contents].join('\n')
 }

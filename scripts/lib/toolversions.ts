@@ -1,4 +1,4 @@
-/** The versions of the tools that take part in a build, for `doctor` and metadata.json. */
+/** What the tools that take part in a build say of themselves: for `doctor`, metadata.json, and the inputs of steps. */
 
 import { capture } from './run.ts'
 
@@ -25,4 +25,18 @@ export async function toolVersions(): Promise<Record<string, string>> {
     return [tool, exitCode === 0 ? (stdout.split('\n')[0] ?? '').trim() : 'missing']
   })
   return Object.fromEntries(await Promise.all(versions))
+}
+
+const answers = new Map<string, Promise<string>>()
+
+/**
+ * @param argv a program and a question about itself; asked once, as programs don't change during a command
+ * @returns the first line of the answer
+ * @throws Failure of kind `environment` when it cannot be asked
+ */
+export function ask(...argv: string[]): Promise<string> {
+  const question = argv.join(' ')
+  const answer = answers.get(question) ?? capture(argv, { kind: 'environment' }).then(({ stdout }) => stdout.split('\n')[0] ?? '')
+  answers.set(question, answer)
+  return answer
 }
