@@ -177,3 +177,17 @@ test('saving brings back engine edits and new commits, and the result applies', 
   t.is(git(c, 'status', '--porcelain'), '')
   t.true(existsSync(join(root, 'patches/lts/0002-ipvs-hook-line-9.patch')))
 })
+
+test('commits that do not stand on what the series stands on are not saved', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  const before = read(root, 'patches/lts/series')
+  writeFileSync(join(c.paths.tree, ENGINE), 'int better;\n')
+  git(c, 'checkout', '--quiet', '--orphan', 'rewritten')
+  git(c, 'commit', '--quiet', '--all', '-m', 'ipvs: everything anew')
+  const failure = await fails(t, 'patch', () => save.run(c))
+  t.regex(failure.message, /below the tag "base"/)
+  t.is(read(root, 'patches/lts/series'), before)
+  t.not(read(root, 'patches/engine', ENGINE), 'int better;\n')
+})
