@@ -10,7 +10,7 @@ import { log } from '../lib/log.ts'
 import { exportSeries, kernelPackage, kernelSpec, readKernelSpec } from '../lib/rpm-kernel.ts'
 import { buildBinaryPackages, buildPackages, lint, publish, requireEl6, type PackageBuild } from '../lib/rpm.ts'
 import { requireSaved } from '../lib/series.ts'
-import { bring, type Facts, type Json, type Step } from '../lib/step.ts'
+import { bring, readStamp, type Facts, type Json, type Step } from '../lib/step.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile } from './fetch.ts'
 import { kernelRelease, step as kernel } from './kernel.ts'
@@ -27,7 +27,7 @@ export const step: Step = {
     files: Object.values(digestTree(join(specs(context), 'kernel', 'kernel.spec'), join(specs(context), 'rpmlint.toml'))),
     epoch: SOURCE_DATE_EPOCH,
   }),
-  outputs: (context) => packageFolders(context),
+  outputs: publishedPackages,
   async run(context) {
     await requireSaved(context, 'the kernel cannot be packaged')
     const packages = { kernel: await kernelPackages(context), ...toolPackages(context) }
@@ -41,7 +41,7 @@ export const step: Step = {
 }
 
 /** @returns dist's folders of binary and of source packages */
-export const packageFolders = (context: Context): string[] => [
+const packageFolders = (context: Context): string[] => [
   join(context.paths.dist, 'RPMS', 'x86_64'),
   join(context.paths.dist, 'SRPMS'),
 ]
@@ -49,6 +49,16 @@ export const packageFolders = (context: Context): string[] => [
 /** @returns paths of the packages in dist */
 export function distPackages(context: Context): string[] {
   return packageFolders(context).flatMap((folder) => listFiles(folder).filter((name) => name.endsWith('.rpm')).map((name) => join(folder, name)))
+}
+
+/** What {@link publishAll} reports: the packages that it has put into dist. */
+type Published = { packages: { file: string }[] }
+
+/** @returns paths of what the last successful run has published, whether or not it is still there */
+function publishedPackages(context: Context): string[] {
+  const [binaries = '', sources = ''] = packageFolders(context)
+  const { packages } = (readStamp(context, step)?.facts ?? { packages: [] }) as Published
+  return packages.map(({ file }) => join(file.endsWith('.src.rpm') ? sources : binaries, file))
 }
 
 const specs = (context: Context): string => join(context.paths.root, 'specs')

@@ -1,7 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import test from 'ava'
+import { step as rpm } from '../../scripts/commands/rpm.ts'
 import { createContext, type Context } from '../../scripts/lib/context.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
@@ -119,4 +120,12 @@ test.serial('the environment brings nothing into a build, and ccache no relative
   } finally {
     for (const name of Object.keys(callers)) delete process.env[name]
   }
+})
+
+test('each published package is an output, so that one that was deleted is built again', (t) => {
+  const { stamps, dist } = context.paths
+  mkdirSync(stamps[rpm.scope], { recursive: true })
+  const facts = { packages: [{ file: 'kernel-1-1.x86_64.rpm' }, { file: 'kernel-1-1.src.rpm' }] }
+  writeFileSync(join(stamps[rpm.scope], 'rpm.json'), JSON.stringify({ key: '', inputs: null, seconds: 1, facts }))
+  t.deepEqual(rpm.outputs(context), [join(dist, 'RPMS/x86_64/kernel-1-1.x86_64.rpm'), join(dist, 'SRPMS/kernel-1-1.src.rpm')])
 })
