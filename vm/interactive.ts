@@ -91,7 +91,7 @@ async function generate(lab: Lab, goesOn: () => boolean, say: (line: string) => 
       [`ping from a to ${S}`, pinged(lab, port)],
       [`UDP from b to ${S}:53`, asked(lab, port)],
     ]
-    for (const [what, attempt] of attempts) tell(what, await attempt.then(() => true, () => false))
+    await Promise.all(attempts.map(async ([what, attempt]) => tell(what, await attempt.then(() => true, () => false))))
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
   }
 }
