@@ -8,7 +8,7 @@ import { runLogged } from '../lib/run.ts'
 import { seed } from '../lib/seed.ts'
 import { treeContent } from '../lib/series.ts'
 import { compilerOptions } from '../lib/toolchain.ts'
-import { bring, digest, type Facts, type Step } from '../lib/step.ts'
+import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
 import { ask } from '../lib/toolversions.ts'
 import { step as config } from './config.ts'
 import { preparedVersion } from './prep.ts'
@@ -30,7 +30,7 @@ export const step: Step = {
   outputs: (context, inputs) => [
     join(context.paths.build, 'arch/x86/boot/bzImage'),
     join(context.paths.build, 'modules.order'),
-    ...(inputs ? [compiledMarker(context, (inputs as { tree: string }).tree)] : []),
+    ...compiledMarkers(context, inputs),
   ],
   async run(context) {
     log.step('kernel', `Linux ${kernelRelease(context)}, ${context.jobs} jobs`)
@@ -40,12 +40,19 @@ export const step: Step = {
 }
 
 /**
- * The output folder holds what was compiled last, which "make modules" may have
- * done from other edits than "make kernel"; this file tells from which.
+ * The output folder holds what was compiled last, be it by "make modules" or by "make
+ * kernel", each perhaps from other edits than the other's; a file tells from which.
  *
  * @param tree digest of the prepared tree's content
  */
 const compiledMarker = (context: Context, tree: string): string => join(context.paths.build, `${MARKER}${tree}`)
+
+/**
+ * @param inputs of a step that compiles, with the prepared tree's digest as `tree`
+ * @returns the outputs that exist only while the output folder holds what was compiled from that tree
+ */
+export const compiledMarkers = (context: Context, inputs?: Json): string[] =>
+  inputs ? [compiledMarker(context, (inputs as { tree: string }).tree)] : []
 
 const MARKER = '.compiled-'
 const isMarker = (name: string): boolean => name.startsWith(MARKER)

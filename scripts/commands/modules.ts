@@ -5,7 +5,7 @@ import type { Context } from '../lib/context.ts'
 import { log } from '../lib/log.ts'
 import { treeContent } from '../lib/series.ts'
 import { bring, digest, readStamp, type Step } from '../lib/step.ts'
-import { kernelRelease, make, step as kernel } from './kernel.ts'
+import { compiledMarkers, kernelRelease, make, step as kernel } from './kernel.ts'
 
 const MODULES_FOLDER = 'net/netfilter/ipvs'
 
@@ -17,7 +17,10 @@ export const step: Step = {
     kernel: readStamp(context, kernel)?.key ?? '',
     tree: digest(await treeContent(context)),
   }),
-  outputs: (context) => ipvsModules(context).map((name) => join(context.paths.build, name)),
+  outputs: (context, inputs) => [
+    ...ipvsModules(context).map((name) => join(context.paths.build, name)),
+    ...compiledMarkers(context, inputs),
+  ],
   async run(context) {
     log.step('modules', `${MODULES_FOLDER} of Linux ${kernelRelease(context)}`)
     // Not by the modules' names: then modpost forgets the symbols of all other modules.

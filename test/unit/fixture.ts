@@ -46,6 +46,7 @@ bzImage modules:
 	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs
 	@if [ -e FAIL ]; then echo "foo.c:3:1: error: expected ';'"; exit 1; fi
 	@echo "  CC      $@"; cat ${HOOK_FILE} > $(O)/arch/x86/boot/bzImage
+	@cp ${HOOK_FILE} $(O)/net/netfilter/ipvs/ip_vs.ko
 	@echo net/netfilter/ipvs/ip_vs.ko > $(O)/modules.order
 endif
 `

@@ -151,6 +151,20 @@ test('modules of edits that were thrown away are not taken for the kernel\'s', a
   t.not(statSync(image).mtimeMs, 1000)
 })
 
+test('an edit that comes back after the kernel was built without it is compiled again', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const edit = () => writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), 'int edited;\n')
+  await bring(c, kernel)
+  edit()
+  await modules.run(c)
+  await discard.run(c)
+  await bring(c, kernel)
+  edit()
+  await modules.run(c)
+  t.is(read(c.paths.build, 'net/netfilter/ipvs/ip_vs.ko'), 'int edited;\n')
+})
+
 test('after modules that did not build, the kernel is built again', async (t) => {
   const { context } = createFixture(t)
   const c = context()
