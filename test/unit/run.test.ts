@@ -3,7 +3,7 @@ import { capture } from '../../scripts/lib/run.ts'
 
 for (const input of [undefined, '']) {
   test(`a program that reads its input comes to the end of it (${JSON.stringify(input)})`, async (t) => {
-    t.timeout(20_000)
+    t.timeout(60_000)
     const { stdout } = await capture(['cat'], input === undefined ? {} : { input })
     t.is(stdout, '')
   })
