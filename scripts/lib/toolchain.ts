@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import semver from 'semver'
 import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
-import { capture } from './run.ts'
 import { readSeries } from './series.ts'
+import { ask } from './toolversions.ts'
 
 /** How each tool tells its version. */
 const TOOLS: Readonly<Record<string, readonly string[]>> = {
@@ -35,11 +35,11 @@ export function versionIn(output: string): semver.SemVer | null {
 async function isNewer(tool: string, since: string): Promise<boolean> {
   const argv = TOOLS[tool]
   if (argv === undefined) throw new Failure('internal', `"${tool}" is none of: ${Object.keys(TOOLS).join(', ')}.`)
-  const { stdout } = await capture(argv, { kind: 'environment' })
-  const version = versionIn(stdout)
+  const answer = await ask(...argv)
+  const version = versionIn(answer)
   const bound = semver.coerce(since)
   if (version && bound) return semver.gte(version, bound)
-  throw new Failure('environment', `It is unknown which version ${argv[0]} is: "${stdout.trim()}".`)
+  throw new Failure('environment', `It is unknown which version ${argv[0]} is: "${answer.trim()}".`)
 }
 
 /** @returns paths of the patches of the target's toolchain series that today's tools need, in order */
