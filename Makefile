@@ -3,15 +3,22 @@
 .NOTPARALLEL:
 
 COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
-MAIN := node --import tsx scripts/main.ts
 NPM_DONE := node_modules/.package-lock.json
+MAIN := node_modules/.lvs-snat/main.js
 
 .PHONY: $(COMMANDS)
-$(COMMANDS): $(NPM_DONE)
-	@$(MAIN) $@ $(MAKEOVERRIDES)
+$(COMMANDS): $(MAIN)
+	@node $(MAIN) $@ $(MAKEOVERRIDES)
 
-%-help: $(NPM_DONE)
-	@$(MAIN) $* --help
+%-help: $(MAIN)
+	@node $(MAIN) $* --help
+
+# Node starts in half the time if it need not translate TypeScript first. Folders are
+# among the prerequisites, so that a deleted file is noticed.
+$(MAIN): $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1)
+	@rm -rf $(@D)
+	@node_modules/.bin/esbuild scripts/main.ts --outdir=$(@D) --bundle --splitting \
+		--packages=external --platform=node --format=esm --log-level=warning
 
 $(NPM_DONE): package.json package-lock.json
 ifeq ($(SETUP),no)

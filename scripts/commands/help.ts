@@ -6,7 +6,7 @@ import { commandNames, loadCommand } from '../lib/cli.ts'
 
 const command: Command = {
   summary: 'list the commands, the variables and the exit codes',
-  help: 'make COMMAND-help, or npx tsx scripts/main.ts COMMAND --help, explains one command.',
+  help: 'Commands, variables, targets and exit codes; make COMMAND-help explains one command.',
   async run() {
     const names = commandNames()
     const commands = await Promise.all(names.map(async (name) => [name, (await loadCommand(name)).summary] as const))

@@ -1,8 +1,7 @@
 /** The command line: which command, which variables, and how a failure is reported. */
 
 import { existsSync, readdirSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { basename, join } from 'node:path'
 import semver from 'semver'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { Command } from './command.ts'
@@ -10,8 +9,9 @@ import { createContext, VARIABLES, type Variable, type Variables } from './conte
 import { EXIT, Failure } from './errors.ts'
 import { asFailure } from './files.ts'
 import { log } from './log.ts'
+import { ROOT } from './root.ts'
 
-const COMMANDS = join(dirname(dirname(fileURLToPath(import.meta.url))), 'commands')
+const COMMANDS = join(ROOT, 'scripts/commands')
 
 /** @returns the names of all commands, which are the names of their files */
 export const commandNames = (): string[] => readdirSync(COMMANDS).map((file) => basename(file, '.ts')).sort()

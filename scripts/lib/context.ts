@@ -3,11 +3,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
-import { basename, dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { basename, join, resolve } from 'node:path'
 import { DEFAULT_TARGET, TARGETS, type Target } from '../targets.ts'
 import type { SrpmSource } from '../sources.ts'
 import { Failure } from './errors.ts'
+import { ROOT } from './root.ts'
 
 /** The variables a user may set, as `make NAME=value` or in the environment. */
 export const VARIABLES = {
@@ -79,8 +79,6 @@ export interface Paths {
   /** `dist/VARIANT` in the checkout. */
   readonly dist: string
 }
-
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 /**
  * @param variables what the user set

@@ -1,18 +1,17 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
 import { commandNames, loadCommand, parseVariables } from '../../scripts/lib/cli.ts'
 import { createContext } from '../../scripts/lib/context.ts'
 import { asFailure } from '../../scripts/lib/files.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { withBuildLock } from '../../scripts/lib/lock.ts'
+import { ROOT } from '../../scripts/lib/root.ts'
 import { describe, missing, setUp } from '../../scripts/lib/setup.ts'
 import { bring, type Step } from '../../scripts/lib/step.ts'
 import { createFixture, fails } from './fixture.ts'
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const main = (...words: string[]) =>
   spawnSync('node', ['--import', 'tsx', 'scripts/main.ts', ...words], { cwd: ROOT, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '' } })
 
@@ -45,6 +44,30 @@ test('make passes variables on and refuses unknown ones', (t) => {
   t.regex(make('help', 'JOBS=3').stdout, /Exit codes/)
   t.regex(make('help', 'COLOUR=red').stderr, /Unknown variable "COLOUR"/)
   t.regex(make('kernel-help').stdout, /^kernel: /m)
+})
+
+test('make runs the sources as they are, after each change', (t) => {
+  const { root } = createFixture(t)
+  const copy = join(root, 'checkout')
+  const modules = join(copy, 'node_modules')
+  mkdirSync(modules, { recursive: true })
+  for (const name of ['Makefile', 'package.json', 'package-lock.json', 'scripts', 'vm', 'test/e2e']) cpSync(join(ROOT, name), join(copy, name), { recursive: true, preserveTimestamps: true })
+  const installed = readdirSync(join(ROOT, 'node_modules')).filter((name) => name !== '.lvs-snat')
+  for (const name of installed) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+  const make = (goal: string) => spawnSync('make', [goal, 'SETUP=no'], { cwd: copy, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '' } })
+
+  const greet = join(copy, 'scripts/commands/greet.ts')
+  t.regex(make('greet').stderr, /No rule to make target/)
+  writeFileSync(greet, "export default { summary: 'greets', help: '', run: async () => console.log('good morning') }\n")
+  t.is(make('greet').stdout, 'good morning\n')
+  writeFileSync(greet, "export default { summary: 'greets', help: '', run: async () => console.log('good night') }\n")
+  t.is(make('greet').stdout, 'good night\n')
+  writeFileSync(greet, 'export default {')
+  t.regex(make('greet').stderr, /Expected identifier[^]*greet\.ts:1:16/)
+  rmSync(greet)
+  const help = make('help')
+  t.regex(help.stdout, /\n {2}kernel /)
+  t.notRegex(help.stdout, /greet/)
 })
 
 test('variables come from the environment, then from the command line', (t) => {

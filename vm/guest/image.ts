@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Failure } from '../../scripts/lib/errors.ts'
+import { ROOT } from '../../scripts/lib/root.ts'
 import { CHARACTER_DEVICE, cpio, type Entry, FILE, FOLDER, LINK } from './cpio.ts'
 import { closure, moduleName } from './modules.ts'
 
@@ -35,7 +35,7 @@ export interface Image {
   release: string
 }
 
-const INIT = join(dirname(fileURLToPath(import.meta.url)), 'init')
+const INIT = join(ROOT, 'vm/guest/init')
 const FOLDERS = ['bin', 'sbin', 'dev', 'etc', 'lib', 'lib/modules', 'usr', 'usr/bin', 'usr/sbin', 'root', 'tmp', 'var', 'var/run']
 
 /**
