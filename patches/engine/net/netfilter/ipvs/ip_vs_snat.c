@@ -1075,10 +1075,16 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 			    struct ip_vs_service *svc,
 			    const struct snat_scope *old)
 {
+	unsigned int left = READ_ONCE(svc->num_dests);
 	struct ip_vs_dest *dest;
 	bool empty = true;
 
 	list_for_each_entry_rcu(dest, &svc->destinations, n_list) {
+		/* One that has moved to another service's list would lead us
+		 * round and round in there
+		 */
+		if (!left--)
+			break;
 		if (!ip_vs_snat_dest_is_pool(dest))
 			continue;
 		empty = false;
@@ -1548,10 +1554,15 @@ static void snat_pool_show_service(struct seq_file *seq,
 {
 	struct ip_vs_service *svc = ip_vs_snat_service_get(ipvs, protocol);
 	struct ip_vs_dest *dest;
+	unsigned int left;
 
 	if (!svc)
 		return;
+	left = READ_ONCE(svc->num_dests);
 	list_for_each_entry_rcu(dest, &svc->destinations, n_list) {
+		/* See snat_scope_fill() */
+		if (!left--)
+			break;
 		if (!ip_vs_snat_dest_is_pool(dest))
 			continue;
 		seq_printf(seq, "%s %pI4 %d %d %d %u %u\n",
