@@ -50,6 +50,7 @@ async function requireCommitted(context: Context): Promise<void> {
     throw new Failure('usage', 'There is no prepared tree to save from.', { hint: 'make patch prepares it.' })
   }
   await requireBase(context)
+  await requireSquashed(context)
   const engine = await enginePaths(context)
   const { uncommitted } = await treeState(context)
   const hooks = uncommitted.filter((name) => !engine.includes(name))
@@ -66,6 +67,17 @@ async function requireBase(context: Context): Promise<void> {
   if (exitCode === 0) return
   throw new Failure('patch', `The commits below the tag "${BASE}" were changed, and those are not saved.`, {
     hint: `Edit patches/${context.target.toolchain?.series ?? ''} itself, or put the series back on it: git rebase --onto ${BASE}`,
+  })
+}
+
+/** A commit by `git commit --fixup` belongs to a patch that is there; git-rebase(1) knows these names. */
+async function requireSquashed(context: Context): Promise<void> {
+  const commits = (await treeGit(context).raw('log', '--format=%h %s', `${BASE}..HEAD`)).split('\n')
+  const loose = commits.filter((commit) => /^\S+ (fixup|squash|amend)! /.test(commit))
+  if (loose.length === 0) return
+  throw new Failure('patch', 'Commits that are meant for others are not joined with them yet.', {
+    excerpt: loose,
+    hint: `In ${context.paths.tree}:\n  git rebase --interactive --autosquash ${BASE}`,
   })
 }
 

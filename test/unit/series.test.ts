@@ -178,6 +178,23 @@ test('saving brings back engine edits and new commits, and the result applies', 
   t.true(existsSync(join(root, 'patches/lts/0002-ipvs-hook-line-9.patch')))
 })
 
+test('a commit that is meant for another is not saved as a patch of its own', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  await save.run(c)
+  const before = read(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('line_9', 'hooked_9'))
+  git(c, 'commit', '--quiet', '--fixup=HEAD', '--', CORE)
+  const failure = await fails(t, 'patch', () => save.run(c))
+  t.regex(failure.details.excerpt?.join('\n') ?? '', /^[0-9a-f]+ fixup! ipvs: call the engine$/)
+  t.is(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), before)
+  git(c, '-c', 'sequence.editor=:', 'rebase', '--quiet', '--interactive', '--autosquash', 'base')
+  await save.run(c)
+  t.regex(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), /\+.*hooked_9/)
+  t.is(read(root, 'patches/lts/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n')
+})
+
 test('commits that do not stand on what the series stands on are not saved', async (t) => {
   const { context, root } = createFixture(t)
   const c = context()
