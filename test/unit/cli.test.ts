@@ -65,9 +65,12 @@ test('make runs the sources as they are, after each change', (t) => {
   writeFileSync(greet, 'export default {')
   t.regex(make('greet').stderr, /Expected identifier[^]*greet\.ts:1:16/)
   rmSync(greet)
+  symlinkSync('someone@somewhere', join(copy, 'scripts/.#main.ts'))
   const help = make('help')
   t.regex(help.stdout, /\n {2}kernel /)
   t.notRegex(help.stdout, /greet/)
+  rmSync(join(copy, 'scripts/lib/root.ts'))
+  t.regex(make('help').stderr, /Could not resolve "\.\/root\.ts"/)
 })
 
 test('variables come from the environment, then from the command line', (t) => {
