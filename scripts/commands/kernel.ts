@@ -104,7 +104,7 @@ function ccacheFacts(statsLog: string): Facts {
 const command: Command = {
   summary: 'compile the kernel, incrementally, with ccache',
   help: `Builds bzImage and all modules of the prepared tree, with your edits in it, in an
-output folder (make O=) outside the tree. Prints the path of the bzImage.
+output folder (make O=build) that git does not see. Prints the path of the bzImage.
 
 After an edit below net/netfilter/ipvs, "make modules" is quicker.`,
   async run(context) {

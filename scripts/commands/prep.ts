@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { simpleGit } from 'simple-git'
 import type { Command } from '../lib/command.ts'
-import type { Context } from '../lib/context.ts'
+import { OUTPUT, type Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../lib/family.ts'
 import { asideOf, replaceFolder } from '../lib/files.ts'
@@ -149,6 +149,8 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   const aside = asideOf(tree)
   try {
     await simpleGit().raw('clone', '--quiet', '--shared', '--no-checkout', pristine, aside)
+    mkdirSync(join(aside, '.git/info'), { recursive: true })
+    writeFileSync(join(aside, '.git/info/exclude'), `/${OUTPUT}*/\n`)
     await simpleGit(aside).raw('checkout', '--quiet', '--detach', PRISTINE)
     renameSync(aside, tree)
   } finally {

@@ -69,7 +69,11 @@ export interface Paths {
   readonly work: string
   /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
   readonly tree: string
-  /** The kernel's output folder (`make O=`) of this variant. */
+  /**
+   * The kernel's output folder (`make O=`) of this variant. It lies directly below the
+   * source, because then kbuild calls the source ".." (Makefile, "building in a subdirectory
+   * of the source tree"), and the objects are the same wherever the checkout is. git does not see it.
+   */
   readonly build: string
   /** Static tools, the same for every target: one folder a tool, this checkout's copy of the shared result. */
   readonly tools: string
@@ -189,10 +193,14 @@ function cacheFolder(value: string | undefined): string {
   return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'lvs-snat')
 }
 
+/** What names of output folders begin with. */
+export const OUTPUT = 'build'
+
 function createPaths(root: string, cache: string, name: string, suffix: string): Paths {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
   const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
   const work = join(checkout, name)
+  const tree = join(work, 'linux')
   return {
     root,
     cache,
@@ -201,8 +209,8 @@ function createPaths(root: string, cache: string, name: string, suffix: string):
     results: join(cache, 'results'),
     checkout,
     work,
-    tree: join(work, 'linux'),
-    build: join(work, `build${suffix}`),
+    tree,
+    build: join(tree, `${OUTPUT}${suffix}`),
     tools: join(checkout, 'tools'),
     stamps: {
       checkout: join(checkout, 'stamps'),

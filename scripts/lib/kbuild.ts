@@ -37,6 +37,8 @@ export function kbuildEnvironment(): NodeJS.ProcessEnv {
  * Variables of ccache(1) that let checkouts in different folders share their
  * results. In depend mode no file is preprocessed twice, and the compiler is called
  * with the same paths as without ccache, so that the objects are the same to the bit.
+ * What ccache costs when it has no answer is mostly the hashing of headers, which it can
+ * remember by inode, and compression.
  */
 export function ccacheEnvironment(context: Context, statsLog: string): NodeJS.ProcessEnv {
   return {
@@ -44,6 +46,8 @@ export function ccacheEnvironment(context: Context, statsLog: string): NodeJS.Pr
     CCACHE_BASEDIR: context.paths.work,
     CCACHE_NOHASHDIR: '1',
     CCACHE_DEPEND: '1',
+    CCACHE_INODECACHE: '1',
+    CCACHE_NOCOMPRESS: '1',
     CCACHE_SLOPPINESS: 'time_macros',
     CCACHE_MAXSIZE: '10G',
     CCACHE_STATSLOG: statsLog,

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test from 'ava'
 import { step as config } from '../../scripts/commands/config.ts'
 import discard from '../../scripts/commands/discard.ts'
@@ -9,6 +9,7 @@ import { step as patch } from '../../scripts/commands/patch.ts'
 import { pickErrors } from '../../scripts/lib/excerpt.ts'
 import { lostSymbols, parseFragment } from '../../scripts/lib/kconfig.ts'
 import { runLogged } from '../../scripts/lib/run.ts'
+import { treeGit } from '../../scripts/lib/series.ts'
 import { bring, readStamp } from '../../scripts/lib/step.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
@@ -96,6 +97,17 @@ test('the kernel is built once, and again after an edit of the tree', async (t) 
   await bring(c, kernel)
   t.is(read(image), 'int edited;\n')
   t.is(kernelRelease(c), '6.1.7-1.snat1.x86_64')
+})
+
+test('what was compiled lies directly below the source, unseen by git, and discard leaves it there', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, kernel)
+  t.is(dirname(c.paths.build), c.paths.tree)
+  t.is(dirname(context({ DEBUG: '1' }).paths.build), c.paths.tree)
+  t.is(await treeGit(c).raw('status', '--porcelain'), '')
+  await discard.run(c)
+  t.true(existsSync(join(c.paths.build, 'arch/x86/boot/bzImage')))
 })
 
 test('a new file in the tree counts as an edit', async (t) => {
