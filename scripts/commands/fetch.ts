@@ -131,12 +131,14 @@ async function takeLocal(store: Store, source: Source, path: string): Promise<St
   return store.add(incoming, { name: source.name, version, filename, origin: 'local', from: path, verified }, pinned)
 }
 
+const bringHint = ({ name }: Source): string => `Or bring the file and name it: SOURCE=${name}=PATH`
+
 async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
   if (!(await Apt.available())) return undefined
   const apt = aptOf(context)
   const folder = store.incoming(`apt-${source.name}-${process.pid}`)
   try {
-    const file = await apt.fetch(source.apt, folder)
+    const file = await apt.fetch(source.apt, folder, bringHint(source))
     if (!file) return undefined
     const { version, filename, from } = file
     return await store.add(file.path, { name: source.name, version, filename, origin: 'apt', from, verified: "apt's signature chain" })
@@ -154,11 +156,11 @@ async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
   const pinned = DIGESTS[filename]
   if (!pinned) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json.`)
   const incoming = store.incoming(filename)
-  const from = await download(urls, incoming)
+  const from = await download(urls, incoming, bringHint(source))
   let verified = 'sha256 pinned in sources.lock.json'
   if (signature) {
     const sign = store.incoming(basename(signature.url))
-    await download([signature.url], sign)
+    await download([signature.url], sign, bringHint(source))
     await verifyTarball(incoming, sign, signature)
     rmSync(sign)
     verified += `, signature by ${signature.keyFingerprint}`

@@ -49,16 +49,17 @@ export class Apt {
   /**
    * Fetches the file of a source that the archive has now.
    *
+   * @param hint what else the user can do when apt fails
    * @returns the file in `folder`, or undefined when the archive has no such package
    * @throws Failure of kind `source` when the archive has it but it could not be fetched
    */
-  async fetch(source: AptSource, folder: string): Promise<AptFile | undefined> {
-    await this.#update()
+  async fetch(source: AptSource, folder: string, hint: string): Promise<AptFile | undefined> {
+    await this.#update(hint)
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
     if (!(await this.#known(source))) return undefined
     const verb = source.kind === 'binary' ? ['download'] : ['source', '--download-only', '--tar-only']
-    await this.#withProgress(source.package, folder, () => this.#apt([...verb, source.package], folder))
+    await this.#withProgress(source.package, folder, () => this.#apt([...verb, source.package], folder, hint))
     return source.kind === 'binary' ? this.#unpack(source, folder) : this.#pick(source, folder)
   }
 
@@ -101,19 +102,19 @@ export class Apt {
     }
   }
 
-  async #update(): Promise<void> {
+  async #update(hint: string): Promise<void> {
     if (this.#updated) return
     this.#writeSourceList()
     log.info("apt: reading the distribution's package lists (in a folder of our own, without root)")
-    await this.#apt(['update'], this.#folder)
+    await this.#apt(['update'], this.#folder, hint)
     this.#updated = true
   }
 
-  async #apt(argv: readonly string[], cwd: string): Promise<void> {
+  async #apt(argv: readonly string[], cwd: string, hint: string): Promise<void> {
     const { exitCode, stderr } = await capture(['apt-get', '--quiet', ...this.#options(), ...argv], { cwd, anyExit: true })
     if (exitCode === 0) return
     throw new Failure('source', `apt-get ${argv.join(' ')} failed.`, {
-      hint: 'Check the network and /etc/apt; or bring the file and name it: SOURCE=NAME=PATH.',
+      hint: `Check the network and /etc/apt.\n${hint}`,
       excerpt: stderr.trim().split('\n').slice(-8),
     })
   }

@@ -7,19 +7,16 @@ import { capture } from './run.ts'
 
 const PROGRESS_MS = 1_000
 
-const HINT =
-  'Check the network and the proxy settings (https_proxy); the download continues where it stopped.\nOr bring the file and name it: SOURCE=NAME=PATH, see `make fetch` in the README.'
-
 /**
  * Downloads a file, continuing one that was begun earlier.
  *
  * @param urls the same file at several places, tried in order
  * @param path where it grows as `path.part` and finally is
- * @param hint what the user can do when no place has it
+ * @param hint what else the user can do when no place has it
  * @returns the URL that it came from
  * @throws Failure of kind `source` when no place has it
  */
-export async function download(urls: readonly string[], path: string, hint = HINT): Promise<string> {
+export async function download(urls: readonly string[], path: string, hint: string): Promise<string> {
   const complaints: string[] = []
   for (const url of urls) {
     const complaint = await downloadFrom(url, path)
@@ -27,7 +24,7 @@ export async function download(urls: readonly string[], path: string, hint = HIN
     complaints.push(`${url}: ${complaint}`)
   }
   throw new Failure('source', `Could not download ${urls[0]}.`, {
-    hint,
+    hint: `Check the network and the proxy settings (https_proxy); the download continues where it stopped.\n${hint}`,
     excerpt: complaints,
   })
 }
@@ -42,12 +39,15 @@ async function downloadFrom(url: string, path: string): Promise<string | undefin
     const curl = ['curl', '--fail', '--location', '--silent', '--show-error', '--continue-at', '-', '--retry', '4']
     const timeouts = ['--connect-timeout', '20', '--speed-limit', '1000', '--speed-time', '30']
     const { exitCode, stderr } = await capture([...curl, ...timeouts, '--output', part, url], { anyExit: true })
-    if (exitCode !== 0) return stderr.trim().replace(/^curl: /, '') || `curl exited with ${exitCode}`
+    if (exitCode !== 0) return lastComplaint(stderr) || `curl exited with ${exitCode}`
     renameSync(part, path)
     return undefined
   } finally {
     clearInterval(timer)
   }
 }
+
+/** @returns what curl complained of at its last try; it says a line for each */
+export const lastComplaint = (stderr: string): string => (stderr.trim().split('\n').at(-1) ?? '').replace(/^curl: /, '')
 
 export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`

@@ -77,7 +77,7 @@ async function fetchPublished(store: Store, source: SrpmSource, path: string): P
   log.step('fetch', `${source.name}: ${source.summary}`)
   // What an interrupted run has got is continued by the next one.
   const growing = store.incoming(source.filename)
-  const from = await download(source.urls, growing, `Check the network and the proxy settings (https_proxy); the download continues where it stopped.\n${hint}`)
+  const from = await download(source.urls, growing, hint)
   copyFileSync(growing, path)
   rmSync(growing)
   return from
@@ -142,7 +142,7 @@ async function fetchKeyByApt(context: Context, signer: PackageSigner, path: stri
   if (!(await Apt.available())) return false
   const folder = `${path}.apt-${process.pid}`
   try {
-    const file = await new Apt(join(context.paths.cache, 'apt')).fetch(signer.apt, folder)
+    const file = await new Apt(join(context.paths.cache, 'apt')).fetch(signer.apt, folder, '')
     if (file) copyFileSync(file.path, path)
     return file !== undefined
   } catch (error) {

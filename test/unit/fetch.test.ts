@@ -8,7 +8,7 @@ import test from 'ava'
 import { sourceFile, step as fetch } from '../../scripts/commands/fetch.ts'
 import { step as prep } from '../../scripts/commands/prep.ts'
 import { upstreamVersion, withSourceEntries } from '../../scripts/lib/apt.ts'
-import { download } from '../../scripts/lib/download.ts'
+import { download, lastComplaint } from '../../scripts/lib/download.ts'
 import { verifyTarball } from '../../scripts/lib/signature.ts'
 import { bring } from '../../scripts/lib/step.ts'
 import { Store } from '../../scripts/lib/store.ts'
@@ -89,19 +89,24 @@ test('a download continues where it stopped', async (t) => {
   const { server, url, sent } = await serve(content)
   t.teardown(() => server.close())
   writeFileSync(join(root, 'file.part'), content.subarray(0, 60_000))
-  await download([url], join(root, 'file'))
+  await download([url], join(root, 'file'), '')
   t.deepEqual(readFileSync(join(root, 'file')), content)
   t.is(sent(), 40_000)
+})
+
+test('what curl says at each try is said once', (t) => {
+  t.is(lastComplaint('curl: (6) Could not resolve host: a.example\ncurl: (6) Could not resolve host: a.example\n'), '(6) Could not resolve host: a.example')
+  t.is(lastComplaint(''), '')
 })
 
 test('when no place has the file, every place is named with its reason', async (t) => {
   const { root } = createFixture(t)
   const { server, url } = await serve(Buffer.from(''))
   server.close()
-  const failure = await fails(t, 'source', () => download(['file:///nowhere/file', url], join(root, 'file')))
+  const failure = await fails(t, 'source', () => download(['file:///nowhere/file', url], join(root, 'file'), 'SOURCE=linux-6.1=PATH'))
   t.is(failure.details.excerpt?.length, 2)
   t.regex(failure.details.excerpt?.[0] ?? '', /^file:\/\/\/nowhere\/file: /)
-  t.regex(failure.details.hint ?? '', /SOURCE=/)
+  t.regex(failure.details.hint ?? '', /network[^]*\nSOURCE=linux-6\.1=PATH$/)
 })
 
 /** Makes a key in a fresh GnuPG home, and signs the uncompressed content of a tarball as kernel.org does. */
