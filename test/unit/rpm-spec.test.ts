@@ -105,6 +105,15 @@ test('patches are applied in order and counted', async (t) => {
   t.regex(spec, /test "\$number" -eq 2/)
 })
 
+test('keepalived is patched only where it still frees sync groups late', async (t) => {
+  const spec = specOf('keepalived')
+  for (const [version, patched] of [['2.2.7', true], ['2.2.8', false], ['2.3.3', false]] as const) {
+    const expanded = await expand(setGlobals(spec, { tool_version: version }))
+    t.is(/^Patch0: /m.test(expanded), patched, version)
+    t.is(/^patch .* < \S+\/free-sync-groups-first\.patch$/m.test(expanded), patched, version)
+  }
+})
+
 test('what make kernel has compiled is packaged without compiling it again', async (t) => {
   const options = ['--define', 'kernel_tree /the/tree', '--define', 'kernel_output /the/output', '--define', 'kernel_make make -C /the/tree O=/the/output']
   const packaged = await expand(fillKernel(normal, ['0001-engine.patch']), ...options)
