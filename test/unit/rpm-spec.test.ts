@@ -5,7 +5,7 @@ import test from 'ava'
 import { createContext } from '../../scripts/lib/context.ts'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { kernelPackage, kernelSpec, readKernelSpec } from '../../scripts/lib/rpm-kernel.ts'
-import { el6Problems, lintFindings, lintSummary, setGlobals, upstreamVersion } from '../../scripts/lib/rpm.ts'
+import { el6Problems, judgeFindings, lintFindings, lintSummary, setGlobals, upstreamVersion } from '../../scripts/lib/rpm.ts'
 import { capture } from '../../scripts/lib/run.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
 
@@ -67,6 +67,16 @@ test('every spec parses as it is committed, and has the release of the project',
   t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-${RELEASE}.x86_64`])
   const kernel = await packageNames(specOf('kernel'))
   t.true(kernel.every((name) => name.endsWith(`-${RELEASE}.x86_64`)), kernel.join())
+})
+
+test('findings of a known rpmlint end the build, those of a newer one only warn', (t) => {
+  const output = (version: string, ...lines: string[]): string => [`rpmlint: ${version}`, ...lines].join('\n')
+  const finding = 'kernel.x86_64: E: new-check something'
+  const error = t.throws(() => judgeFindings('kernel', output('2.4.0', finding), '/log'), { instanceOf: Failure })
+  t.deepEqual(error?.details, { log: '/log', hint: 'Correct the spec, or explain the exception in specs/rpmlint.toml.', excerpt: [finding] })
+  t.throws(() => judgeFindings('kernel', finding, '/log'), { instanceOf: Failure })
+  t.notThrows(() => judgeFindings('kernel', output('2.99.0', finding), '/log'))
+  t.notThrows(() => judgeFindings('kernel', output('2.4.0'), '/log'))
 })
 
 test('the newest changelog entry of every spec is of the day of the release', (t) => {
