@@ -151,6 +151,7 @@ export const REPRODUCIBLE: Readonly<Record<string, string>> = {
   source_date_epoch_from_changelog: '1',
   use_source_date_epoch_as_buildtime: '1',
   clamp_mtime_to_source_date_epoch: '1',
+  _rpmformat: '4',
   _source_payload: 'w1.gzdio',
   _source_filedigest_algorithm: '8',
   _srcdefattr: '(-,root,root)',
