@@ -33,6 +33,8 @@ const MAKEFILE = `VERSION = 6
 PATCHLEVEL = 1
 SUBLEVEL = 7
 EXTRAVERSION =
+# bzImage and modules have one recipe, which must not run twice at once.
+.NOTPARALLEL:
 x86_64_defconfig:
 	@printf 'CONFIG_NET=y\\n' > $(O)/.config
 olddefconfig:
