@@ -4,7 +4,7 @@
 
 COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
 NPM_DONE := node_modules/.package-lock.json
-MAIN := node_modules/.lvs-snat/main.js
+MAIN := node_modules/.lvs-snat/main.mjs
 
 .PHONY: $(COMMANDS)
 $(COMMANDS): $(MAIN)
@@ -19,7 +19,7 @@ $(COMMANDS): $(MAIN)
 $(MAIN): $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
 	@rm -rf $(@D)
 	@node_modules/.bin/esbuild scripts/main.ts --outdir=$(@D) --bundle --splitting \
-		--packages=external --platform=node --format=esm --log-level=warning
+		--packages=external --platform=node --format=esm --out-extension:.js=.mjs --log-level=warning
 
 $(NPM_DONE): package.json package-lock.json
 ifeq ($(SETUP),no)

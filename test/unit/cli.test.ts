@@ -46,6 +46,13 @@ test('make passes variables on and refuses unknown ones', (t) => {
   t.regex(make('kernel-help').stdout, /^kernel: /m)
 })
 
+test('what make runs needs no guess by Node whether it is a module, which 18 does not make', (t) => {
+  const guesses = process.allowedNodeEnvironmentFlags.has('--experimental-detect-module')
+  const env = { ...process.env, NODE_OPTIONS: guesses ? '--no-experimental-detect-module' : '' }
+  const { stdout, stderr } = spawnSync('make', ['help'], { cwd: ROOT, encoding: 'utf8', env })
+  t.regex(stdout, /Exit codes/, stderr)
+})
+
 test('make runs the sources as they are, after each change', (t) => {
   const { root } = createFixture(t)
   const copy = join(root, 'checkout')
