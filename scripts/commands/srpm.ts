@@ -181,14 +181,19 @@ exec gpg --homedir '${folder}/home' --pinentry-mode loopback --passphrase '' "$@
   return folder
 }
 
-/** The folder that %prep makes: BUILD/kernel-VERSION/linux-VERSION.x86_64, beside the pristine "vanilla". */
+/**
+ * The folder that %prep makes: kernel-VERSION/linux-VERSION.x86_64, beside the pristine
+ * "vanilla", in BUILD; with rpm 4.20 and later in a folder of the package's in there.
+ */
 function preparedTree(top: string): string {
-  for (const outer of readdirSync(join(top, 'BUILD'))) {
-    const inner = readdirSync(join(top, 'BUILD', outer)).find((name) => name.startsWith('linux-') && name.endsWith('.x86_64'))
-    if (inner !== undefined) return join(top, 'BUILD', outer, inner)
-  }
-  return join(top, 'BUILD')
+  const build = join(top, 'BUILD')
+  const outer = foldersIn(build)
+  const trees = [...outer, ...outer.flatMap(foldersIn)].flatMap(foldersIn)
+  return trees.find((path) => /^linux-.*\.x86_64$/.test(basename(path))) ?? build
 }
+
+const foldersIn = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
 
 /** @throws Failure of kind `build` when a symbol of the series got lost among the SRPM's configuration files */
 function requireConfig(context: Context, tree: string): void {

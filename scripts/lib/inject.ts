@@ -5,6 +5,7 @@
  */
 
 import { Failure } from './errors.ts'
+import { renameRpmversion } from './srpm.ts'
 
 export interface Injection {
   /** The spec's own hook for naming another kernel, such as ".snat1". It sorts above the stock release. */
@@ -85,7 +86,7 @@ export function injectSpec(spec: string, injection: Injection): string {
       hint: 'It has to be the spec of a RHEL or CentOS 6 kernel, as Red Hat wrote it, with no buildid set.',
     })
   }
-  return EDITS.reduce((text, { anchor, replace }) => text.replace(anchor, (found) => replace(found, injection, spec)), spec)
+  return renameRpmversion(EDITS.reduce((text, { anchor, replace }) => text.replace(anchor, (found) => replace(found, injection, spec)), spec))
 }
 
 /** The spec of 279 leaves %dist to the host, which makes the release another one wherever it is built. */

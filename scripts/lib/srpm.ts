@@ -90,8 +90,8 @@ export const nameDigestHint = (called: string): string =>
 export function vouchedFor(lines: readonly string[]): boolean {
   const good = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line) && /: OK$/.test(line))
   const all = lines.length > 0 && lines.every((line) => /: OK$/.test(line))
-  const whole = good(/^V\d .*[Ss]ignature, key ID /)
-  const header = good(/^Header V\d .*[Ss]ignature, key ID /) && good(/^Payload SHA\d+ digest/)
+  const whole = good(/^(OpenPGP )?V\d .*[Ss]ignature, key /)
+  const header = good(/^Header (OpenPGP )?V\d .*[Ss]ignature, key /) && good(/^Payload SHA\d+ digest/)
   return all && (whole || header)
 }
 
@@ -184,16 +184,27 @@ export function planPrep(spec: string): PrepPlan {
   }
 }
 
+/**
+ * rpm 4.20 and later have a macro `rpmversion` of their own and refuse a spec that defines
+ * it, as those of RHEL 6 kernels do. Under another name it means the same to every rpm.
+ *
+ * @param spec text of RHEL's kernel.spec
+ */
+export const renameRpmversion = (spec: string): string =>
+  spec.replace(/(%(?:define|global)[ \t]+|%\{?[?!]*)rpmversion\b/g, '$1kernel_rpmversion')
+
 /** @returns the plan of the spec in a folder that {@link unpackSrpm} has made */
 export async function readPlan(folder: string): Promise<PrepPlan> {
   const spec = join(folder, 'kernel.spec')
   if (!existsSync(spec)) throw new Failure('source', 'The source package has no kernel.spec.', { excerpt: readdirSync(folder).slice(0, 20) })
-  const { stdout } = await withDatabase((database) =>
-    capture(['rpmspec', '--parse', '--target', 'x86_64', '--define', `_sourcedir ${folder}`, '--define', `_dbpath ${database}`, spec], {
+  const { stdout } = await withDatabase((database) => {
+    const readable = join(database, 'kernel.spec')
+    writeFileSync(readable, renameRpmversion(readFileSync(spec, 'utf8')))
+    return capture(['rpmspec', '--parse', '--target', 'x86_64', '--define', `_sourcedir ${folder}`, '--define', `_dbpath ${database}`, readable], {
       env: rpmOf(database).env,
       kind: 'source',
-    }),
-  )
+    })
+  })
   return planPrep(stdout)
 }
 

@@ -88,7 +88,18 @@ test('patches get a Patch line and an ApplyPatch line each, in order, before the
 })
 
 test('the firmware of the stock kernel is enough', (t) => {
-  t.regex(injectSpec(SPEC, INJECTION), /kernel-firmware >= %\{rpmversion\}-%\{distro_build\}%\{\?dist\}, grubby/)
+  t.regex(injectSpec(SPEC, INJECTION), /kernel-firmware >= %\{kernel_rpmversion\}-%\{distro_build\}%\{\?dist\}, grubby/)
+})
+
+test('rpmversion, which is a macro of newer rpms themselves, has another name wherever it is used', (t) => {
+  const spec = injectSpec(`${SPEC.replace('Release: ', '%global rpmversion %{?rpmversion}\nRelease: ')}- %rpmversion, not rpmversion\n`, INJECTION)
+  t.deepEqual(spec.match(/.*rpmversion.*/g), [
+    '%define kernel_rpmversion 2.6.32',
+    '%define kernel_prereq initscripts >= 8, kernel-firmware >= %{kernel_rpmversion}-%{distro_build}%{?dist}, grubby >= 7',
+    'Version: %{kernel_rpmversion}',
+    '%global kernel_rpmversion %{?kernel_rpmversion}',
+    '- %kernel_rpmversion, not rpmversion',
+  ])
 })
 
 test('the changelog tells what was added', (t) => {

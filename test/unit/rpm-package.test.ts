@@ -17,6 +17,7 @@ const SPEC = `%global _buildhost localhost
 %global _srcdefattr (-,root,root)
 %global _source_payload w6.xzdio
 %global _binary_payload w6.xzdio
+%global _rpmformat 4
 %global debug_package %{nil}
 %global __os_install_post %{nil}
 Name: fixture

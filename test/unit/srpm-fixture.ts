@@ -128,17 +128,17 @@ export function makeSrpm(folder: string, options: SrpmOptions = {}): string {
   return join(sources, `kernel-${kernel}.src.rpm`)
 }
 
-/** Runs rpmbuild with everything in one folder. */
+/** Runs rpmbuild with everything in one folder. A spec hides by `fixture` what newer rpms refuse. */
 export function rpmbuild(folder: string, ...words: string[]): void {
   const places = ['_sourcedir', '_srcrpmdir', '_topdir', '_builddir', '_dbpath'].flatMap((name) => ['--define', `${name} ${folder}`])
-  execFileSync('rpmbuild', [...places, '--define', 'dist %{nil}', '--nodeps', '--target', 'x86_64', ...words], { stdio: 'pipe' })
+  execFileSync('rpmbuild', [...places, '--define', 'dist %{nil}', '--define', 'fixture 1', '--nodeps', '--target', 'x86_64', ...words], { stdio: 'pipe' })
 }
 
 export interface TestKey {
   fingerprint: string
   /** Path of the public key. */
   file: string
-  /** Adds a signature to a package. */
+  /** Signs a package, instead of whoever has signed it before. */
   sign: (srpm: string) => void
 }
 
@@ -154,7 +154,7 @@ export function makeKey(folder: string, name: string): TestKey {
   writeFileSync(file, gpg('--armor', '--export'))
   const sign = (srpm: string): void => {
     const program = execFileSync('sh', ['-c', 'command -v gpg'], { encoding: 'utf8' }).trim()
-    execFileSync('rpmsign', ['--define', `__gpg ${program}`, '--define', `_gpg_path ${home}`, '--define', `_gpg_name ${fingerprint}`, '--addsign', srpm], { stdio: 'pipe' })
+    execFileSync('rpmsign', ['--define', `__gpg ${program}`, '--define', `_gpg_path ${home}`, '--define', `_gpg_name ${fingerprint}`, '--resign', srpm], { stdio: 'pipe' })
     execFileSync('gpgconf', ['--homedir', home, '--kill', 'all'])
   }
   return { fingerprint, file, sign }

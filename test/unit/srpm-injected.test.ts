@@ -16,7 +16,9 @@ const HEAD = `%define distro_build 279
 # % define buildid .local
 %define pkg_release %{distro_build}%{?dist}%{?buildid}
 %define kernel_prereq initscripts, kernel-firmware >= %{rpmversion}-%{pkg_release}, grubby
+%if 0%{!?fixture:1}
 %define rpmversion 2.6.32
+%endif
 `
 const TAIL = `cp $RPM_SOURCE_DIR/merge.pl $RPM_SOURCE_DIR/config-* .
 make -s -f $RPM_SOURCE_DIR/Makefile.config VERSION=2.6.32 kernel-2.6.32-x86_64.config

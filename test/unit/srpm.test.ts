@@ -150,6 +150,9 @@ test('what rpmkeys says counts only with a signature over everything', (t) => {
   const old = ['Header V3 RSA/SHA1 Signature, key ID c105b9de: OK', 'Header SHA1 digest: OK', 'V3 RSA/SHA1 Signature, key ID c105b9de: OK', 'MD5 digest: OK']
   t.true(vouchedFor(old))
   t.true(vouchedFor(['Header V4 RSA/SHA256 Signature, key ID c105b9de: OK', 'Header SHA256 digest: OK', 'Payload SHA256 digest: OK']))
+  const rpm6 = ['Header OpenPGP V4 RSA/SHA512 signature, key fingerprint: 7562cf05884d7d8497a96a52eb8837e50cb71aa7: OK', 'Header SHA256 digest: OK']
+  t.true(vouchedFor([...rpm6, 'Payload SHA256 digest: OK']))
+  t.false(vouchedFor(rpm6), 'the header is signed, but does not say what the payload is')
   t.false(vouchedFor(old.filter((line) => !line.startsWith('V3'))), 'the payload is not signed')
   t.false(vouchedFor(['Header SHA1 digest: OK', 'MD5 digest: OK']), 'digests alone')
   t.false(vouchedFor([...old.slice(0, 2), 'V3 RSA/SHA1 Signature, key ID c105b9de: NOKEY', 'MD5 digest: OK']))
@@ -172,7 +175,8 @@ for (const [what, testPatch, applied] of [
     await unpackSrpm(makeSrpm(root, { testPatch }), join(root, 'unpacked'), join(root, 'log'))
     t.deepEqual(await prepareTree(join(root, 'unpacked'), join(root, 'ours'), root), applied)
     rpmbuild(join(root, 'unpacked'), '-bp', join(root, 'unpacked', 'kernel.spec'))
-    const theirs = join(root, 'unpacked', 'kernel-2.6.32-279.el6', 'linux-2.6.32-279.el6')
+    const build = existsSync(join(root, 'unpacked', 'kernel-2.6.32-build')) ? 'kernel-2.6.32-build' : ''
+    const theirs = join(root, 'unpacked', build, 'kernel-2.6.32-279.el6', 'linux-2.6.32-279.el6')
     t.is(execFileSync('diff', ['-r', theirs, join(root, 'ours')], { encoding: 'utf8' }), '')
     t.is(read(root, 'ours', 'fixed.c'), 'int fixed;\n')
     t.is(read(root, 'ours', 'net/netfilter/ipvs/ip_vs_core.c').includes('patched_6'), applied.length === 2)
