@@ -12,7 +12,7 @@ import { exportSeries } from '../lib/rpm-kernel.ts'
 import { buildSourcePackage, defineArguments, locationMacros, publish, REPRODUCIBLE, requireEl6, rpmEnvironment, verifyPackage, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
 import { APPLIED, BASE, requireSaved, treeGit } from '../lib/series.ts'
-import { bring, type Facts, type Step } from '../lib/step.ts'
+import { bring, digest, type Facts, type Step } from '../lib/step.ts'
 import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
@@ -28,6 +28,7 @@ export const step: Step = {
   applies: injects,
   inputs: (context) => ({
     stock: sourceFile(context, context.source).sha256,
+    spec: digest(injectedSpec(context, [])),
     symbols: [...symbols(context)].flat(),
     release: [BUILDID, SOURCE_DATE_EPOCH, PACKAGER],
   }),
@@ -89,14 +90,7 @@ async function inject(context: Context, top: string): Promise<Facts> {
   const { version, release } = srpmName(context)
   const patches = await exportSeries(context, join(top, 'series'))
   log.step('srpm', `${patches.length} patches into kernel-${version}-${release}`)
-  const spec = injectSpec(readFileSync(join(stock, 'kernel.spec'), 'utf8'), {
-    buildid: buildid(context),
-    dist: release.replace(/^[\d.]*\d/, ''),
-    patches: patches.map(({ name, path }) => ({ file: name, subject: subjectOf(readFileSync(path, 'utf8')) })),
-    time: SOURCE_DATE_EPOCH,
-    release: `${version}-${release}${buildid(context)}`,
-    packager: PACKAGER,
-  })
+  const spec = injectedSpec(context, patches)
   const config = join(top, CONFIG)
   writeFileSync(config, setConfig(readFileSync(join(stock, CONFIG), 'utf8'), symbols(context)))
   const sources = [...stockSources(stock), { name: CONFIG, path: config }, ...patches]
@@ -108,6 +102,19 @@ async function inject(context: Context, top: string): Promise<Facts> {
   rmSync(injectedFolder(context), { recursive: true, force: true })
   const [published] = await publish([built], injectedFolder(context))
   return { ...published, patches: patches.length, compared }
+}
+
+/** @param patches the files of the series, in order */
+function injectedSpec(context: Context, patches: readonly PackageSource[]): string {
+  const { version, release } = srpmName(context)
+  return injectSpec(readFileSync(join(srpmFolder(context), 'kernel.spec'), 'utf8'), {
+    buildid: buildid(context),
+    dist: release.replace(/^[\d.]*\d/, ''),
+    patches: patches.map(({ name, path }) => ({ file: name, subject: subjectOf(readFileSync(path, 'utf8')) })),
+    time: SOURCE_DATE_EPOCH,
+    release: `${version}-${release}${buildid(context)}`,
+    packager: PACKAGER,
+  })
 }
 
 /** @returns version and release of the stock kernel */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { srpmFolder } from '../../scripts/commands/prep.ts'
 import srpmCommand, { injectedSrpm, step as srpm } from '../../scripts/commands/srpm.ts'
 import type { Context, Variables } from '../../scripts/lib/context.ts'
 import { ipvsDigests } from '../../scripts/lib/family.ts'
@@ -69,6 +70,10 @@ test("the series is in the kernel's own source package, whose %prep makes our tr
   t.deepEqual(readdirSync(folder).filter((name) => name.startsWith('000')), ['0001-ipvs-add-an-SNAT-engine.patch', '0002-ipvs-call-the-engine.patch'])
   t.regex(read(folder, 'kernel.spec'), /^Patch2: 0001-ipvs-add-an-SNAT-engine\.patch\nPatch3: 0002-ipvs-call-the-engine\.patch$/m)
   t.is(read(folder, 'config-generic-rhel'), 'CONFIG_RHEL=y\nCONFIG_IP_VS_SNAT=y\n')
+  const before = await srpm.inputs(context)
+  t.deepEqual(await srpm.inputs(context), before)
+  appendFileSync(join(srpmFolder(context), 'kernel.spec'), '- Zeroth\n')
+  t.notDeepEqual(await srpm.inputs(context), before, 'another spec makes another package')
 })
 
 test('the debug variant has a name of its own and its symbols', async (t) => {
