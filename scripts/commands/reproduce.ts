@@ -20,7 +20,12 @@ async function compare(context: Context, source: string, published: ReadonlyMap<
   const name = basename(source, '.src.rpm')
   const topdir = join(context.paths.work, 'reproduce', name)
   log.step('reproduce', `${basename(source)} by rpmbuild --rebuild`)
-  const built = await rebuildPackage(context, source, { topdir, log: join(context.paths.logs, `reproduce-${name}.log`) })
+  let lines = 0
+  const built = await rebuildPackage(context, source, {
+    topdir,
+    log: join(context.paths.logs, `reproduce-${name}.log`),
+    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+  })
   const different: string[] = []
   for (const path of built) {
     const file = basename(path)
