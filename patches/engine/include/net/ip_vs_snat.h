@@ -1,30 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* IP Virtual Server: source NAT for connections opened by inside hosts */
+/* IP Virtual Server: source NAT for connections opened by inside hosts.
+ *
+ * This is what the rest of IPVS calls. Packets come to the engine by hooks of its
+ * own.
+ */
 
 #ifndef _NET_IP_VS_SNAT_H
 #define _NET_IP_VS_SNAT_H
 
-#include <linux/netfilter.h>
 #include <net/ip_vs.h>
 
 #ifdef CONFIG_IP_VS_SNAT
 
-int ip_vs_snat_init(void);
-void ip_vs_snat_cleanup(void);
 int ip_vs_snat_net_init(struct netns_ipvs *ipvs);
 void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs);
+void ip_vs_snat_net_disable(struct netns_ipvs *ipvs);
+
+int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs);
+void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
+				__be32 addr, __be16 port);
+int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest);
+void ip_vs_snat_dest_changed(struct netns_ipvs *ipvs, struct ip_vs_dest *dest,
+			     bool available);
+void ip_vs_snat_dest_free(struct ip_vs_dest *dest);
 
 void ip_vs_snat_conn_init(struct ip_vs_conn *cp);
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp);
+void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
+				   const struct ip_vs_conn *cp);
+void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
+				    const struct ip_vs_conn *cp);
+bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp);
+bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp);
+bool ip_vs_snat_conn_shed_rest(struct netns_ipvs *ipvs);
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp);
-
-bool __ip_vs_snat_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			struct ip_vs_iphdr *iph, unsigned int hook,
-			unsigned int *verdict);
-unsigned int __ip_vs_snat_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			      struct ip_vs_iphdr *iph,
-			      const struct net_device *in,
-			      const struct net_device *out);
 
 /* Is this connection one of ours? */
 static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
@@ -32,57 +41,120 @@ static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
 	return cp->flags & IP_VS_CONN_F_SNAT;
 }
 
+/* Is the service with this address the rule of SNAT, and its destinations the
+ * pool?
+ */
+static inline bool ip_vs_snat_service(u16 af, u32 fwmark, __be32 addr,
+				      __be16 port)
+{
+	return af == AF_INET && !fwmark && !port && addr == htonl(INADDR_ANY);
+}
+
+/* A service is going to be added: get ready if it's ours */
+static inline int ip_vs_snat_service_prepare(struct netns_ipvs *ipvs, u16 af,
+					     u32 fwmark, __be32 addr,
+					     __be16 port)
+{
+	if (!ip_vs_snat_service(af, fwmark, addr, port))
+		return 0;
+	return __ip_vs_snat_service_prepare(ipvs);
+}
+
+/* A service is there: it wins against SNAT connections of its address and port, or
+ * of all ports
+ */
+static inline void ip_vs_snat_service_added(struct netns_ipvs *ipvs,
+					    const struct ip_vs_service *svc)
+{
+	if (ipvs->snat_enabled && svc->af == AF_INET && !svc->fwmark &&
+	    svc->addr.ip != htonl(INADDR_ANY))
+		__ip_vs_snat_service_added(ipvs, svc->protocol, svc->addr.ip,
+					   svc->port);
+}
+
+/* A connection has been hashed */
+static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
+					  const struct ip_vs_conn *cp)
+{
+	if (ipvs->snat_enabled && !ip_vs_snat_conn(cp) && cp->af == AF_INET)
+		__ip_vs_snat_service_conn_new(ipvs, cp);
+}
+
 /* The last reference is gone: forget the connection */
-static inline void ip_vs_snat_conn_release(struct ip_vs_conn *cp)
+static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
+					   struct ip_vs_conn *cp)
 {
 	if (ip_vs_snat_conn(cp))
 		__ip_vs_snat_conn_release(cp);
-}
-
-/* Handle a packet of an existing SNAT connection. Returns false if it belongs
- * to none; then nothing happened to it, apart from reassembly.
- */
-static inline bool ip_vs_snat_known(struct netns_ipvs *ipvs, int af,
-				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph, unsigned int hook,
-				    unsigned int *verdict)
-{
-	if (likely(!atomic_read(&ipvs->snat_conns)) || af != AF_INET)
-		return false;
-	return __ip_vs_snat_known(ipvs, skb, iph, hook, verdict);
-}
-
-/* Handle a forwarded packet that belongs to no connection */
-static inline unsigned int ip_vs_snat_new(struct netns_ipvs *ipvs, int af,
-					  struct sk_buff *skb,
-					  struct ip_vs_iphdr *iph,
-					  unsigned int hook,
-					  const struct net_device *in,
-					  const struct net_device *out)
-{
-	/* No port zero service means no catch-all service either */
-	if (hook != NF_INET_FORWARD || af != AF_INET ||
-	    !atomic_read(&ipvs->nullsvc_counter))
-		return NF_ACCEPT;
-	return __ip_vs_snat_new(ipvs, skb, iph, in, out);
-}
-
-/* The pool of a service changed, and perhaps its outside devices with it */
-static inline void ip_vs_snat_pool_changed(struct netns_ipvs *ipvs)
-{
-	atomic_inc(&ipvs->snat_pool_gen);
+	else if (ipvs->snat_enabled && cp->protocol == IPPROTO_UDP &&
+		 cp->af == AF_INET)
+		__ip_vs_snat_service_conn_gone(ipvs, cp);
 }
 
 #else
 
-static inline int ip_vs_snat_init(void) { return 0; }
-static inline void ip_vs_snat_cleanup(void) { }
 static inline int ip_vs_snat_net_init(struct netns_ipvs *ipvs) { return 0; }
 static inline void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs) { }
+static inline void ip_vs_snat_net_disable(struct netns_ipvs *ipvs) { }
+
+static inline bool ip_vs_snat_service(u16 af, u32 fwmark, __be32 addr,
+				      __be16 port)
+{
+	return false;
+}
+
+static inline int ip_vs_snat_service_prepare(struct netns_ipvs *ipvs, u16 af,
+					     u32 fwmark, __be32 addr,
+					     __be16 port)
+{
+	return 0;
+}
+
+static inline void ip_vs_snat_service_added(struct netns_ipvs *ipvs,
+					    const struct ip_vs_service *svc)
+{
+}
+
+static inline int ip_vs_snat_dest_init(struct netns_ipvs *ipvs,
+				       struct ip_vs_dest *dest)
+{
+	return 0;
+}
+
+static inline void ip_vs_snat_dest_changed(struct netns_ipvs *ipvs,
+					   struct ip_vs_dest *dest,
+					   bool available)
+{
+}
+
+static inline void ip_vs_snat_dest_free(struct ip_vs_dest *dest) { }
 
 static inline void ip_vs_snat_conn_init(struct ip_vs_conn *cp) { }
-static inline void ip_vs_snat_conn_release(struct ip_vs_conn *cp) { }
-static inline void ip_vs_snat_pool_changed(struct netns_ipvs *ipvs) { }
+
+static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
+					  const struct ip_vs_conn *cp)
+{
+}
+
+static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
+					   struct ip_vs_conn *cp)
+{
+}
+
+static inline bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
+{
+	return false;
+}
+
+static inline bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp)
+{
+	return false;
+}
+
+static inline bool ip_vs_snat_conn_shed_rest(struct netns_ipvs *ipvs)
+{
+	return false;
+}
 
 static inline u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 {
@@ -92,24 +164,6 @@ static inline u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
 {
 	return false;
-}
-
-static inline bool ip_vs_snat_known(struct netns_ipvs *ipvs, int af,
-				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph, unsigned int hook,
-				    unsigned int *verdict)
-{
-	return false;
-}
-
-static inline unsigned int ip_vs_snat_new(struct netns_ipvs *ipvs, int af,
-					  struct sk_buff *skb,
-					  struct ip_vs_iphdr *iph,
-					  unsigned int hook,
-					  const struct net_device *in,
-					  const struct net_device *out)
-{
-	return NF_ACCEPT;
 }
 
 #endif /* CONFIG_IP_VS_SNAT */

@@ -17,11 +17,17 @@
 #define _IP_VS_SNAT_COMPAT_H
 
 #include <linux/cryptohash.h>
+#include <linux/hash.h>
+#include <linux/inetdevice.h>
 #include <linux/jhash.h>
+#include <linux/mm.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
 #include <linux/proc_fs.h>
 #include <linux/random.h>
 #include <linux/rculist.h>
 #include <linux/seq_file.h>
+#include <linux/vmalloc.h>
 #include <net/inet_hashtables.h>
 #include <net/inet_timewait_sock.h>
 #include <net/ip.h>
@@ -33,15 +39,25 @@
 #include <net/udp.h>
 #include <net/ip_vs_snat.h>
 
+/* Its header can only be included if there is connection tracking */
+#if defined(CONFIG_NF_CONNTRACK) || \
+	defined(CONFIG_NF_CONNTRACK_MODULE)
+#define IP_VS_SNAT_CONNTRACK
+#include <net/netfilter/nf_conntrack.h>
+#endif
+
 /* Names of newer kernels */
 
 #define READ_ONCE(x)		ACCESS_ONCE(x)
 #define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
-#define array_size(n, size)	((n) * (size))
 #define list_next_rcu(list)	((list)->next)
 
 #ifndef __rcu
 #define __rcu
+#endif
+
+#ifndef __percpu
+#define __percpu
 #endif
 
 #ifndef rcu_dereference_protected
@@ -65,6 +81,14 @@
 			rcu_dereference((pos)->member.next),		\
 			typeof(*(pos)), member))
 
+/* The same without RCU */
+#define ip_vs_snat_hlist_for_each(pos, head, member)			\
+	for (pos = ip_vs_snat_entry_or_null((head)->first,		\
+					    typeof(*(pos)), member);	\
+	     pos;							\
+	     pos = ip_vs_snat_entry_or_null((pos)->member.next,		\
+					    typeof(*(pos)), member))
+
 static inline void ip_vs_snat_kfree_rcu(struct rcu_head *head)
 {
 	kfree(head);
@@ -80,9 +104,16 @@ do {									\
 #endif
 
 /* Softirqs are off wherever the engine counts */
-#ifndef this_cpu_inc
-#define this_cpu_inc(var)	((*per_cpu_ptr(&(var), smp_processor_id()))++)
+#ifndef this_cpu_add
+#define this_cpu_add(var, num)	(*this_cpu_ptr(&(var)) += (num))
+#define this_cpu_inc(var)	this_cpu_add(var, 1)
 #endif
+
+/* A number below num from any number, both of 32 bits */
+static inline u32 reciprocal_scale(u32 val, u32 num)
+{
+	return (u64)val * num >> 32;
+}
 
 static inline bool ip_is_fragment(const struct iphdr *iph)
 {
@@ -93,8 +124,6 @@ static inline int skb_ensure_writable(struct sk_buff *skb, unsigned int len)
 {
 	return skb_make_writable(skb, len) ? 0 : -ENOMEM;
 }
-
-#define ip_vs_conn_tab_size	IP_VS_CONN_TAB_SIZE
 
 static inline int sysctl_expire_nodest_conn(struct netns_ipvs *ipvs)
 {
@@ -140,10 +169,9 @@ static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
 	return &ip_vs_netns;
 }
 
-/* Secret of the port allocation, and of the hash tables */
+/* Secret of the port allocation */
 struct ip_vs_snat_key {
 	u32	ports[16];
-	u32	tables;
 };
 
 static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
@@ -151,19 +179,8 @@ static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
 	get_random_bytes(key, sizeof(*key));
 }
 
-/* Buckets need to be spread, a remote host must not be able to aim at one */
-static inline u32 ip_vs_snat_table_hash(const struct ip_vs_snat_key *key,
-					const struct netns_ipvs *ipvs, u8 proto,
-					__be32 raddr, __be16 rport,
-					__be32 laddr, __be16 lport)
-{
-	return jhash_3words((__force u32)raddr, (__force u32)laddr,
-			    (__force u32)rport << 16 | (__force u32)lport,
-			    key->tables ^ proto);
-}
-
-/* Ports must not be predictable either: this one is a real keyed hash, used as
- * the kernel does for the ports of its own connections.
+/* Ports must not be predictable: this is a real keyed hash, used as the kernel
+ * does for the ports of its own connections.
  */
 static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
 				       u8 proto, __be32 raddr, __be16 rport,
@@ -178,42 +195,6 @@ static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
 
 	md5_transform(hash, key->ports);
 	return (u64)hash[1] << 32 | hash[0];
-}
-
-static inline bool ip_vs_snat_has_protocol(struct netns_ipvs *ipvs,
-					   u16 protocol)
-{
-	return ip_vs_proto_get(protocol);
-}
-
-/* The handler of TCP with timeouts of our own. With secure_tcp, it has another
- * table of states, which only matters for connections from outside.
- */
-struct ip_vs_snat_proto {
-	struct ip_vs_protocol	pp;
-};
-
-/* Returns false if this kernel was built without TCP for services */
-static inline bool ip_vs_snat_tcp_init(struct netns_ipvs *ipvs,
-				       struct ip_vs_snat_proto *tcp,
-				       int *timeouts)
-{
-	const struct ip_vs_protocol *pp = ip_vs_proto_get(IPPROTO_TCP);
-
-	if (!pp)
-		return false;
-	tcp->pp = *pp;
-	tcp->pp.timeout_table = timeouts;
-	return true;
-}
-
-static inline void ip_vs_snat_tcp_transition(struct ip_vs_snat_proto *tcp,
-					     struct ip_vs_conn *cp,
-					     int direction,
-					     const struct sk_buff *skb,
-					     unsigned int thoff)
-{
-	tcp->pp.state_transition(cp, direction, skb, &tcp->pp);
 }
 
 /* Catch-all service of a protocol, called with softirqs off. Neither it nor its
@@ -241,13 +222,26 @@ ip_vs_snat_schedule(struct ip_vs_service *svc, struct sk_buff *skb,
 	return svc->scheduler->schedule(svc, skb);
 }
 
-/* Service on exactly this address and port, called under RCU lock */
+/* Service on this address and port or on all ports, called under RCU lock */
 static inline bool ip_vs_snat_has_service(struct netns_ipvs *ipvs, u16 protocol,
 					  __be32 addr, __be16 port)
 {
 	const union nf_inet_addr vaddr = { .ip = addr };
 
-	return ip_vs_has_service(AF_INET, protocol, &vaddr, port);
+	return ip_vs_has_service(AF_INET, protocol, &vaddr, port) ||
+	       ip_vs_has_service(AF_INET, protocol, &vaddr, 0);
+}
+
+static inline bool ip_vs_snat_dest_is_ip4(const struct ip_vs_dest *dest)
+{
+	return dest->af == AF_INET;
+}
+
+/* One active connection more (1) or less (-1), and the opposite of the others */
+static inline void ip_vs_snat_dest_activity(struct ip_vs_dest *dest, int change)
+{
+	atomic_add(change, &dest->activeconns);
+	atomic_sub(change, &dest->inactconns);
 }
 
 /* Can this destination be a pool address at all? */
@@ -433,57 +427,35 @@ static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
 	return skb_rtable(skb)->rt_gateway != skb_rtable(skb)->rt_dst;
 }
 
-/* Route to an inside host, NULL if there is none */
-static inline struct dst_entry *ip_vs_snat_route_to(struct netns_ipvs *ipvs,
-						    const struct sk_buff *skb,
-						    __be32 daddr)
+/* Is the address that of a neighbour on the device? */
+static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
+				      const struct net_device *dev, __be32 addr)
 {
-	struct flowi fl = {
-		.mark = skb->mark,
-		.nl_u.ip4_u.daddr = daddr,
-	};
-	struct rtable *rt;
+	struct fib_result res;
+	struct fib_info *fi;
+	bool found = false;
+	int i;
 
-	if (ip_route_output_key(ipvs->net, &rt, &fl))
-		return NULL;
-	return &rt->u.dst;
-}
-
-static inline bool ip_vs_snat_route_is_local(const struct dst_entry *dst)
-{
-	return ((const struct rtable *)dst)->rt_flags & RTCF_LOCAL;
+	fi = ip_vs_snat_fib_lookup(ipvs, addr, &res);
+	if (!fi)
+		return false;
+	for (i = 0; res.type == RTN_UNICAST && i < fi->fib_nhs; i++) {
+		if (fi->fib_nh[i].nh_dev == dev && !fi->fib_nh[i].nh_gw)
+			found = true;
+	}
+	ip_vs_snat_fib_put(fi);
+	return found;
 }
 
 /* Reassemble a datagram, nonzero if it was not the last piece */
 static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
-				    struct sk_buff *skb)
+				    struct sk_buff *skb, bool out)
 {
-	int err = ip_defrag(skb, IP_DEFRAG_VS_FWD);
+	int err = ip_defrag(skb, out ? IP_DEFRAG_VS_FWD : IP_DEFRAG_VS_IN);
 
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
-}
-
-/* A datagram that was reassembled has lost its DF */
-static inline bool ip_vs_snat_exceeds_mtu(const struct sk_buff *skb,
-					  unsigned int mtu)
-{
-	unsigned int hdrlen = ip_hdrlen(skb);
-	struct tcphdr _th, *th;
-
-	if (skb->len <= mtu)
-		return false;
-	if (!skb_is_gso(skb))
-		return true;
-
-	/* It is going to be cut in segments, each with the headers of its own */
-	if (skb_shinfo(skb)->gso_type & SKB_GSO_TCPV4) {
-		th = skb_header_pointer(skb, hdrlen, sizeof(_th), &_th);
-		if (th)
-			hdrlen += th->doff * 4;
-	}
-	return hdrlen + skb_shinfo(skb)->gso_size > mtu;
 }
 
 /* They go out in pieces that fit the device, as they have no DF */
@@ -491,20 +463,120 @@ static inline void ip_vs_snat_keep_fragments(struct sk_buff *skb)
 {
 }
 
-/* Conntrack has no part in IPVS here: ip_vs_post_routing() keeps packets from it,
- * so that it forgets them unconfirmed.
- */
-static inline void ip_vs_snat_conntrack(struct sk_buff *skb,
-					struct ip_vs_conn *cp, bool out)
+/* Do NAT rules of netfilter translate the source of the flow already? */
+static inline bool ip_vs_snat_ct_busy(const struct sk_buff *skb)
 {
+#ifdef IP_VS_SNAT_CONNTRACK
+	enum ip_conntrack_info ctinfo;
+	const struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
+
+	if (!ct)
+		return false;
+	return ct->status & (CTINFO2DIR(ctinfo) == IP_CT_DIR_REPLY ?
+			     IPS_DST_NAT : IPS_SRC_NAT);
+#else
+	return false;
+#endif
 }
 
-/* Send a packet from the LOCAL_IN hook on its new way */
-static inline void ip_vs_snat_output(struct netns_ipvs *ipvs,
+/* Connection tracking takes the inside host for the end of the flow. Tell
+ * ip_vs_post_routing(): no NAT rule of netfilter may translate the source once more,
+ * but all else goes on, and so does NAT of what comes in.
+ */
+static inline void ip_vs_snat_ct_bind(struct sk_buff *skb, bool out)
+{
+	IPCB(skb)->flags |= out ? IPSKB_SNAT_OUT : IPSKB_SNAT_IN;
+}
+
+/* Does the packet leave through an IPsec tunnel? */
+static inline bool ip_vs_snat_has_xfrm(const struct sk_buff *skb)
+{
+#ifdef CONFIG_XFRM
+	return skb_dst(skb)->xfrm;
+#else
+	return false;
+#endif
+}
+
+/* The device that a packet came in by */
+static inline int ip_vs_snat_iif(const struct sk_buff *skb,
+				 const struct net_device *in)
+{
+	return in->ifindex;
+}
+
+/* The destination of a packet of this host has changed, so has its way */
+static inline int ip_vs_snat_reroute(struct netns_ipvs *ipvs,
 				     struct sk_buff *skb)
 {
-	NF_HOOK(PF_INET, NF_INET_LOCAL_OUT, skb, NULL, skb_dst(skb)->dev,
-		dst_output);
+	return ip_route_me_harder(skb, RTN_LOCAL);
+}
+
+/* Hooks. They get the packets of every network namespace, and a bridge that loses a
+ * port may not know where a packet came in.
+ */
+
+static inline bool ip_vs_snat_hook_dev(const struct net_device *dev)
+{
+	return dev && net_eq(dev_net(dev), &init_net);
+}
+
+#define IP_VS_SNAT_HOOK(fn)						\
+static unsigned int fn##_hook(unsigned int hooknum, struct sk_buff *skb,	\
+			      const struct net_device *in,		\
+			      const struct net_device *out,		\
+			      int (*okfn)(struct sk_buff *))		\
+{									\
+	if (!ip_vs_snat_hook_dev(hooknum == NF_INET_LOCAL_OUT ? out : in)) \
+		return NF_ACCEPT;					\
+	return fn(&ip_vs_netns, skb, in, out);				\
+}
+
+#define IP_VS_SNAT_HOOK_OPS(fn, num, prio)				\
+	{								\
+		.hook		= fn##_hook,				\
+		.owner		= THIS_MODULE,				\
+		.pf		= PF_INET,				\
+		.hooknum	= num,					\
+		.priority	= prio,					\
+	}
+
+#define ip_vs_snat_hook_ops	struct nf_hook_ops
+
+static inline int ip_vs_snat_register_hooks(struct netns_ipvs *ipvs,
+					    ip_vs_snat_hook_ops *ops,
+					    unsigned int num)
+{
+	return nf_register_hooks(ops, num);
+}
+
+static inline void ip_vs_snat_unregister_hooks(struct netns_ipvs *ipvs,
+					       ip_vs_snat_hook_ops *ops,
+					       unsigned int num)
+{
+	nf_unregister_hooks(ops, num);
+}
+
+static inline unsigned long ip_vs_snat_total_pages(void)
+{
+	return totalram_pages;
+}
+
+/* There is but one namespace, the host's own */
+static inline bool ip_vs_snat_trusted(struct netns_ipvs *ipvs)
+{
+	return true;
+}
+
+/* Zeroed memory */
+static inline void *ip_vs_snat_big_alloc(size_t size)
+{
+	return vzalloc(size);
+}
+
+static inline void ip_vs_snat_big_free(void *p)
+{
+	vfree(p);
 }
 
 /* Counters of all traffic */

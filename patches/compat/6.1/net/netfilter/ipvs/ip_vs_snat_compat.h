@@ -6,7 +6,12 @@
 #ifndef _IP_VS_SNAT_COMPAT_H
 #define _IP_VS_SNAT_COMPAT_H
 
+#include <linux/hash.h>
+#include <linux/inetdevice.h>
 #include <linux/jhash.h>
+#include <linux/mm.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file_net.h>
 #include <linux/siphash.h>
@@ -18,6 +23,8 @@
 #include <net/tcp.h>
 #include <net/udp.h>
 #include <net/ip_vs_snat.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_nat.h>
 
 /* Parameters of packet_xmit() of a connection */
 #define IP_VS_SNAT_XMIT_PARAMS						\
@@ -33,10 +40,9 @@ static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
 	return cp->ipvs;
 }
 
-/* Secret of the port allocation, and of the hash tables */
+/* Secret of the port allocation */
 struct ip_vs_snat_key {
 	siphash_key_t	ports;
-	u32		tables;
 };
 
 static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
@@ -44,18 +50,7 @@ static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
 	get_random_bytes(key, sizeof(*key));
 }
 
-/* Buckets need to be spread, a remote host must not be able to aim at one */
-static inline u32 ip_vs_snat_table_hash(const struct ip_vs_snat_key *key,
-					const struct netns_ipvs *ipvs, u8 proto,
-					__be32 raddr, __be16 rport,
-					__be32 laddr, __be16 lport)
-{
-	return jhash_3words((__force u32)raddr, (__force u32)laddr,
-			    (__force u32)rport << 16 | (__force u32)lport,
-			    key->tables ^ net_hash_mix(ipvs->net) ^ proto);
-}
-
-/* Ports must not be predictable either: this one is a real keyed hash */
+/* Ports must not be predictable: this is a real keyed hash */
 static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
 				       u8 proto, __be32 raddr, __be16 rport,
 				       __be32 laddr, __be16 lport, __be32 pool)
@@ -64,42 +59,6 @@ static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
 			    (__force u64)pool << 32 | proto,
 			    (__force u64)rport << 16 | (__force u64)lport,
 			    &key->ports);
-}
-
-static inline bool ip_vs_snat_has_protocol(struct netns_ipvs *ipvs,
-					   u16 protocol)
-{
-	return ip_vs_proto_data_get(ipvs, protocol);
-}
-
-/* The handler of TCP with timeouts of our own, and without secure_tcp, which
- * defends services against half-open connections from outside.
- */
-struct ip_vs_snat_proto {
-	struct ip_vs_proto_data	pd;
-};
-
-/* Returns false if this kernel was built without TCP for services */
-static inline bool ip_vs_snat_tcp_init(struct netns_ipvs *ipvs,
-				       struct ip_vs_snat_proto *tcp,
-				       int *timeouts)
-{
-	struct ip_vs_proto_data *pd = ip_vs_proto_data_get(ipvs, IPPROTO_TCP);
-
-	if (!pd)
-		return false;
-	tcp->pd = *pd;
-	tcp->pd.timeout_table = timeouts;
-	return true;
-}
-
-static inline void ip_vs_snat_tcp_transition(struct ip_vs_snat_proto *tcp,
-					     struct ip_vs_conn *cp,
-					     int direction,
-					     const struct sk_buff *skb,
-					     unsigned int thoff)
-{
-	tcp->pd.pp->state_transition(cp, direction, skb, &tcp->pd, thoff);
 }
 
 /* Catch-all service of a protocol, called under RCU lock with softirqs off */
@@ -129,7 +88,7 @@ ip_vs_snat_schedule(struct ip_vs_service *svc, struct sk_buff *skb,
 	return sched->schedule(svc, skb, iph);
 }
 
-/* Service on exactly this address and port, called under RCU lock */
+/* Service on this address and port or on all ports, called under RCU lock */
 static inline bool ip_vs_snat_has_service(struct netns_ipvs *ipvs, u16 protocol,
 					  __be32 addr, __be16 port)
 {
@@ -137,7 +96,18 @@ static inline bool ip_vs_snat_has_service(struct netns_ipvs *ipvs, u16 protocol,
 	struct ip_vs_service *svc;
 
 	svc = ip_vs_service_find(ipvs, AF_INET, 0, protocol, &vaddr, port);
-	return svc && svc->port == port;
+	return svc && (svc->port == port || !svc->port);
+}
+
+static inline bool ip_vs_snat_dest_is_ip4(const struct ip_vs_dest *dest)
+{
+	return dest->af == AF_INET;
+}
+
+/* One active connection more (1) or less (-1) */
+static inline void ip_vs_snat_dest_activity(struct ip_vs_dest *dest, int change)
+{
+	atomic_add(change, &dest->activeconns);
 }
 
 /* Can this destination be a pool address at all? */
@@ -274,48 +244,31 @@ static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
 	return skb_rtable(skb)->rt_gw_family;
 }
 
-/* Route to an inside host, NULL if there is none */
-static inline struct dst_entry *ip_vs_snat_route_to(struct netns_ipvs *ipvs,
-						    const struct sk_buff *skb,
-						    __be32 daddr)
+/* Is the address that of a neighbour on the device? Called under RCU lock. */
+static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
+				      const struct net_device *dev, __be32 addr)
 {
-	struct flowi4 fl4 = {
-		.daddr = daddr,
-		.flowi4_mark = skb->mark,
-	};
-	struct rtable *rt = ip_route_output_key(ipvs->net, &fl4);
+	struct flowi4 fl4 = { .daddr = addr };
+	struct fib_result res = { };
+	const struct fib_nh_common *nhc;
 
-	return IS_ERR(rt) ? NULL : &rt->dst;
-}
-
-static inline bool ip_vs_snat_route_is_local(const struct dst_entry *dst)
-{
-	return ((const struct rtable *)dst)->rt_flags & RTCF_LOCAL;
+	if (fib_lookup(ipvs->net, &fl4, &res, FIB_LOOKUP_NOREF) ||
+	    res.type != RTN_UNICAST)
+		return false;
+	nhc = FIB_RES_NHC(res);
+	return nhc && !nhc->nhc_gw_family && nhc->nhc_dev == dev;
 }
 
 /* Reassemble a datagram, nonzero if it was not the last piece */
 static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
-				    struct sk_buff *skb)
+				    struct sk_buff *skb, bool out)
 {
-	int err = ip_defrag(ipvs->net, skb, IP_DEFRAG_VS_FWD);
+	int err = ip_defrag(ipvs->net, skb,
+			    out ? IP_DEFRAG_VS_FWD : IP_DEFRAG_VS_IN);
 
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
-}
-
-static inline bool ip_vs_snat_exceeds_mtu(const struct sk_buff *skb,
-					  unsigned int mtu)
-{
-	/* Length of the longest fragment that the sender made */
-	unsigned int frag_size = IPCB(skb)->frag_max_size;
-
-	/* It is going to be cut in pieces of the size that it came in */
-	if (frag_size)
-		return frag_size > mtu;
-	if (skb->len <= mtu)
-		return false;
-	return !(skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
 }
 
 /* Let a datagram that came in fragments go out in fragments of that size */
@@ -325,23 +278,121 @@ static inline void ip_vs_snat_keep_fragments(struct sk_buff *skb)
 		skb->ignore_df = 1;
 }
 
-/* Give conntrack its part in a translated packet */
-static inline void ip_vs_snat_conntrack(struct sk_buff *skb,
-					struct ip_vs_conn *cp, bool out)
+/* Do NAT rules of netfilter translate the source of the flow already? */
+static inline bool ip_vs_snat_ct_busy(const struct sk_buff *skb)
 {
-	if (likely(!(cp->flags & IP_VS_CONN_F_NFCT)))
-		ip_vs_notrack(skb);
-	else
-		ip_vs_update_conntrack(skb, cp, !out);
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	enum ip_conntrack_info ctinfo;
+	const struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
+
+	if (!ct)
+		return false;
+	return ct->status & (CTINFO2DIR(ctinfo) == IP_CT_DIR_REPLY ?
+			     IPS_DST_NAT : IPS_SRC_NAT);
+#else
+	return false;
+#endif
 }
 
-/* Send a packet from the LOCAL_IN hook on its new way */
-static inline void ip_vs_snat_output(struct netns_ipvs *ipvs,
+/* Connection tracking takes the inside host for the end of the flow. Keep NAT rules
+ * of netfilter from translating it once more, as for a flow that none of them
+ * matches. Called under RCU lock.
+ */
+static inline void ip_vs_snat_ct_bind(struct sk_buff *skb, bool out)
+{
+#if IS_ENABLED(CONFIG_NF_NAT)
+	enum ip_conntrack_info ctinfo;
+	struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
+	const struct nf_nat_hook *nat_hook;
+
+	if (likely(!ct) || !out || nf_ct_is_confirmed(ct) ||
+	    ct->status & IPS_SRC_NAT_DONE)
+		return;
+	nat_hook = rcu_dereference(nf_nat_hook);
+	if (nat_hook)
+		nat_hook->parse_nat_setup(ct, NF_NAT_MANIP_SRC, NULL);
+#endif
+}
+
+/* Does the packet leave through an IPsec tunnel? */
+static inline bool ip_vs_snat_has_xfrm(const struct sk_buff *skb)
+{
+#ifdef CONFIG_XFRM
+	return skb_dst(skb)->xfrm;
+#else
+	return false;
+#endif
+}
+
+/* The device that a packet came in by, of a VRF the one that belongs to it */
+static inline int ip_vs_snat_iif(const struct sk_buff *skb,
+				 const struct net_device *in)
+{
+	return IPCB(skb)->iif ? : in->ifindex;
+}
+
+/* The destination of a packet of this host has changed, so has its way */
+static inline int ip_vs_snat_reroute(struct netns_ipvs *ipvs,
 				     struct sk_buff *skb)
 {
-	skb_clear_tstamp(skb);
-	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, ipvs->net, NULL, skb,
-		NULL, skb_dst(skb)->dev, dst_output);
+	return ip_route_me_harder(ipvs->net, skb->sk, skb, RTN_LOCAL);
+}
+
+/* Hooks */
+
+#define IP_VS_SNAT_HOOK(fn)						\
+static unsigned int fn##_hook(void *priv, struct sk_buff *skb,		\
+			      const struct nf_hook_state *state)	\
+{									\
+	return fn(net_ipvs(state->net), skb, state->in, state->out);	\
+}
+
+#define IP_VS_SNAT_HOOK_OPS(fn, num, prio)				\
+	{								\
+		.hook		= fn##_hook,				\
+		.pf		= NFPROTO_IPV4,				\
+		.hooknum	= num,					\
+		.priority	= prio,					\
+	}
+
+#define ip_vs_snat_hook_ops	const struct nf_hook_ops
+
+static inline int ip_vs_snat_register_hooks(struct netns_ipvs *ipvs,
+					    ip_vs_snat_hook_ops *ops,
+					    unsigned int num)
+{
+	return nf_register_net_hooks(ipvs->net, ops, num);
+}
+
+static inline void ip_vs_snat_unregister_hooks(struct netns_ipvs *ipvs,
+					       ip_vs_snat_hook_ops *ops,
+					       unsigned int num)
+{
+	nf_unregister_net_hooks(ipvs->net, ops, num);
+}
+
+#define ip_vs_snat_hlist_for_each	hlist_for_each_entry
+
+static inline unsigned long ip_vs_snat_total_pages(void)
+{
+	return totalram_pages();
+}
+
+/* Is who administers the namespace an administrator of this host? */
+static inline bool ip_vs_snat_trusted(struct netns_ipvs *ipvs)
+{
+	return ipvs->net->user_ns == &init_user_ns;
+}
+
+/* Zeroed memory, charged to who asks for it */
+static inline void *ip_vs_snat_big_alloc(size_t size)
+{
+	return kvzalloc(size, GFP_KERNEL_ACCOUNT);
+}
+
+static inline void ip_vs_snat_big_free(void *p)
+{
+	kvfree(p);
 }
 
 /* Counters of all traffic of a namespace */

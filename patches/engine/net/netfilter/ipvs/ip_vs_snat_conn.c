@@ -1,0 +1,828 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* IP Virtual Server: SNAT connections, their tables and their limits */
+
+#define KMSG_COMPONENT "IPVS"
+#define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
+
+#include <linux/log2.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "ip_vs_snat_int.h"
+
+/* A connection needs about 400 bytes; this is one for each of so many bytes */
+#define SNAT_BYTES_PER_CONN		8192
+#define SNAT_MIN_CONNS			16384
+/* In namespaces of users that are no administrators of this host */
+#define SNAT_USER_CONNS			4096
+#define SNAT_MIN_TAB_BITS		8
+#define SNAT_MAX_TAB_BITS		22
+
+static int snat_tab_bits __read_mostly;
+module_param_named(snat_tab_bits, snat_tab_bits, int, 0444);
+MODULE_PARM_DESC(snat_tab_bits,
+		 "Size of the tables of SNAT, as a power of 2 (0: by memory)");
+
+/* Tables */
+
+static spinlock_t *snat_lock(struct ip_vs_snat *snat, u32 hash)
+{
+	return &snat->locks[hash & (SNAT_LOCKS - 1)].lock;
+}
+
+static void snat_tuple_of_conn(struct snat_tuple *t,
+			       const struct ip_vs_conn *cp, bool inside)
+{
+	t->protocol = cp->protocol;
+	t->raddr = cp->caddr.ip;
+	t->rport = cp->cport;
+	t->laddr = inside ? cp->daddr.ip : cp->vaddr.ip;
+	t->lport = inside ? cp->dport : cp->vport;
+}
+
+/* Claim the outside tuple of a connection */
+static bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+	bool taken;
+	u32 hash;
+
+	snat_tuple_of_conn(&t, cp, false);
+	hash = snat_in_hash(snat, &t) & snat->mask;
+
+	spin_lock_bh(snat_lock(snat, hash));
+	taken = snat_in_taken(snat, &t, hash);
+	if (!taken)
+		hlist_add_head_rcu(&cp->snat_in, &snat->in_tab[hash]);
+	spin_unlock_bh(snat_lock(snat, hash));
+
+	if (!taken)
+		snat_hot_port_taken(snat, &t);
+	return !taken;
+}
+
+/* Claim the inside tuple of a connection. If another CPU was faster with the
+ * same flow, get the connection that it has made.
+ */
+static struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
+					  struct ip_vs_conn *cp)
+{
+	struct ip_vs_conn *other;
+	struct snat_tuple t;
+	u32 hash;
+
+	snat_tuple_of_conn(&t, cp, true);
+	hash = snat_out_hash(snat, &t) & snat->mask;
+
+	spin_lock_bh(snat_lock(snat, hash));
+	other = snat_out_get(snat, &t);
+	if (!other)
+		hlist_add_head_rcu(&cp->snat_out, &snat->out_tab[hash]);
+	spin_unlock_bh(snat_lock(snat, hash));
+	return other;
+}
+
+static bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+	bool linked;
+	u32 hash;
+
+	snat_tuple_of_conn(&t, cp, false);
+	hash = snat_in_hash(snat, &t) & snat->mask;
+
+	spin_lock_bh(snat_lock(snat, hash));
+	linked = !hlist_unhashed(&cp->snat_in);
+	if (linked)
+		hlist_del_init_rcu(&cp->snat_in);
+	spin_unlock_bh(snat_lock(snat, hash));
+
+	if (linked)
+		snat_hot_port_free(snat, &t);
+	return linked;
+}
+
+static void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+	u32 hash;
+
+	snat_tuple_of_conn(&t, cp, true);
+	hash = snat_out_hash(snat, &t) & snat->mask;
+
+	spin_lock_bh(snat_lock(snat, hash));
+	if (!hlist_unhashed(&cp->snat_out))
+		hlist_del_init_rcu(&cp->snat_out);
+	spin_unlock_bh(snat_lock(snat, hash));
+}
+
+/**
+ * ip_vs_snat_conn_hashkey - hash of an SNAT connection for the connection table
+ * @cp:		the connection
+ *
+ * The stock hash has only the remote address and port in it. The connections
+ * of all inside hosts to one server must not end up in one bucket.
+ *
+ * Return: the hash, of 32 bits.
+ */
+u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+
+	snat_tuple_of_conn(&t, cp, false);
+	return snat_out_hash(ip_vs_snat_ipvs(cp)->snat, &t);
+}
+
+/* Inside hosts */
+
+static u32 snat_host_hash(const struct ip_vs_snat *snat, __be32 addr)
+{
+	return (u32)((__force u32)addr * snat->key_fold >> 32) >>
+	       (32 - snat->host_bits);
+}
+
+static spinlock_t *snat_host_lock(struct ip_vs_snat *snat, u32 hash)
+{
+	return &snat->host_locks[hash & (SNAT_LOCKS - 1)].lock;
+}
+
+/* Called under the lock of the bucket, as what follows */
+static struct ip_vs_snat_host *snat_host_get(struct ip_vs_snat *snat,
+					     __be32 addr, u32 hash)
+{
+	struct ip_vs_snat_host *host;
+
+	ip_vs_snat_hlist_for_each(host, &snat->host_tab[hash], node) {
+		if (host->addr == addr)
+			return host;
+	}
+	host = kmalloc(sizeof(*host), GFP_ATOMIC);
+	if (host) {
+		host->addr = addr;
+		host->conns = 0;
+		INIT_LIST_HEAD(&host->spares);
+		hlist_add_head(&host->node, &snat->host_tab[hash]);
+	}
+	return host;
+}
+
+static void snat_host_put(struct ip_vs_snat_host *host)
+{
+	if (host->conns)
+		return;
+	hlist_del(&host->node);
+	kfree(host);
+}
+
+/* The oldest connection that there is little to lose with, with a reference */
+static struct ip_vs_conn *snat_host_victim(struct ip_vs_snat_host *host)
+{
+	struct ip_vs_conn *cp;
+
+	list_for_each_entry(cp, &host->spares, snat.host_spare) {
+		if (__ip_vs_conn_get(cp))
+			return cp;
+	}
+	return NULL;
+}
+
+static struct snat_spares *snat_spares(struct ip_vs_snat *snat, u32 turn)
+{
+	return &snat->spares[turn & (SNAT_SPARES - 1)];
+}
+
+/* Is there little to lose with a connection? Not if it was retired: then it's on no
+ * list any more.
+ */
+static bool snat_conn_is_spare(const struct ip_vs_conn *cp)
+{
+	return !hlist_unhashed(&cp->snat_in) &&
+	       (snat_conn_unanswered(cp) ||
+		(cp->protocol == IPPROTO_TCP && snat_tcp_ended(cp)));
+}
+
+static void snat_list_update(struct list_head *entry, struct list_head *list,
+			     bool spare)
+{
+	if (spare && list_empty(entry))
+		list_add_tail(entry, list);
+	else if (!spare)
+		list_del_init(entry);
+}
+
+/**
+ * snat_conn_update_spare - note whether there is little to lose with a connection
+ * @cp:		the connection, that has changed
+ *
+ * Each list is brought up to date under its lock, so the last one who changes the
+ * connection sees to it, and the host is there as long as the connection is known.
+ */
+void snat_conn_update_spare(struct ip_vs_conn *cp)
+{
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	struct snat_spares *spares = snat_spares(snat, cp->snat.spares);
+	u32 hash = snat_host_hash(snat, cp->daddr.ip);
+	bool spare;
+
+	spin_lock_bh(snat_host_lock(snat, hash));
+	spare = snat_conn_is_spare(cp);
+	snat_list_update(&cp->snat.host_spare,
+			 spare ? &cp->snat.host->spares : NULL, spare);
+	spin_unlock_bh(snat_host_lock(snat, hash));
+
+	spin_lock_bh(&spares->lock);
+	snat_list_update(&cp->snat.spare, &spares->list,
+			 snat_conn_is_spare(cp));
+	spin_unlock_bh(&spares->lock);
+}
+
+/**
+ * snat_conn_answered - the remote host has answered
+ * @cp:		the connection
+ */
+void snat_conn_answered(struct ip_vs_conn *cp)
+{
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	bool first;
+
+	spin_lock_bh(&cp->lock);
+	first = cp->snat.unanswered;
+	cp->snat.unanswered = false;
+	spin_unlock_bh(&cp->lock);
+	if (first) {
+		atomic_dec(&snat->unanswered);
+		snat_conn_update_spare(cp);
+	}
+}
+
+/* Limits */
+
+/* The oldest one of a list that there is little to lose with, with a reference */
+static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares)
+{
+	struct ip_vs_conn *cp, *found = NULL;
+
+	spin_lock_bh(&spares->lock);
+	list_for_each_entry(cp, &spares->list, snat.spare) {
+		if (!__ip_vs_conn_get(cp))
+			continue;
+		list_del_init(&cp->snat.spare);
+		found = cp;
+		break;
+	}
+	spin_unlock_bh(&spares->lock);
+	return found;
+}
+
+/* Give up a connection that there is little to lose with: an old one, so that who
+ * fills the table harms himself before those who wait for an answer.
+ */
+static bool snat_early_drop(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	u32 turn = atomic_inc_return(&snat->oldest_spares);
+	struct ip_vs_conn *cp;
+	int i;
+
+	for (i = 0; i < SNAT_SPARES; i++) {
+		cp = snat_spares_oldest(snat_spares(snat, turn + i));
+		if (!cp)
+			continue;
+		snat_conn_retire(cp);
+		snat_count(ipvs, SNAT_CTR_EARLY_DROP);
+		return true;
+	}
+	return false;
+}
+
+/* Count one more connection of the host, at the expense of an older one if need
+ * be. Returns the host, or NULL and the reason.
+ */
+static struct ip_vs_snat_host *snat_host_admit(struct netns_ipvs *ipvs,
+					       __be32 addr,
+					       enum snat_counter *why)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	unsigned int limit = READ_ONCE(snat->set.max_conns_per_host);
+	u32 hash = snat_host_hash(snat, addr);
+	struct ip_vs_conn *victim = NULL;
+	struct ip_vs_snat_host *host;
+
+	spin_lock_bh(snat_host_lock(snat, hash));
+	host = snat_host_get(snat, addr, hash);
+	if (!host) {
+		*why = SNAT_CTR_DROP_OTHER;
+		goto unlock;
+	}
+	if (limit && host->conns >= limit) {
+		victim = snat_host_victim(host);
+		if (!victim) {
+			*why = SNAT_CTR_LIMIT_HOST;
+			snat_host_put(host);
+			host = NULL;
+			goto unlock;
+		}
+	}
+	host->conns++;
+
+unlock:
+	spin_unlock_bh(snat_host_lock(snat, hash));
+	if (victim) {
+		snat_conn_retire(victim);
+		snat_count(ipvs, SNAT_CTR_EARLY_DROP);
+	}
+	return host;
+}
+
+static void snat_host_leave(struct ip_vs_snat *snat,
+			    struct ip_vs_snat_host *host)
+{
+	u32 hash = snat_host_hash(snat, host->addr);
+
+	spin_lock_bh(snat_host_lock(snat, hash));
+	host->conns--;
+	snat_host_put(host);
+	spin_unlock_bh(snat_host_lock(snat, hash));
+}
+
+/**
+ * snat_conn_admit - may an inside host have one more connection?
+ * @ipvs:	the network namespace
+ * @inside:	the flow
+ *
+ * If so, it's counted already: the caller has to insert the connection, or to
+ * call snat_conn_dismiss(). At a limit, the oldest connection goes that nobody has
+ * answered or that has ended: of the host, or of all hosts. What is established is
+ * never given up.
+ *
+ * Return: the host, or NULL if the flow has to be refused, and that is counted.
+ */
+struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
+					const struct snat_tuple *inside)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	enum snat_counter why = SNAT_CTR_LIMIT_CONNS;
+	struct ip_vs_snat_host *host;
+
+	host = snat_host_admit(ipvs, inside->laddr, &why);
+	if (!host)
+		goto refuse;
+	if (likely(atomic_inc_return(&snat->conns) <=
+		   READ_ONCE(snat->set.max_conns)))
+		return host;
+	if (snat_early_drop(ipvs))
+		return host;
+
+	snat_conn_dismiss(snat, host);
+refuse:
+	snat_count(ipvs, why);
+	if (why == SNAT_CTR_LIMIT_CONNS)
+		snat_complain(inside, "table full");
+	else if (why == SNAT_CTR_LIMIT_HOST)
+		snat_complain(inside, "too many connections");
+	return NULL;
+}
+
+/**
+ * snat_conn_dismiss - take back what snat_conn_admit() has counted
+ * @snat:	the network namespace
+ * @host:	the inside host
+ */
+void snat_conn_dismiss(struct ip_vs_snat *snat, struct ip_vs_snat_host *host)
+{
+	atomic_dec(&snat->conns);
+	snat_host_leave(snat, host);
+}
+
+/* Connections */
+
+static int snat_xmit(IP_VS_SNAT_XMIT_PARAMS)
+{
+	kfree_skb(skb);
+	return NF_STOLEN;
+}
+
+/**
+ * ip_vs_snat_conn_init - set up what is special in a new SNAT connection
+ * @cp:		the connection, that nobody else sees yet
+ */
+void ip_vs_snat_conn_init(struct ip_vs_conn *cp)
+{
+	INIT_HLIST_NODE(&cp->snat_in);
+	INIT_HLIST_NODE(&cp->snat_out);
+	memset(&cp->snat, 0, sizeof(cp->snat));
+	INIT_LIST_HEAD(&cp->snat.host_spare);
+	INIT_LIST_HEAD(&cp->snat.spare);
+
+	/* Whatever the destination says, this connection is translated: its
+	 * flags are about requests for the pool address.
+	 */
+	cp->flags &= ~(IP_VS_CONN_F_FWD_MASK | IP_VS_CONN_F_NOOUTPUT |
+		       IP_VS_CONN_F_ONE_PACKET);
+
+	/* The engine finds its packets before the rest of IPVS looks for them, so
+	 * nobody calls this.
+	 */
+	cp->packet_xmit = snat_xmit;
+}
+
+/* Take a connection out of the tables. Whoever finds it there does that, once. */
+static void snat_conn_forget(struct ip_vs_conn *cp)
+{
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	struct ip_vs_snat_host *host = cp->snat.host;
+	bool unanswered;
+
+	snat_out_unlink(snat, cp);
+	if (!snat_in_unlink(snat, cp))
+		return;
+
+	snat_conn_update_spare(cp);
+	spin_lock_bh(&cp->lock);
+	unanswered = cp->snat.unanswered;
+	cp->snat.unanswered = false;
+	spin_unlock_bh(&cp->lock);
+	if (unanswered)
+		atomic_dec(&snat->unanswered);
+	snat_conn_dismiss(snat, host);
+}
+
+/**
+ * __ip_vs_snat_conn_release - forget an SNAT connection
+ * @cp:		the connection, that nobody has a reference to
+ */
+void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
+{
+	snat_conn_forget(cp);
+}
+
+/* Nobody has answered a new connection, or it was retired in this moment */
+static void snat_conn_waits(struct ip_vs_conn *cp)
+{
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	bool waits;
+
+	spin_lock_bh(&cp->lock);
+	waits = !hlist_unhashed(&cp->snat_in);
+	cp->snat.unanswered = waits;
+	spin_unlock_bh(&cp->lock);
+	if (waits) {
+		atomic_inc(&snat->unanswered);
+		snat_conn_update_spare(cp);
+	}
+}
+
+/**
+ * snat_conn_insert - let packets find a new connection
+ * @cp:		the connection
+ * @host:	its inside host, from snat_conn_admit()
+ * @taken:	set if the outside tuple is in use; only then the caller still has to
+ *		do something about @host
+ *
+ * Return: the connection; or another one of the same flow, with a reference, if
+ * another CPU was faster; or NULL if the outside tuple is in use. @cp has its
+ * reference in all cases.
+ */
+struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
+				    struct ip_vs_snat_host *host, bool *taken)
+{
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	struct ip_vs_conn *other;
+
+	cp->snat.host = host;
+	cp->snat.spares = atomic_inc_return(&snat->next_spares);
+	*taken = !snat_in_insert(snat, cp);
+	if (*taken)
+		return NULL;
+	other = snat_out_insert(snat, cp);
+	if (unlikely(other)) {
+		if (snat_in_unlink(snat, cp))
+			snat_conn_dismiss(snat, host);
+		return other;
+	}
+	snat_conn_waits(cp);
+	return cp;
+}
+
+/**
+ * snat_conn_put - put back a connection that carried a packet
+ * @cp:		the connection
+ *
+ * Moving the timer is the dearest part of that, so it's only moved when its time
+ * is off by more than a sixteenth. It sees by itself that it's too early.
+ */
+void snat_conn_put(struct ip_vs_conn *cp)
+{
+	unsigned long now = jiffies, timeout = cp->timeout;
+
+	/* One that was retired must not come back to life */
+	if (unlikely(hlist_unhashed(&cp->snat_in)))
+		timeout = 0;
+	cp->snat.used = now;
+	if (unlikely(now + timeout - cp->timer.expires > timeout >> 4) ||
+	    !timer_pending(&cp->timer))
+		mod_timer(&cp->timer, now + timeout);
+	__ip_vs_conn_put(cp);
+}
+
+/**
+ * ip_vs_snat_conn_rearm - has a connection been used since its timer was set?
+ * @cp:		the connection, its timer has expired or was taken from it
+ *
+ * Return: true if it stays, with a new timer.
+ */
+bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
+{
+	unsigned long now = jiffies, expires = cp->snat.used + cp->timeout;
+
+	/* Who wants it to go takes the timer away, or has retired it */
+	if (!cp->timeout || hlist_unhashed(&cp->snat_in) ||
+	    time_before(now, cp->timer.expires) ||
+	    !time_before(now, expires))
+		return false;
+	mod_timer(&cp->timer, expires);
+	return true;
+}
+
+/**
+ * snat_conn_retire - let a connection go now
+ * @cp:		the connection, its reference is given up
+ *
+ * Called under RCU lock. Its flow gets a new one with the next packet.
+ */
+void snat_conn_retire(struct ip_vs_conn *cp)
+{
+	snat_conn_forget(cp);
+	cp->timeout = 0;
+	/* A timer that finds the reference would come back a minute later */
+	__ip_vs_conn_put(cp);
+	ip_vs_conn_expire_now(cp);
+}
+
+/**
+ * ip_vs_snat_conn_shed_first - give up this connection when memory is short?
+ * @cp:		an SNAT connection
+ *
+ * Return: whether there is little to lose with it.
+ */
+bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp)
+{
+	return !list_empty(&cp->snat.spare);
+}
+
+/**
+ * ip_vs_snat_conn_shed_rest - may others be given up when memory is short?
+ * @ipvs:	the network namespace
+ *
+ * Return: whether there is no SNAT connection left that has to go before them.
+ */
+bool ip_vs_snat_conn_shed_rest(struct netns_ipvs *ipvs)
+{
+	return !atomic_read(&ipvs->snat->unanswered);
+}
+
+/* Connections of services */
+
+static void snat_tuple_of_server(struct snat_tuple *t,
+				 const struct ip_vs_conn *cp)
+{
+	t->protocol = cp->protocol;
+	t->laddr = cp->daddr.ip;
+	t->lport = cp->dport;
+	t->raddr = cp->caddr.ip;
+	t->rport = cp->cport;
+}
+
+/**
+ * __ip_vs_snat_service_conn_new - a service has got a connection
+ * @ipvs:	the network namespace
+ * @cp:		the connection, already hashed
+ *
+ * The server may have sent something to the same client from the same port before,
+ * which got an SNAT connection. Its packets are replies from now on.
+ */
+void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
+				   const struct ip_vs_conn *cp)
+{
+	struct ip_vs_conn *mine;
+	struct snat_tuple t;
+
+	if (IP_VS_FWD_METHOD(cp) != IP_VS_CONN_F_MASQ ||
+	    cp->flags & IP_VS_CONN_F_TEMPLATE)
+		return;
+
+	snat_tuple_of_server(&t, cp);
+	/* It's forgotten when its packet has gone, a reply may come before that */
+	if (cp->flags & IP_VS_CONN_F_ONE_PACKET)
+		snat_memo_put(ipvs->snat, ipvs->snat->late, &t);
+	rcu_read_lock();
+	mine = snat_out_get(ipvs->snat, &t);
+	if (mine) {
+		local_bh_disable();
+		snat_conn_retire(mine);
+		snat_count(ipvs, SNAT_CTR_YIELD_SERVICE);
+		local_bh_enable();
+	}
+	rcu_read_unlock();
+}
+
+/**
+ * __ip_vs_snat_service_conn_gone - a UDP connection of a service has expired
+ * @ipvs:	the network namespace
+ * @cp:		the connection
+ *
+ * A reply that comes after that has nothing to show that it's one, so remember.
+ */
+void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
+				    const struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+
+	if (IP_VS_FWD_METHOD(cp) != IP_VS_CONN_F_MASQ ||
+	    cp->flags & IP_VS_CONN_F_TEMPLATE)
+		return;
+	snat_tuple_of_server(&t, cp);
+	snat_memo_put(ipvs->snat, ipvs->snat->late, &t);
+}
+
+/**
+ * __ip_vs_snat_service_added - a service has been added
+ * @ipvs:	the network namespace
+ * @protocol:	its protocol
+ * @addr:	its address
+ * @port:	its port, 0 for all
+ *
+ * If SNAT connections have its address and port, they let it go: packets of a
+ * client that happen to have their tuple are for the service.
+ */
+void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
+				__be32 addr, __be16 port)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	struct ip_vs_conn *cp;
+	u32 i;
+
+	for (i = 0; i <= snat->mask; i++) {
+		rcu_read_lock();
+		hlist_for_each_entry_rcu(cp, &snat->in_tab[i], snat_in) {
+			if (cp->vaddr.ip != addr || cp->protocol != protocol ||
+			    (port && cp->vport != port) ||
+			    !__ip_vs_conn_get(cp))
+				continue;
+			local_bh_disable();
+			snat_conn_retire(cp);
+			snat_count(ipvs, SNAT_CTR_YIELD_SERVICE);
+			local_bh_enable();
+		}
+		rcu_read_unlock();
+		cond_resched();
+	}
+}
+
+/* Memory of a moment */
+
+static u64 *snat_memo_slot(struct ip_vs_snat *snat, struct snat_memo *memo,
+			   const struct snat_tuple *t, u32 *hash)
+{
+	*hash = snat_out_hash(snat, t);
+	return &memo->slot[*hash >> (32 - SNAT_MEMO_BITS)];
+}
+
+/* Two tuples with the same hash would be taken for each other, so keep another hash
+ * than the one that finds the slot.
+ */
+static u32 snat_memo_key(struct ip_vs_snat *snat, const struct snat_tuple *t)
+{
+	return jhash_3words((__force u32)t->laddr, (__force u32)t->raddr,
+			    (__force u32)t->lport << 16 | (__force u32)t->rport,
+			    snat->hash_key[0] ^ t->protocol);
+}
+
+/**
+ * snat_memo_put - remember a flow for a while
+ * @snat:	the network namespace
+ * @memo:	where
+ * @t:		the flow
+ */
+void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
+		   const struct snat_tuple *t)
+{
+	u32 hash;
+	u64 *slot = snat_memo_slot(snat, memo, t, &hash);
+
+	WRITE_ONCE(*slot, (u64)snat_memo_key(snat, t) << 32 | (u32)jiffies);
+}
+
+/**
+ * snat_memo_has - was a flow remembered a short time ago?
+ * @snat:	the network namespace
+ * @memo:	where
+ * @t:		the flow
+ * @age:	how old the memory may be, in jiffies
+ */
+bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
+		   const struct snat_tuple *t, unsigned long age)
+{
+	u32 hash;
+	u64 *slot = snat_memo_slot(snat, (struct snat_memo *)memo, t, &hash);
+	u64 value = READ_ONCE(*slot);
+
+	return value >> 32 == snat_memo_key(snat, t) &&
+	       (u32)jiffies - (u32)value <= age;
+}
+
+/* Setting up */
+
+/* At most two connections in a bucket, on average */
+static int snat_default_tab_bits(struct netns_ipvs *ipvs)
+{
+	int conns = max(snat_default_max_conns(ipvs),
+			READ_ONCE(ipvs->snat->set.max_conns));
+	int bits = snat_tab_bits && ip_vs_snat_trusted(ipvs) ? snat_tab_bits :
+							       ilog2(conns);
+
+	return clamp(bits, SNAT_MIN_TAB_BITS, SNAT_MAX_TAB_BITS);
+}
+
+static struct hlist_head *snat_tab_alloc(unsigned int bits)
+{
+	return ip_vs_snat_big_alloc(sizeof(struct hlist_head) << bits);
+}
+
+/**
+ * snat_default_max_conns - the number of connections that memory is enough for
+ * @ipvs:	the network namespace
+ */
+int snat_default_max_conns(struct netns_ipvs *ipvs)
+{
+	u64 bytes = (u64)ip_vs_snat_total_pages() << PAGE_SHIFT;
+
+	if (!ip_vs_snat_trusted(ipvs))
+		return SNAT_USER_CONNS;
+	do_div(bytes, SNAT_BYTES_PER_CONN);
+	return clamp_t(u64, bytes, SNAT_MIN_CONNS, INT_MAX / 2);
+}
+
+/**
+ * snat_conn_init_net - set up the tables of a network namespace
+ * @ipvs:	the namespace, it has its settings
+ *
+ * Return: 0 or a negative error.
+ */
+int snat_conn_init_net(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	int bits = snat_default_tab_bits(ipvs);
+	int i;
+
+	for (i = 0; i < SNAT_LOCKS; i++) {
+		spin_lock_init(&snat->locks[i].lock);
+		spin_lock_init(&snat->host_locks[i].lock);
+	}
+	for (i = 0; i < SNAT_SPARES; i++) {
+		spin_lock_init(&snat->spares[i].lock);
+		INIT_LIST_HEAD(&snat->spares[i].list);
+	}
+	get_random_bytes(snat->hash_key, sizeof(snat->hash_key));
+	get_random_bytes(&snat->key_fold, sizeof(snat->key_fold));
+	snat->key_fold |= 1;
+	snat->mask = (1U << bits) - 1;
+	snat->host_bits = clamp(bits - 2, SNAT_MIN_TAB_BITS, 16);
+	snat->in_tab = snat_tab_alloc(bits);
+	snat->out_tab = snat_tab_alloc(bits);
+	snat->addr_tab = snat_tab_alloc(SNAT_ADDR_BITS);
+	snat->host_tab = snat_tab_alloc(snat->host_bits);
+	snat->hot_tab = snat_tab_alloc(SNAT_HOT_BITS);
+	snat->late = ip_vs_snat_big_alloc(sizeof(*snat->late));
+	snat->refused = ip_vs_snat_big_alloc(sizeof(*snat->refused));
+	if (snat->in_tab && snat->out_tab && snat->addr_tab &&
+	    snat->host_tab && snat->hot_tab && snat->late && snat->refused)
+		return 0;
+
+	snat_conn_cleanup_net(snat);
+	return -ENOMEM;
+}
+
+/**
+ * snat_conn_cleanup_net - free the tables of a network namespace
+ * @snat:	the namespace, it has no connections any more
+ */
+void snat_conn_cleanup_net(struct ip_vs_snat *snat)
+{
+	ip_vs_snat_big_free(snat->in_tab);
+	ip_vs_snat_big_free(snat->out_tab);
+	ip_vs_snat_big_free(snat->addr_tab);
+	ip_vs_snat_big_free(snat->host_tab);
+	ip_vs_snat_big_free(snat->hot_tab);
+	ip_vs_snat_big_free(snat->late);
+	ip_vs_snat_big_free(snat->refused);
+	snat->in_tab = NULL;
+	snat->out_tab = NULL;
+	snat->addr_tab = NULL;
+	snat->host_tab = NULL;
+	snat->hot_tab = NULL;
+	snat->late = NULL;
+	snat->refused = NULL;
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* IP Virtual Server: what the files of the SNAT engine share.
+ *
+ * An SNAT connection is an ordinary NAT connection seen from the other end: the
+ * client is the remote host, the virtual address is the pool address with the
+ * allocated port, and the real server is the inside host. Tools, timers, flushing
+ * and counters see it as that. What differs is how it comes into being (a packet
+ * in FORWARD that matches the rule), and how it is found: by the full tuple of
+ * either direction, in two tables of its own.
+ *
+ * ip_vs_snat_conn.c	connections, their tables and their limits
+ * ip_vs_snat_pool.c	pool addresses and ports
+ * ip_vs_snat_rule.c	who goes out
+ * ip_vs_snat_packet.c	hooks, and translation of packets
+ * ip_vs_snat_icmp.c	ICMP errors
+ * ip_vs_snat_tcp.c	states of TCP
+ * ip_vs_snat_ctl.c	settings, counters, setting up
+ */
+
+#ifndef _IP_VS_SNAT_INT_H
+#define _IP_VS_SNAT_INT_H
+
+#include <linux/icmp.h>
+#include <linux/ip.h>
+#include <linux/percpu.h>
+#include <linux/ratelimit.h>
+#include <linux/skbuff.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include <net/ip_vs.h>
+#include <net/ip_vs_snat.h>
+
+#include "ip_vs_snat_compat.h"
+
+/* Devices that a pool can lead out by; more than any gateway has uplinks */
+#define SNAT_SCOPE_DEVS		16
+
+#define SNAT_LOCKS		64	/* a power of 2 */
+#define SNAT_SPARES		16	/* a power of 2 */
+
+#define SNAT_ADDR_BITS		10
+#define SNAT_HOT_BITS		8
+#define SNAT_MEMO_BITS		13
+
+enum snat_counter {
+	SNAT_CTR_CREATED,
+	SNAT_CTR_PORT_CONFLICTS,
+	SNAT_CTR_NEXT_ADDRESS,
+	SNAT_CTR_EXHAUSTED,
+	SNAT_CTR_LIMIT_CONNS,
+	SNAT_CTR_LIMIT_HOST,
+	SNAT_CTR_EARLY_DROP,
+	SNAT_CTR_YIELD_OWN,
+	SNAT_CTR_YIELD_SERVICE,
+	SNAT_CTR_RST_IGNORED,
+	SNAT_CTR_DROP_NO_CONN,
+	SNAT_CTR_DROP_NO_POOL,
+	SNAT_CTR_DROP_POOL_GONE,
+	SNAT_CTR_DROP_UNSOLICITED,
+	SNAT_CTR_DROP_ICMP_ERROR,
+	SNAT_CTR_DROP_OTHER,
+	SNAT_CTR_OUT_OF_SCOPE,
+	SNAT_CTR_LATE_REPLY,
+	SNAT_CTR_ICMP_ERRORS_OUT,
+	SNAT_CTR_ICMP_ERRORS_IN,
+	SNAT_CTR_MAX,
+};
+
+struct snat_counters {
+	unsigned long	value[SNAT_CTR_MAX];
+};
+
+/* Which services have a pool */
+enum snat_svc {
+	SNAT_SVC_TCP,
+	SNAT_SVC_UDP,
+	SNAT_SVC_MAX,
+};
+
+/* The devices by which the traffic of a service leaves for the outside. It's
+ * valid as long as neither the routes nor the pools have changed.
+ */
+struct snat_scope {
+	struct rcu_head	rcu_head;
+	int		route_gen;
+	int		pool_gen;
+	int		num;
+	int		ifindex[SNAT_SCOPE_DEVS];
+};
+
+/* A pool address. It's known as long as a destination has it, and that is as long
+ * as it has connections.
+ */
+struct ip_vs_snat_addr {
+	struct rcu_head		rcu_head;
+	struct hlist_node	node;
+	struct ip_vs_snat	*snat;
+	__be32			addr;
+	int			users;		/* destinations with it */
+	int			active;		/* those that are in a pool */
+};
+
+/* An inside host that has connections, protected by the lock of its bucket */
+struct ip_vs_snat_host {
+	struct hlist_node	node;
+	__be32			addr;
+	unsigned int		conns;
+	struct list_head	spares;		/* connections, oldest first */
+};
+
+/* What was seen a moment ago, by a hash of its tuple. A newer entry may take the
+ * place of an older one, so nothing may depend on finding it.
+ */
+struct snat_memo {
+	u64	slot[1 << SNAT_MEMO_BITS];	/* hash << 32 | jiffies */
+};
+
+/* Connections that there is little to lose with, oldest first: nobody has answered, or
+ * they have ended. There are several such lists only to have several locks: they are
+ * filled in turn, and emptied in turn.
+ */
+struct snat_spares {
+	spinlock_t		lock;		/* protects the list */
+	struct list_head	list;
+} ____cacheline_aligned_in_smp;
+
+struct snat_lock {
+	spinlock_t	lock;		/* protects every 64th bucket */
+} ____cacheline_aligned_in_smp;
+
+/* Settings, times in jiffies */
+struct snat_settings {
+	int	tcp_timeout;
+	int	tcp_transitory_timeout;
+	int	udp_timeout;
+	int	udp_unanswered_timeout;
+	int	icmp_timeout;
+	int	max_conns;
+	int	max_conns_per_host;
+	int	one_armed;
+	u32	port_range;			/* first << 16 | last */
+};
+
+/* State of a network namespace */
+struct ip_vs_snat {
+	/* Read by every packet, hardly ever written */
+	struct hlist_head	*in_tab;	/* by outside tuple */
+	struct hlist_head	*out_tab;	/* by inside tuple */
+	u32			mask;		/* of both tables */
+	u32			hash_key[4];		/* of their hashes */
+	u64			key_fold;	/* odd */
+	struct hlist_head	*addr_tab;
+	struct snat_counters __percpu *counters;
+	struct snat_settings	set;
+	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
+	struct ip_vs_snat_key	key;		/* secret of the ports */
+
+	struct snat_memo	*late;		/* forgotten connections of services */
+	struct snat_memo	*refused;	/* flows that found no port */
+	struct hlist_head	*host_tab;
+	unsigned int		host_bits;
+	struct hlist_head	*hot_tab;
+
+#ifdef CONFIG_SYSCTL
+	struct ctl_table_header	*sysctl_hdr;
+	struct ctl_table	*sysctl_tbl;
+#endif
+
+	/* Written by every new connection */
+	atomic_t		conns ____cacheline_aligned_in_smp;
+	atomic_t		unanswered;
+	atomic_t		num_hot;	/* maps of ports, with those being made */
+	atomic_t		hot_freed;	/* ports let go while there are any */
+	atomic_t		next_spares;	/* list for a new connection */
+	atomic_t		oldest_spares;	/* list to take one from */
+
+	/* Written when something is configured */
+	atomic_t		pool_gen ____cacheline_aligned_in_smp;
+	spinlock_t		scope_lock;	/* protects updates of scope */
+	spinlock_t		hot_lock;	/* protects updates of hot_tab */
+
+	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of both tables */
+	struct snat_lock	host_locks[SNAT_LOCKS];
+	struct snat_spares	spares[SNAT_SPARES];
+};
+
+/* A flow as one side of the gateway sees it. The local end is the inside host
+ * on the inside, and the pool address on the outside. The identifier of an ICMP
+ * echo is its local port, and there is no remote one.
+ */
+struct snat_tuple {
+	u8	protocol;
+	__be32	laddr;
+	__be32	raddr;
+	__be16	lport;
+	__be16	rport;
+};
+
+static inline void snat_count(struct netns_ipvs *ipvs, enum snat_counter which)
+{
+	this_cpu_inc(ipvs->snat->counters->value[which]);
+}
+
+static inline void snat_count_add(struct netns_ipvs *ipvs,
+				  enum snat_counter which, unsigned long num)
+{
+	this_cpu_add(ipvs->snat->counters->value[which], num);
+}
+
+/* NH, the universal hash of UMAC (RFC 4418, 5.2), of four words, and multiply-shift
+ * to fold it: with secret keys, nobody can choose tuples that share a bucket.
+ */
+static inline u32 snat_hash(const struct ip_vs_snat *snat,
+			    const struct snat_tuple *t, __be16 lport)
+{
+	u32 ports = (u32)(__force u16)t->rport << 16 | (__force u16)lport;
+	u64 hash = (u64)((__force u32)t->raddr + snat->hash_key[0]) *
+		   (u32)(ports + snat->hash_key[1]);
+
+	hash += (u64)((__force u32)t->laddr + snat->hash_key[2]) *
+		(u32)(t->protocol + snat->hash_key[3]);
+	return hash * snat->key_fold >> 32;
+}
+
+static inline u32 snat_out_hash(const struct ip_vs_snat *snat,
+				const struct snat_tuple *t)
+{
+	return snat_hash(snat, t, t->lport);
+}
+
+/* The outside tuples of one pool address and one remote port lie side by side, in
+ * the order of their local ports: who looks for a free one goes from bucket to
+ * bucket, and their chains are as even as can be.
+ */
+static inline u32 snat_in_hash(const struct ip_vs_snat *snat,
+			       const struct snat_tuple *t)
+{
+	return snat_hash(snat, t, 0) + ntohs(t->lport);
+}
+
+static inline bool snat_out_match(const struct ip_vs_conn *cp,
+				  const struct snat_tuple *t)
+{
+	return cp->dport == t->lport && cp->cport == t->rport &&
+	       cp->daddr.ip == t->laddr && cp->caddr.ip == t->raddr &&
+	       cp->protocol == t->protocol;
+}
+
+static inline bool snat_in_match(const struct ip_vs_conn *cp,
+				 const struct snat_tuple *t)
+{
+	return cp->vport == t->lport && cp->cport == t->rport &&
+	       cp->vaddr.ip == t->laddr && cp->caddr.ip == t->raddr &&
+	       cp->protocol == t->protocol;
+}
+
+/* Lookups are done under RCU lock, and take a reference */
+
+static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
+					      const struct snat_tuple *t)
+{
+	struct ip_vs_conn *cp;
+
+	hlist_for_each_entry_rcu(cp, &snat->out_tab[snat_out_hash(snat, t) &
+						    snat->mask], snat_out) {
+		if (snat_out_match(cp, t) && __ip_vs_conn_get(cp))
+			return cp;
+	}
+	return NULL;
+}
+
+static inline struct ip_vs_conn *snat_in_get(const struct ip_vs_snat *snat,
+					     const struct snat_tuple *t)
+{
+	struct ip_vs_conn *cp;
+
+	hlist_for_each_entry_rcu(cp, &snat->in_tab[snat_in_hash(snat, t) &
+						   snat->mask], snat_in) {
+		if (snat_in_match(cp, t) && __ip_vs_conn_get(cp))
+			return cp;
+	}
+	return NULL;
+}
+
+/* Is the outside tuple with this hash in use? */
+static inline bool snat_in_taken(const struct ip_vs_snat *snat,
+				 const struct snat_tuple *t, u32 hash)
+{
+	struct ip_vs_conn *cp;
+
+	hlist_for_each_entry_rcu(cp, &snat->in_tab[hash & snat->mask],
+				 snat_in) {
+		if (snat_in_match(cp, t))
+			return true;
+	}
+	return false;
+}
+
+/* The pool address, or what is left of one as long as it has connections */
+static inline struct ip_vs_snat_addr *
+snat_addr_find(const struct ip_vs_snat *snat, __be32 addr)
+{
+	struct ip_vs_snat_addr *a;
+
+	hlist_for_each_entry_rcu(a, &snat->addr_tab[hash_32((__force u32)addr,
+							    SNAT_ADDR_BITS)],
+				 node) {
+		if (a->addr == addr)
+			return a;
+	}
+	return NULL;
+}
+
+/* Nobody has answered yet: there is nothing to lose */
+static inline bool snat_conn_unanswered(const struct ip_vs_conn *cp)
+{
+	return cp->snat.unanswered;
+}
+
+/* The flags that make a TCP connection change its state */
+static inline __be32 snat_tcp_flags(const struct tcphdr *th)
+{
+	return tcp_flag_word(th) & (TCP_FLAG_SYN | TCP_FLAG_ACK |
+				    TCP_FLAG_RST | TCP_FLAG_FIN);
+}
+
+static inline bool snat_is_syn(const struct sk_buff *skb, unsigned int thoff)
+{
+	struct tcphdr _th, *th;
+
+	th = skb_header_pointer(skb, thoff, sizeof(_th), &_th);
+	return th && snat_tcp_flags(th) == TCP_FLAG_SYN;
+}
+
+/* ip_vs_snat_conn.c */
+void snat_conn_put(struct ip_vs_conn *cp);
+void snat_conn_retire(struct ip_vs_conn *cp);
+void snat_conn_answered(struct ip_vs_conn *cp);
+void snat_conn_update_spare(struct ip_vs_conn *cp);
+struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
+					const struct snat_tuple *inside);
+void snat_conn_dismiss(struct ip_vs_snat *snat, struct ip_vs_snat_host *host);
+struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
+				    struct ip_vs_snat_host *host, bool *taken);
+void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
+		   const struct snat_tuple *t);
+bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
+		   const struct snat_tuple *t, unsigned long age);
+int snat_default_max_conns(struct netns_ipvs *ipvs);
+int snat_conn_init_net(struct netns_ipvs *ipvs);
+void snat_conn_cleanup_net(struct ip_vs_snat *snat);
+
+/* ip_vs_snat_pool.c */
+struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
+				    struct ip_vs_service *svc,
+				    struct sk_buff *skb,
+				    struct ip_vs_iphdr *iph,
+				    const struct snat_tuple *inside,
+				    int ifindex);
+void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t);
+void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t);
+void snat_hot_flush(struct ip_vs_snat *snat);
+void __snat_complain(const struct snat_tuple *inside, const char *what);
+
+/* Log that a flow was refused. Each reason has a rate limit of its own, so that one
+ * does not hide the other.
+ */
+#define snat_complain(inside, what)					\
+do {									\
+	static DEFINE_RATELIMIT_STATE(_rs, DEFAULT_RATELIMIT_INTERVAL,	\
+				      DEFAULT_RATELIMIT_BURST);		\
+									\
+	if (__ratelimit(&_rs))						\
+		__snat_complain(inside, what);				\
+} while (0)
+
+/* ip_vs_snat_rule.c */
+enum snat_action {
+	SNAT_ACT_PASS,		/* not ours, leave it alone */
+	SNAT_ACT_DROP,
+	SNAT_ACT_TRANSLATE,	/* with an address of the service */
+};
+
+struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs, u8 protocol,
+					enum snat_svc *which);
+bool snat_goes_out(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
+		   enum snat_svc which, const struct sk_buff *skb,
+		   const struct net_device *in, const struct net_device *out);
+enum snat_action snat_match(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
+			    enum snat_svc which, struct sk_buff *skb,
+			    unsigned int thoff, const struct snat_tuple *t,
+			    const struct net_device *in,
+			    const struct net_device *out);
+
+/* ip_vs_snat_packet.c */
+bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
+			  unsigned int thoff, const struct iphdr *iph,
+			  bool out);
+void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out);
+
+/* The last thing to do with a translated packet */
+static inline void snat_finish(struct sk_buff *skb, bool out)
+{
+	/* Keep the rest of IPVS off the packet */
+	skb->ipvs_property = 1;
+	ip_vs_snat_ct_bind(skb, out);
+	ip_vs_snat_keep_fragments(skb);
+}
+
+int snat_hooks_register(struct netns_ipvs *ipvs);
+void snat_hooks_unregister(struct netns_ipvs *ipvs);
+
+/* ip_vs_snat_icmp.c */
+bool snat_is_icmp_error(const struct sk_buff *skb, unsigned int thoff);
+bool snat_icmp_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
+		     unsigned int thoff, bool out, unsigned int *verdict);
+unsigned int snat_icmp_own_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				 unsigned int thoff);
+
+/* ip_vs_snat_tcp.c */
+bool snat_tcp_ended(const struct ip_vs_conn *cp);
+void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
+		     unsigned int thoff, bool out);
+
+#endif /* _IP_VS_SNAT_INT_H */
