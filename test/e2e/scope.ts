@@ -7,7 +7,7 @@ import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat, snatCommands } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, ping, routeOf, turn } from './lib/traffic.ts'
+import { ask, nameError, ping, routeOf, turn } from './lib/traffic.ts'
 
 const [P0 = '', P1 = ''] = POOL
 const UNTOUCHED = 'issue 2: inside to inside, expired real-server replies and the gateway\'s own traffic untouched; defect 5'
@@ -270,11 +270,4 @@ function replyTo(request: Buffer): Buffer {
   const sum = reply.readUInt16BE(2) + 0x0800
   reply.writeUInt16BE((sum & 0xffff) + (sum >> 16), 2)
   return reply
-}
-
-/** @returns the answer "there is no such name" to a DNS query (RFC 1035, 4.1.1) */
-function nameError(query: Buffer): Buffer {
-  const answer = Buffer.from(query)
-  answer.writeUInt16BE(0x8183, 2)
-  return answer
 }

@@ -33,6 +33,16 @@ export class Connection {
     return this.path.seen
   }
 
+  /** What the client sends its packets by. */
+  get sent(): string {
+    return this.path.sent
+  }
+
+  /** The sequence numbers that each side sends next. */
+  get next(): { client: number; server: number } {
+    return { client: this.clientSeq, server: this.serverSeq }
+  }
+
   /** Performs the three-way handshake. @throws AssertionError when a packet does not arrive as described */
   static async open(path: Path, options: TcpOptions = {}): Promise<Connection> {
     path.client.send(tcp(path.sent, 'S', { seq: CLIENT_SEQ, ...options }))

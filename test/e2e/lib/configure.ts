@@ -1,5 +1,6 @@
 /** Configures the gateway, as an operator would type it, and reads what it says about itself. */
 
+import assert from 'node:assert/strict'
 import type { Lab } from '../../../vm/lab.ts'
 import { VIP } from '../../../vm/topology.ts'
 
@@ -70,6 +71,36 @@ export async function counter(lab: Lab, name: string): Promise<number> {
   const value = (await counters(lab))[name]
   if (value === undefined) throw new Error(`/proc/net/ip_vs_snat has no counter ${name}`)
   return value
+}
+
+/** A line of `ipvsadm -lnc`. The endpoints are `ADDRESS:PORT`. */
+export interface Listed {
+  protocol: string
+  /** Seconds until it is forgotten. */
+  expires: number
+  state: string
+  source: string
+  virtual: string
+  destination: string
+}
+
+/** @returns the connections of the gateway, of SNAT and balanced ones */
+export async function connections(lab: Lab): Promise<Listed[]> {
+  const text = await lab.gateway.sh('ipvsadm -lnc')
+  return [...text.matchAll(/^(\S+) +(\d+):(\d\d) +(\S+) +(\S+) +(\S+) +(\S+)/gm)].map(
+    ([, protocol = '', minutes, seconds, state = '', source = '', virtual = '', destination = '']) =>
+      ({ protocol, expires: Number(minutes) * 60 + Number(seconds), state, source, virtual, destination }),
+  )
+}
+
+/**
+ * @param destination `ADDRESS:PORT` of the inside host
+ * @throws AssertionError unless there is exactly one connection of it
+ */
+export async function connectionOf(lab: Lab, destination: string): Promise<Listed> {
+  const all = (await connections(lab)).filter((one) => one.destination === destination)
+  assert.equal(all.length, 1, `connections of ${destination}`)
+  return all[0] as Listed
 }
 
 /** Sets net.ipv4.vs.NAME. */

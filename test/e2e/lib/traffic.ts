@@ -58,6 +58,30 @@ export async function ping(client: Host, route: string, echoId: number, server: 
   return id
 }
 
+const POLL_MS = 200
+const POLLS = 100
+
+/**
+ * Waits for what takes its time.
+ *
+ * @param what is waited for, in words
+ * @throws AssertionError when it does not come about
+ */
+export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let polls = 0; polls < POLLS; polls++) {
+    if (await holds()) return
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  assert.fail(`waited in vain: ${what}`)
+}
+
+/** @returns the answer "there is no such name" to a DNS query (RFC 1035, 4.1.1) */
+export function nameError(query: Buffer): Buffer {
+  const answer = Buffer.from(query)
+  answer.writeUInt16BE(0x8183, 2)
+  return answer
+}
+
 /** Rounds of packets that are under way at a time. */
 const BURST = 5
 
