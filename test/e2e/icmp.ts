@@ -186,6 +186,7 @@ export default suite('icmp', [
     }
     await lab.settle()
     lab.a.refuse('icmp * > * port-unreachable **')
+    lab.net.refuse('icmp * > * port-unreachable **')
     const lines = lab.gateway.klog.lines.slice(from)
     assert.ok(lines.length < 30, `${lines.length} lines in the kernel log`)
   }),

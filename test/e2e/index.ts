@@ -12,5 +12,6 @@ import ports from './ports.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
 import tools from './tools.ts'
+import unsolicited from './unsolicited.ts'
 
-export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, tools, load, change]
+export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, tools, load, change]
