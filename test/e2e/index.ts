@@ -9,9 +9,12 @@ import load from './load.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
 import ports from './ports.ts'
+import precedence from './precedence.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
-export const SUITES: readonly Suite[] = [nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, tools, load, change]
+export const SUITES: readonly Suite[] = [
+  nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, precedence, tools, load, change,
+]
