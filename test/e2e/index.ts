@@ -10,11 +10,12 @@ import nat from './nat.ts'
 import offload from './offload.ts'
 import ports from './ports.ts'
 import precedence from './precedence.ts'
+import removal from './removal.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, precedence, tools, load, change,
+  nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, precedence, removal, tools, load, change,
 ]
