@@ -13,9 +13,10 @@ import precedence from './precedence.ts'
 import removal from './removal.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
+import tcp from './tcp.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, scope, icmp, fragments, offload, unsolicited, precedence, removal, tools, load, change,
+  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, tools, load, change,
 ]
