@@ -5,6 +5,7 @@ import change from './change.ts'
 import fragments from './fragments.ts'
 import icmp from './icmp.ts'
 import type { Suite } from './lib/suite.ts'
+import limits from './limits.ts'
 import load from './load.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
@@ -18,5 +19,5 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, tools, load, change,
+  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, limits, tools, load, change,
 ]
