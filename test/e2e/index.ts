@@ -9,6 +9,7 @@ import limits from './limits.ts'
 import load from './load.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
+import pool from './pool.ts'
 import ports from './ports.ts'
 import precedence from './precedence.ts'
 import removal from './removal.ts'
@@ -19,5 +20,5 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, limits, tools, load, change,
+  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, pool, limits, tools, load, change,
 ]
