@@ -242,6 +242,8 @@ done`)
 
 const GATEWAY_RESET = `
 ipvsadm -C
+# A table is held by its rules; without them it can be unloaded, and with it go its policies.
+for table in $(cat /proc/net/ip_tables_names 2>/dev/null); do iptables -t $table -F; done
 # A module can be held for a moment more, by a network namespace that is being taken down.
 for round in $(seq 30); do
   for module in $(awk '/^(ip_vs|iptable_|ipt_|nf_nat|nf_conntrack|xt_)/ { print $1 }' /proc/modules); do

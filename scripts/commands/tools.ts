@@ -47,10 +47,13 @@ const GUEST_TOOLS: readonly GuestTool[] = [
   { name: 'ethtool', configure: ['--disable-netlink', '--disable-pretty-dump'], make: [], program: 'ethtool' },
 ]
 
+/** Programs of the virtual machines that are our own: `vm/guest/NAME.c`. */
+const OWN_TOOLS = ['queue-accept'] as const
+
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
 /** One step a tool, so that a change in one does not build the others again. */
-export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...PACKAGED.map(packageStep)]
+export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), ...PACKAGED.map(packageStep)]
 
 export const step: Step = {
   name: 'tools',
@@ -66,7 +69,7 @@ export const busyboxFile = (context: Context): string => join(context.paths.tool
 
 /** @returns further programs of the virtual machines: path there, path here */
 export const guestTools = (context: Context): Map<string, string> =>
-  new Map(GUEST_TOOLS.map(({ name }) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
+  new Map([...GUEST_TOOLS.map(({ name }) => name), ...OWN_TOOLS].map((name) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
 
 /** @returns of each tool the paths of its packages, the source package among them */
 export function toolPackages(context: Context): Record<string, string[]> {
@@ -250,6 +253,25 @@ async function buildGuestTool(context: Context, tool: GuestTool, folder: string)
   rmSync(top, { recursive: true, force: true })
 }
 
+const OWN_TOOL_FLAGS = '-Wall -Wextra'
+
+function ownToolStep(name: string): Step {
+  const source = (context: Context): string => join(context.paths.root, 'vm/guest', `${name}.c`)
+  return toolStep(name, {
+    inputs: (context) => ({
+      files: fileDigests(context, source(context), join(specsFolder(context, 'static'), 'musl.sh')),
+      flags: OWN_TOOL_FLAGS,
+    }),
+    async make(context, folder) {
+      const top = join(context.paths.tools, `${name}-build`)
+      rmSync(top, { recursive: true, force: true })
+      mkdirSync(top, { recursive: true })
+      await staticScript(context, name, name, top, [`$CC $CFLAGS ${OWN_TOOL_FLAGS} $LDFLAGS -o '${join(folder, name)}' '${source(context)}'`])
+      rmSync(top, { recursive: true, force: true })
+    },
+  })
+}
+
 /** Runs lines of shell in `top`, with the functions of specs/static/musl.sh. */
 async function staticScript(context: Context, tool: string, name: string, top: string, lines: readonly string[]): Promise<void> {
   const prologue = [`. '${join(specsFolder(context, 'static'), 'musl.sh')}'`, 'static_toolchain static']
@@ -279,8 +301,8 @@ function requireSymbols(fragment: string, config: string): void {
 const command: Command = {
   summary: 'build ipvsadm, keepalived and the tools of the lab, static with musl',
   help: `ipvsadm and keepalived become RPMs that run on EL6 to EL10: one program each,
-with the libraries they need compiled in. busybox, iptables and ethtool are for the
-virtual machines and are not packaged. Prints the paths of what was built.
+with the libraries they need compiled in. busybox, iptables, ethtool and queue-accept are for
+the virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets and all
 checkouts of this cache: what was built before from the same sources, by the same
