@@ -4,7 +4,7 @@ import { el6Kernel, type SrpmSource } from './sources.ts'
 import families from './families.json' with { type: 'json' }
 
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
-export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack'
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces'
 
 /** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
 export interface Family {
@@ -132,6 +132,8 @@ export const TARGETS: readonly Target[] = [
     lacks: {
       'ipvs-namespaces': 'IPVS of 2.6.32 has one set of services and connections, that of the first network namespace',
       'ipvs-conntrack': 'IPVS of 2.6.32 does not take part in connection tracking; net.ipv4.vs.conntrack came with 2.6.37',
+      vrf: 'virtual routing and forwarding came with Linux 4.3',
+      'user-namespaces': 'network namespaces of unprivileged users came with Linux 3.8',
     },
   },
 ]

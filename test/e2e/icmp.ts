@@ -1,13 +1,13 @@
 /** ICMP errors about translated packets, each way, and what the gateway itself says when a TTL ends. */
 
 import assert from 'node:assert/strict'
-import type { Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, icmpError, type IcmpError, type Packet, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, GATEWAY, POOL, ROUTER, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat } from './lib/configure.ts'
+import { anyFlags, type Kind, KINDS, openFlow, quoted } from './lib/flow.ts'
 import { suite, test } from './lib/suite.ts'
-import { assertNothingPrivateLeft, ping, turn } from './lib/traffic.ts'
+import { assertNothingPrivateLeft, turn } from './lib/traffic.ts'
 
 const ERRORS: readonly IcmpError[] = ['frag-needed', 'time-exceeded', 'port-unreachable']
 const EACH_WAY = 'issue 2: ICMP frag-needed, time-exceeded, port-unreachable each way, quoting TCP, UDP and echo; defect 3'
@@ -15,59 +15,12 @@ const TTL = 'issue 2: TTL 1 each way'
 const MTU = 1400
 const [P0 = ''] = POOL
 
-/** A flow of each kind: how the inside sends it, how it is seen outside, and what answers it. */
-interface Flow {
-  kind: string
-  inside: string
-  outside: string
-  /** The answer, as the outside sends it. */
-  answer: Buffer
-  /** The summary of that answer as the inside sees it, and as the outside sent it. */
-  answerInside: string
-  answerOutside: string
-}
-
-/** Opens one flow from host `b`, whose ports and id are taken by `a`, so that both address and port are translated. */
-async function openFlow(lab: Lab, kind: 'tcp' | 'udp' | 'echo'): Promise<Flow & { sent: Packet }> {
-  if (kind === 'echo') {
-    await ping(lab.a, `${A} > ${S}`, 7070, lab.net, P0)
-    lab.b.send(echo(`${B} > ${S}`, 'request', { echoId: 7070 }))
-    const sent = await lab.net.expect(`icmp ${P0} > ${S} echo-request id=*`)
-    const id = sent.icmp?.id ?? 0
-    assert.notEqual(id, 7070)
-    return {
-      kind, sent,
-      inside: `icmp ${B} > ${S} echo-request id=7070`, outside: `icmp ${P0} > ${S} echo-request id=${id}`,
-      answer: echo(`${S} > ${P0}`, 'reply', { echoId: id }),
-      answerInside: `icmp ${S} > ${B} echo-reply id=7070`, answerOutside: `icmp ${S} > ${P0} echo-reply id=${id}`,
-    }
-  }
-  const flags = kind === 'tcp' ? ' S' : ''
-  const send = (host: Host, from: string) => host.send(kind === 'tcp' ? tcp(`${from}:7000 > ${S}:80`, 'S', { seq: 7 }) : udp(`${from}:7000 > ${S}:80`, 'q'))
-  send(lab.a, A)
-  await lab.net.expect(`${kind} ${P0}:7000 > ${S}:80${flags}`)
-  send(lab.b, B)
-  const sent = await lab.net.expect(`${kind} ${P0}:* > ${S}:80${flags}`)
-  const port = (sent.tcp ?? sent.udp)?.sport ?? 0
-  assert.notEqual(port, 7000)
-  const back = `${S}:80 > ${P0}:${port}`
-  return {
-    kind, sent,
-    inside: `${kind} ${B}:7000 > ${S}:80`, outside: `${kind} ${P0}:${port} > ${S}:80`,
-    answer: kind === 'tcp' ? tcp(back, 'SA', { seq: 1, ack: 8 }) : udp(back, 'a'),
-    answerInside: `${kind} ${S}:80 > ${B}:7000`, answerOutside: `${kind} ${back}`,
-  }
-}
-
-/** The pattern of a quoted packet: of TCP only eight bytes are quoted, so its flags are unknown. */
-const quoted = (line: string): string => (line.startsWith('tcp') ? `[${line} *]` : `[${line}]`)
-
 function checkMtu(packet: Packet, error: IcmpError): void {
   if (error === 'frag-needed') assert.equal(packet.icmp?.mtu, MTU, 'the next hop\'s MTU')
 }
 
 /** An error from a router on the way, about what the inside host has sent. */
-async function errorComesIn(lab: Lab, kind: 'tcp' | 'udp' | 'echo', error: IcmpError): Promise<void> {
+async function errorComesIn(lab: Lab, kind: Kind, error: IcmpError): Promise<void> {
   const flow = await openFlow(lab, kind)
   for (const quote of [8, 1000]) {
     lab.net.send(icmpError(`${ROUTER} > ${P0}`, error, flow.sent.datagram, { mtu: MTU, quote }))
@@ -78,10 +31,10 @@ async function errorComesIn(lab: Lab, kind: 'tcp' | 'udp' | 'echo', error: IcmpE
 }
 
 /** An error from the inside host, about what the outside has answered. */
-async function errorGoesOut(lab: Lab, kind: 'tcp' | 'udp' | 'echo', error: IcmpError): Promise<void> {
+async function errorGoesOut(lab: Lab, kind: Kind, error: IcmpError): Promise<void> {
   const flow = await openFlow(lab, kind)
-  lab.net.send(flow.answer)
-  const answer = await lab.b.expect(kind === 'tcp' ? `${flow.answerInside} SA` : flow.answerInside)
+  lab.net.send(flow.answer())
+  const answer = await lab.b.expect(anyFlags(flow.answerInside))
   for (const quote of [8, 1000]) {
     lab.b.send(icmpError(`${B} > ${S}`, error, answer.datagram, { mtu: MTU, quote }))
     checkMtu(await lab.net.expect(`icmp ${P0} > ${S} ${error} ${quoted(flow.answerOutside)}`), error)
@@ -90,8 +43,6 @@ async function errorGoesOut(lab: Lab, kind: 'tcp' | 'udp' | 'echo', error: IcmpE
   assertNothingPrivateLeft(lab)
   assert.equal(await counter(lab, 'icmp_errors_out'), 2)
 }
-
-const KINDS = ['tcp', 'udp', 'echo'] as const
 
 export default suite('icmp', [
   ...KINDS.flatMap((kind) => ERRORS.map((error) =>

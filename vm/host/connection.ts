@@ -73,9 +73,19 @@ export class Connection {
 
   /** Closes from the client's side first, with all four packets. */
   async finish(): Promise<void> {
+    await this.finishClient()
+    await this.finishServer()
+  }
+
+  /** The client sends its FIN, and the server acknowledges it. */
+  async finishClient(): Promise<void> {
     await this.fromClient('FA', '')
     this.clientSeq++
     await this.fromServer('A', '')
+  }
+
+  /** The server sends its FIN, and the client acknowledges it. */
+  async finishServer(): Promise<void> {
     await this.fromServer('FA', '')
     this.serverSeq++
     await this.fromClient('A', '')

@@ -107,3 +107,16 @@ export async function connectionOf(lab: Lab, destination: string): Promise<Liste
 export async function vsSysctl(lab: Lab, name: string, value: string): Promise<void> {
   await lab.gateway.sh(`echo '${value}' >/proc/sys/net/ipv4/vs/${name}`)
 }
+
+/** Does `work` between two scripts in the gateway: for what {@link Lab.reset} does not undo. The second one runs whatever happens. */
+export async function between(lab: Lab, setUp: string, takeDown: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await lab.gateway.sh(`set -e\n${setUp}`)
+    await work()
+  } catch (error) {
+    // What it cannot undo was not done.
+    await lab.gateway.run(takeDown)
+    throw error
+  }
+  await lab.gateway.sh(takeDown)
+}

@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict'
 import type { Lab } from '../../../vm/lab.ts'
-import { type Host } from '../../../vm/host/index.ts'
+import { Connection, type Host } from '../../../vm/host/index.ts'
 import { echo, type Packet, sides, summary, udp } from '../../../vm/packet/index.ts'
+import { A, S } from '../../../vm/topology.ts'
 
 /** @returns `A > B` as `B > A` */
 export const turn = (route: string): string => sides(route).reverse().join(' > ')
@@ -80,6 +81,25 @@ export function nameError(query: Buffer): Buffer {
   const answer = Buffer.from(query)
   answer.writeUInt16BE(0x8183, 2)
   return answer
+}
+
+/** Packets of {@link everyKindGoesOut} in each direction. */
+export const OUT_PACKETS = 8
+export const BACK_PACKETS = 7
+
+/**
+ * A whole TCP connection, a UDP exchange and a ping, from inside host `a` to {@link S}.
+ *
+ * @param pool address that the outside has to see
+ * @param port source port of all three, and id of the ping
+ */
+export async function everyKindGoesOut(lab: Lab, pool: string, port = 40001): Promise<void> {
+  const connection = await Connection.open({ client: lab.a, sent: `${A}:${port} > ${S}:80`, server: lab.net, seen: `${pool}:${port} > ${S}:80` })
+  await connection.request('GET /')
+  await connection.respond('hello')
+  await connection.finish()
+  await ask({ client: lab.a, sent: `${A}:${port} > ${S}:53`, server: lab.net, seen: `${pool}:${port} > ${S}:53` })
+  await ping(lab.a, `${A} > ${S}`, port, lab.net, pool)
 }
 
 /** Rounds of packets that are under way at a time. */
