@@ -2,7 +2,10 @@
 
 import both from './both.ts'
 import change from './change.ts'
+import firewall from './firewall.ts'
 import fragments from './fragments.ts'
+import gatewayErrors from './gateway-errors.ts'
+import hairpin from './hairpin.ts'
 import icmp from './icmp.ts'
 import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
@@ -10,9 +13,11 @@ import load from './load.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
 import pool from './pool.ts'
+import pooling from './pooling.ts'
 import ports from './ports.ts'
 import precedence from './precedence.ts'
 import removal from './removal.ts'
+import rfc from './rfc.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
 import tcp from './tcp.ts'
@@ -20,5 +25,6 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, scope, icmp, fragments, offload, tcp, unsolicited, precedence, removal, pool, limits, tools, load, change,
+  nat, snat, both, ports, pool, pooling, scope, unsolicited, precedence, removal, hairpin, icmp, gatewayErrors,
+  fragments, rfc, tcp, firewall, offload, limits, tools, load, change,
 ]
