@@ -252,12 +252,12 @@ export default suite('firewall', [
     await connection.request('GET /')
     await connection.respond('hello')
     await connection.finish()
-    lab.a.send([udp(`${A}:40002 > ${S2}:80`, 'q'), echo(`${A} > ${S2}`, 'request', { echoId: 9 })])
+    lab.a.send([udp(`${A}:40002 > ${S2}:80`, 'q'), echo(`${A} > ${S2}`, 'request', { echoId: 40009 })])
     await lab.net.expect(`udp ${P0}:40002 > ${S}:8080`)
-    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=9`)
-    lab.net.send([udp(`${S}:8080 > ${P0}:40002`, 'a'), echo(`${S} > ${P0}`, 'reply', { echoId: 9 })])
+    await lab.net.expect(`icmp ${P0} > ${S} echo-request id=40009`)
+    lab.net.send([udp(`${S}:8080 > ${P0}:40002`, 'a'), echo(`${S} > ${P0}`, 'reply', { echoId: 40009 })])
     await lab.a.expect(`udp ${S2}:80 > ${A}:40002`)
-    await lab.a.expect(`icmp ${S2} > ${A} echo-reply id=9`)
+    await lab.a.expect(`icmp ${S2} > ${A} echo-reply id=40009`)
   }),
 
   test('packets that user space accepts from a queue go on as if nothing had been', ONCE, async (lab) => {

@@ -20,11 +20,12 @@ import removal from './removal.ts'
 import rfc from './rfc.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
+import tables from './tables.ts'
 import tcp from './tcp.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, pool, pooling, scope, unsolicited, precedence, removal, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tools, load, change,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, load, change,
 ]

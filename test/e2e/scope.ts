@@ -6,6 +6,7 @@ import type { Lab } from '../../vm/lab.ts'
 import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat, snatCommands } from './lib/configure.ts'
+import { elsewhere } from './lib/elsewhere.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, nameError, ping, routeOf, turn } from './lib/traffic.ts'
 
@@ -201,41 +202,11 @@ export default suite('scope', [
     lab.a.send(tcp(`${A}:40017 > ${S}:81`, 'S'))
     await lab.net.expect(`tcp ${P0}:40017 > ${S}:81 S`)
     // Elsewhere there is an A too, behind a router of its own, and it connects from the same port to the same address.
-    const heard = await lab.gateway.sh(`
-      set -e
-      rm -f /tmp/router /tmp/host
-      # Both names by hand: 2.6.32 gives the second card the name that one asks for the first.
-      wired() { ip link add type veth; ip link set veth0 name $1; ip link set veth1 name $2; }
-      modprobe veth
-      wired near far
-      wired left right
-      unshare -n sh -c '
-        touch /tmp/router
-        until ip link show dev far && ip link show dev left; do usleep 50000; done >/dev/null 2>&1
-        echo 1 >/proc/sys/net/ipv4/ip_forward
-        ip addr add 10.9.9.2/24 dev far; ip addr add ${P0}/32 dev far; ip link set far up
-        ip addr add ${GATEWAY.inside.address}/24 dev left; ip link set left up
-        ip route add default via 10.9.9.1
-        exec sleep 1000' & router=$!
-      unshare -n sh -c '
-        touch /tmp/host
-        until ip link show dev right; do usleep 50000; done >/dev/null 2>&1
-        ip addr add ${A}/24 dev right; ip link set right up
-        ip route add default via ${GATEWAY.inside.address}
-        ping -c 5 -W 5 ${S}; echo GET / HTTP/1.0 | nc -p 40017 -w 5 ${S} 81' >/tmp/heard 2>&1 & host=$!
-      until [ -e /tmp/router ] && [ -e /tmp/host ]; do usleep 50000; done
-      httpd -p 81 -h /tmp
-      ip addr add 10.9.9.1/24 dev near; ip addr add ${S}/32 dev near; ip link set near up
-      ip route add ${A}/32 via 10.9.9.2
-      ip link set far netns $router
-      ip link set left netns $router
-      ip link set right netns $host
-      wait $host || true
-      killall httpd
-      # With its last process a namespace ends, and so do the cards in it and their other ends.
-      kill $router
-      while ip link show dev near >/dev/null 2>&1; do usleep 50000; done
-      cat /tmp/heard`)
+    const heard = await elsewhere(lab, {
+      remote: S,
+      router: `ip addr add ${P0}/32 dev far`,
+      host: `ping -c 5 -W 5 ${S}; echo GET / HTTP/1.0 | nc -p 40017 -w 5 ${S} 81`,
+    })
     assert.match(heard, / [1-5] packets received/)
     assert.match(heard, /HTTP\/1/)
     assert.equal(await counter(lab, 'created'), 1)
