@@ -84,7 +84,7 @@ export default suite('fragments', [
     assert.ok(body.subarray(8).equals(data), 'data of what came after')
   }),
 
-  test('fragments whose rest never comes keep nobody else waiting', 'RFC 4787 REQ-14a', async (lab) => {
+  test('fragments whose rest never comes keep nobody else waiting', 'issue 10, D: RFC 4787 REQ-14a', async (lab) => {
     await snat(lab, { pool: [P0] })
     const low = '/proc/sys/net/ipv4/ipfrag_low_thresh'
     const high = '/proc/sys/net/ipv4/ipfrag_high_thresh'

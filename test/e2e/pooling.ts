@@ -9,7 +9,7 @@ import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft } from './lib/traffic.ts'
 
 const PAIRED = 'issue 10, D: paired pooling with sh survives a full or drained address; RFC 4787 REQ-2, RFC 6888 REQ-2, RFC 7857 4'
-const PORTS = 'RFC 4787 REQ-3 and REQ-4, RFC 6056 4, RFC 7857 8 and 9, RFC 6888 REQ-15'
+const PORTS = 'issue 10, D: RFC 4787 REQ-3 and REQ-4, RFC 6056 4, RFC 7857 8 and 9, RFC 6888 REQ-15'
 const [P0 = '', P1 = ''] = POOL
 const FOUR = POOL.slice(0, 4)
 const PORT = 7000
@@ -83,7 +83,7 @@ export default suite('pooling', [
     assert.equal(other.address, addresses[0])
   }),
 
-  test('a pool need not be contiguous', 'RFC 6888 REQ-3', async (lab) => {
+  test('a pool need not be contiguous', 'issue 10, D: RFC 6888 REQ-3', async (lab) => {
     const pool = [P0, POOL[5] ?? '', '192.0.2.77']
     await snat(lab, { pool, protocols: ['udp'] })
     const used = new Set<string>()

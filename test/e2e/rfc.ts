@@ -16,9 +16,9 @@ const [P0 = ''] = POOL
 const TIMERS = 'issue 10, D: TCP established 2 h 4 min, transitory 4 min; RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2'
 const SEQUENCES = 'issue 10, D: simultaneous open; RFC 5382 REQ-2'
 const UNSOLICITED = 'issue 10, D: a SYN to an unsolicited port is not answered by the gateway\'s RST; RFC 5382 REQ-4'
-const REFRESH = 'RFC 4787 REQ-6, RFC 5508 REQ-6, RFC 7857 7.1'
+const REFRESH = 'issue 10, D: RFC 4787 REQ-6, RFC 5508 REQ-6, RFC 7857 7.1'
 const ERRORS = 'issue 10, D: ICMP errors inbound and outbound; RFC 5508 REQ-3 to REQ-5'
-const LIMITS = 'RFC 6888 REQ-4, REQ-5'
+const LIMITS = 'issue 10, D: RFC 6888 REQ-4, REQ-5'
 
 const ESTABLISHED_S = 7440
 const TRANSITORY_S = 240
@@ -72,7 +72,7 @@ export default suite('rfc', [
   ),
 
   ...(['client', 'server'] as const).map((side) =>
-    test(`a reset by the ${side} is passed on, and leaves the connection for 4 min`, 'RFC 7857 2.2', async (lab) => {
+    test(`a reset by the ${side} is passed on, and leaves the connection for 4 min`, 'issue 10, D: RFC 7857 2.2', async (lab) => {
       await snat(lab, { pool: [P0] })
       const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
       await connection.abort(side)
@@ -186,7 +186,7 @@ export default suite('rfc', [
   ),
 
   ...KINDS.map((kind) =>
-    test(`an ICMP error ends no mapping of ${kind}`, 'RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6', async (lab) => {
+    test(`an ICMP error ends no mapping of ${kind}`, 'issue 10, D: RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6', async (lab) => {
       await snat(lab, { pool: [P0] })
       const flow = await openFlow(lab, kind)
       for (const error of ['port-unreachable', 'host-unreachable', 'time-exceeded', 'frag-needed'] as const) {
@@ -247,7 +247,7 @@ export default suite('rfc', [
     }),
   ),
 
-  test('no payload is rewritten, whatever addresses it names', 'RFC 4787 REQ-10, RFC 5382 REQ-6: no ALG', async (lab) => {
+  test('no payload is rewritten, whatever addresses it names', 'issue 10, D: RFC 4787 REQ-10, RFC 5382 REQ-6: no ALG', async (lab) => {
     await lab.gateway.sh('modprobe ip_vs_ftp')
     await snat(lab, { pool: [P0] })
     const invite = `INVITE sip:x@${S} SIP/2.0\r\nVia: SIP/2.0/UDP ${A}:5060\r\nContact: <sip:a@${A}:5060>\r\n\r\n`
@@ -258,7 +258,7 @@ export default suite('rfc', [
     await control.finish()
   }),
 
-  test('connections leave nothing in the log', 'RFC 6888 REQ-12, REQ-14', async (lab) => {
+  test('connections leave nothing in the log', 'issue 10, D: RFC 6888 REQ-12, REQ-14', async (lab) => {
     await snat(lab, { pool: [P0] })
     await lab.gateway.sh('echo "lab: what follows" >/dev/kmsg')
     await everyKindGoesOut(lab, P0)
