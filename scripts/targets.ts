@@ -24,6 +24,54 @@ export interface Family {
   files?: Readonly<Record<string, string>>
 }
 
+/**
+ * What a kernel can be built as beside the one that is released, to find defects. The name stands behind the
+ * variant's name and the packages', and before `.config` it names the fragment with what it adds.
+ */
+export type FlavourName = 'debug' | 'sanitize'
+
+export interface Flavour {
+  name: FlavourName
+  /** The variable of the command line that chooses it. */
+  variable: 'DEBUG' | 'SANITIZE'
+  /** Whether it differs from the released kernel in so few symbols that it had better begin with what that one has compiled. */
+  resemblesRelease: boolean
+  /** What it asks of the lab, where that differs. */
+  lab?: {
+    memoryMegabytes: number
+    /** How many times longer everything may take. */
+    patience: number
+    /** Further words of the kernel's command line. */
+    append: readonly string[]
+    /** Whether it tells of memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
+    findsLeaks: boolean
+  }
+}
+
+export const FLAVOURS: readonly Flavour[] = [
+  { name: 'debug', variable: 'DEBUG', resemblesRelease: true },
+  {
+    name: 'sanitize',
+    variable: 'SANITIZE',
+    resemblesRelease: false,
+    lab: {
+      memoryMegabytes: 1024,
+      patience: 5,
+      // Emulated, and one processor at a time: nothing is stuck that has not moved for twenty seconds.
+      append: ['watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120'],
+      findsLeaks: true,
+    },
+  },
+]
+
+/** How a kernel line has a flavour. */
+export interface TargetFlavour {
+  /** What it has behind its release. */
+  release: string
+  /** Fragments of other flavours and of the released kernel that it does without; its own has what it needs of them. */
+  without?: readonly string[]
+}
+
 export interface Target {
   name: string
   summary: string
@@ -58,13 +106,13 @@ export interface Target {
   }
   /** Which variable of the kernel's make adds the package's release to what `uname -r` says. */
   releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
-  /** What the debug variant has behind its release. */
-  debugSuffix: string
+  /** How it has each flavour, or why it has none. */
+  flavours: Readonly<Record<FlavourName, TargetFlavour | { lacking: string }>>
   /**
    * What `make srpm` puts into the kernel's own SRPM besides the series: symbols, from
-   * fragments in a folder below `specs/kernel/`. Absent where the kernel comes as a tarball.
+   * fragments in a folder below `specs/kernel/`, those of the flavour among them. Absent where the kernel comes as a tarball.
    */
-  injects?: { folder: string; fragments: readonly string[]; debugFragments: readonly string[] }
+  injects?: { folder: string; fragments: readonly string[] }
   /** What this kernel line lacks, each with the reason, which is given for every test that does not apply. */
   lacks: Readonly<Partial<Record<Feature, string>>>
 }
@@ -85,7 +133,7 @@ export const TARGETS: readonly Target[] = [
       warnings: ['C=2', 'CF=-D__CHECK_ENDIAN__', 'W=1'],
     },
     releaseVariable: 'LOCALVERSION',
-    debugSuffix: '+debug',
+    flavours: { debug: { release: '+debug' }, sanitize: { release: '+sanitize', without: ['20-server.config'] } },
     lacks: {},
   },
   {
@@ -115,7 +163,7 @@ export const TARGETS: readonly Target[] = [
     },
     source: 'kernel',
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
-    injects: { folder: 'el6-rhel', fragments: ['ipvs.config'], debugFragments: ['debug.config'] },
+    injects: { folder: 'el6-rhel', fragments: ['ipvs.config'] },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
     baseConfig: { packaged: 'kernel-2.6.32-x86_64.config' },
     settleConfig: 'loose_nonint_oldconfig',
@@ -128,7 +176,10 @@ export const TARGETS: readonly Target[] = [
       kabi: 'Module.kabi_x86_64',
     },
     releaseVariable: 'EXTRAVERSION',
-    debugSuffix: '.debug',
+    flavours: {
+      debug: { release: '.debug' },
+      sanitize: { lacking: '2.6.32 has no KASAN, which came with Linux 4.0' },
+    },
     lacks: {
       'ipvs-namespaces': 'IPVS of 2.6.32 has one set of services and connections, that of the first network namespace',
       'ipvs-conntrack': 'IPVS of 2.6.32 does not take part in connection tracking; net.ipv4.vs.conntrack came with 2.6.37',

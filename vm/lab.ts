@@ -24,6 +24,8 @@ export interface LabOptions {
   append?: readonly string[]
   memoryMegabytes?: number
   bootLimit?: number
+  /** How many times longer than usual everything may take. */
+  patience?: number
 }
 
 /** Two, so that what may run at the same time in the kernel does. */
@@ -51,7 +53,7 @@ export class Lab {
     this.ports = ports
     const host = (name: keyof typeof HOSTS): Host => {
       const { link, ...plan } = HOSTS[name]
-      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac })
+      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac, patience: options.patience ?? 1 })
     }
     this.a = host('a')
     this.b = host('b')
@@ -165,13 +167,11 @@ export class Lab {
     const suffix = this.options.suffix ?? ''
     const port = await QemuPort.listen(name, join(this.options.sockets, `${name}.net`), this.links[link])
     this.ports.push(port)
+    const { interactive: _interactive, ...options } = this.options
     const machine = await Machine.start({
+      ...options,
       name: `${name}${suffix}`,
-      image: this.options.image,
-      accelerator: this.options.accelerator,
-      memoryMegabytes: this.options.memoryMegabytes ?? 256,
-      sockets: this.options.sockets,
-      logs: this.options.results,
+      logs: options.results,
       cards: [{ name: 'lan', model: 'virtio-net-pci', mac, socket: port.path }],
     })
     await machine.sh(nameCards([[mac, 'lan']]))

@@ -36,9 +36,9 @@ const metadataFile = (context: Context): string => join(context.paths.dist, 'met
 
 /** The command that makes the same packages again. */
 function reproduction(context: Context): string {
-  const { target, srpm, config, debug } = context
+  const { target, srpm, config, flavour } = context
   const choices = [...(srpm ? [`KERNEL=${srpm.kernel}`] : []), ...(Object.keys(target.configs).length > 1 ? [`CONFIG=${config}`] : [])]
-  return ['make', `TARGET=${target.name}`, ...choices, ...(debug ? ['DEBUG=1'] : [])].join(' ')
+  return ['make', `TARGET=${target.name}`, ...choices, ...(flavour ? [`${flavour.variable}=1`] : [])].join(' ')
 }
 
 /** What went into dist, how long each phase took when it last ran, and how to do it again. */
@@ -50,7 +50,7 @@ async function metadata(context: Context): Promise<Json> {
   })
   return {
     target: context.target.name,
-    debug: context.debug,
+    flavour: context.flavour?.name ?? null,
     kernelRelease: kernelRelease(context),
     command: reproduction(context),
     sources: names.map((name) => {

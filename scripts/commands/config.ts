@@ -12,11 +12,13 @@ import { capture, runLogged } from '../lib/run.ts'
 import { treeGit } from '../lib/series.ts'
 import { bring, digest, type Step } from '../lib/step.ts'
 import { ask } from '../lib/toolversions.ts'
+import { FLAVOURS, type Flavour } from '../targets.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
 import { preparedVersion, srpmFolder } from './prep.ts'
 
-const DEBUG_FRAGMENT = 'debug.config'
+/** The name of the file with what a flavour adds; letters sort behind the digits that other fragments' names begin with. */
+export const flavourFragment = ({ name }: Flavour): string => `${name}.config`
 
 export const step: Step = {
   name: 'config',
@@ -42,10 +44,12 @@ export const step: Step = {
 /** @returns paths of the fragments, in the order in which they are merged */
 function fragments(context: Context): string[] {
   const { config: ofFamily } = preparedFamily(context)
+  const { flavour } = context
+  const omitted = [...FLAVOURS.filter(({ name }) => name !== flavour?.name).map(flavourFragment), ...(flavour?.without ?? [])]
   return [...context.configs, ...(ofFamily === undefined ? [] : [ofFamily])].flatMap((name) => {
     const folder = join(context.paths.root, 'specs', 'kernel', name)
     const names = readdirSync(folder).filter((file) => file.endsWith('.config')).sort()
-    return names.filter((file) => context.debug || file !== DEBUG_FRAGMENT).map((file) => join(folder, file))
+    return names.filter((file) => !omitted.includes(file)).map((file) => join(folder, file))
   })
 }
 
@@ -141,7 +145,8 @@ function requireSurvival(context: Context, config: string): number {
 const command: Command = {
   summary: 'make the kernel configuration from its fragments',
   help: `Merges the fragments of specs/kernel/TARGET on the kernel's own base configuration
-and verifies that every symbol they ask for survived. DEBUG=1 adds ${DEBUG_FRAGMENT}.
+and verifies that every symbol they ask for survived. DEBUG=1 adds debug.config; SANITIZE=1
+adds sanitize.config, and leaves out the drivers of real machines.
 Prints the path of the .config.`,
   async run(context) {
     await bring(context, step)

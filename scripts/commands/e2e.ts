@@ -83,7 +83,7 @@ async function runIn(context: Context, suites: readonly Suite[], guest: Guest): 
   const print = (line: string) => process.stdout.write(`${line}\n`)
   const { lacks } = context.target
   const report = await withRuntimeFolder((sockets) =>
-    runSuites(suites, { ...guest, name: context.variant, lacks, sockets, results, print }),
+    runSuites(suites, { ...guest, ...context.flavour?.lab, name: context.variant, lacks, sockets, results, print }),
   )
   writeFileSync(join(results, 'junit.xml'), report.xml)
   return conclude(report, results)
@@ -115,6 +115,8 @@ tests by words of their names, for example
   make e2e ONLY=nat:,fragments
 Suites: ${SUITES.map((suite) => suite.name).join(', ')}.
 Tests that cannot apply to the target's kernel are listed as N/A with the reason.
+SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
+memory after each suite; it takes its time.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs.
 Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
   async run(context) {

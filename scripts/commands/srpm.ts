@@ -14,6 +14,7 @@ import { capture, runLogged } from '../lib/run.ts'
 import { APPLIED, BASE, requireSaved, treeGit } from '../lib/series.ts'
 import { bring, digest, type Facts, type Step } from '../lib/step.ts'
 import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
+import { flavourFragment } from './config.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
 import { srpmFolder } from './prep.ts'
@@ -72,8 +73,8 @@ export function requireSrpm(context: Context): void {
 
 /** What the series adds to the configuration, from the fragments that its kernel is configured with here. */
 export function symbols(context: Context): Map<string, string> {
-  const { folder = '', fragments = [], debugFragments = [] } = context.target.injects ?? {}
-  const names = [...fragments, ...(context.debug ? debugFragments : [])]
+  const { folder = '', fragments = [] } = context.target.injects ?? {}
+  const names = [...fragments, ...(context.flavour ? [flavourFragment(context.flavour)] : [])]
   const texts = names.map((name) => readFileSync(join(context.paths.root, 'specs', 'kernel', folder, name), 'utf8'))
   return new Map(texts.flatMap(parseFragment))
 }
@@ -82,7 +83,7 @@ export function symbols(context: Context): Map<string, string> {
  * Behind the release of the stock kernel, above which it sorts. Of IPVS for debugging,
  * because ".debug" is what RHEL calls its own debug kernel.
  */
-export const buildid = (context: Context): string => `${BUILDID}${context.debug ? '.ipvsdebug' : ''}`
+export const buildid = (context: Context): string => `${BUILDID}${context.flavour ? `.ipvs${context.flavour.name}` : ''}`
 
 async function inject(context: Context, top: string): Promise<Facts> {
   rmSync(top, { recursive: true, force: true })

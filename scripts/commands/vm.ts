@@ -28,7 +28,7 @@ traffic. The links are recorded in the target's working folder while it runs.`,
     rmSync(results, { recursive: true, force: true })
     log.step('vm', `the gateway's console follows${GUIDE}`)
     await withRuntimeFolder(async (sockets) => {
-      const lab = await Lab.start({ ...guest, sockets, results, interactive: true })
+      const lab = await Lab.start({ ...guest, ...context.flavour?.lab, sockets, results, interactive: true })
       const close = await serveControl(lab, sockets, state, guest.image.release)
       try {
         // The console leaves the terminal in raw mode, where a line needs its carriage return.

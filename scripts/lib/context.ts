@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
-import { DEFAULT_TARGET, TARGETS, type Target } from '../targets.ts'
+import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Target, type TargetFlavour } from '../targets.ts'
 import type { SrpmSource } from '../sources.ts'
 import { Failure } from './errors.ts'
 import { ROOT } from './root.ts'
@@ -17,6 +17,7 @@ export const VARIABLES = {
   SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
   SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
+  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
@@ -42,8 +43,9 @@ export interface Context {
   readonly config: string
   /** Folders below `specs/kernel/` with its fragments, in order. */
   readonly configs: readonly string[]
-  readonly debug: boolean
-  /** {@link name} with `-CONFIG` unless it is the default, and `-debug`: names the folder in dist. */
+  /** What the kernel is built as, unless it is the one that is released. */
+  readonly flavour?: Flavour & TargetFlavour
+  /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` if there is one: names the folder in dist. */
   readonly variant: string
   readonly jobs: number
   readonly setup: boolean
@@ -70,11 +72,12 @@ export interface Paths {
   /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
   readonly tree: string
   /**
-   * The kernel's output folder (`make O=`) of this variant. It lies directly below the
+   * The kernel's output folder (`make O=`) of this variant, and that of the released kernel in its place. It lies directly below the
    * source, because then kbuild calls the source ".." (Makefile, "building in a subdirectory
    * of the source tree"), and the objects are the same wherever the checkout is. git does not see it.
    */
   readonly build: string
+  readonly releaseBuild: string
   /** Static tools, the same for every target: one folder a tool, this checkout's copy of the shared result. */
   readonly tools: string
   /** What each step did, by the step's scope, see step.ts. */
@@ -93,9 +96,8 @@ export function createContext(variables: Variables, root = ROOT): Context {
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
   const srpm = chooseKernel(target, variables)
   const name = srpm === undefined || srpm.kernel === target.kernels?.default ? target.name : `${target.name}-${srpm.kernel}`
-  const debug = flag('DEBUG', variables.DEBUG, { 1: true, 0: false }, false)
+  const flavour = chooseFlavour(target, variables)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
-  const suffix = variantSuffix(target, config, debug)
   return {
     target,
     name,
@@ -103,12 +105,15 @@ export function createContext(variables: Variables, root = ROOT): Context {
     ...(srpm ? { srpm } : {}),
     config,
     configs,
-    debug,
-    variant: `${name}${suffix}`,
+    ...(flavour ? { flavour } : {}),
+    variant: `${name}${variantSuffix(target, config, flavour)}`,
     jobs: jobCount(variables.JOBS),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     variables,
-    paths: createPaths(root, cacheFolder(variables.CACHE), name, suffix),
+    paths: createPaths(root, cacheFolder(variables.CACHE), name, {
+      suffix: variantSuffix(target, config, flavour),
+      releaseSuffix: variantSuffix(target, config),
+    }),
   }
 }
 
@@ -129,13 +134,26 @@ function chooseKernel({ name, source, kernels }: Target, variables: Variables): 
   throw new Failure('usage', `"${kernel}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
 }
 
+/**
+ * @returns the flavour that a variable chooses, if one does
+ * @throws Failure of kind `usage` for two of them, and for one that the target does not have
+ */
+function chooseFlavour(target: Target, variables: Variables): (Flavour & TargetFlavour) | undefined {
+  const [flavour, another] = FLAVOURS.filter(({ variable }) => flag(variable, variables[variable], { 1: true, 0: false }, false))
+  if (flavour === undefined) return undefined
+  if (another) throw new Failure('usage', `${flavour.variable}=1 and ${another.variable}=1 are different kernels.`, { hint: 'Choose one of them.' })
+  const ofTarget = target.flavours[flavour.name]
+  if (!('lacking' in ofTarget)) return { ...flavour, ...ofTarget }
+  throw new Failure('usage', `${flavour.variable}=1 is not available for TARGET=${target.name}: ${ofTarget.lacking}.`)
+}
+
 /** @returns what a variant has behind the {@link Context.name} */
-const variantSuffix = (target: Target, config: string, debug: boolean): string =>
-  `${config === defaultConfig(target) ? '' : `-${config}`}${debug ? '-debug' : ''}`
+const variantSuffix = (target: Target, config: string, flavour?: Flavour): string =>
+  `${config === defaultConfig(target) ? '' : `-${config}`}${flavour ? `-${flavour.name}` : ''}`
 
 /** @returns the names of all variants of the context's kernel */
 export const variants = ({ target, name }: Context): string[] =>
-  Object.keys(target.configs).flatMap((config) => [false, true].map((debug) => `${name}${variantSuffix(target, config, debug)}`))
+  Object.keys(target.configs).flatMap((config) => [undefined, ...FLAVOURS].map((flavour) => `${name}${variantSuffix(target, config, flavour)}`))
 
 /** @returns a context for every kernel that has a working folder in the checkout */
 export function preparedContexts(context: Context): Context[] {
@@ -196,7 +214,7 @@ function cacheFolder(value: string | undefined): string {
 /** What names of output folders begin with. */
 export const OUTPUT = 'build'
 
-function createPaths(root: string, cache: string, name: string, suffix: string): Paths {
+function createPaths(root: string, cache: string, name: string, { suffix, releaseSuffix }: { suffix: string; releaseSuffix: string }): Paths {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
   const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
   const work = join(checkout, name)
@@ -211,6 +229,7 @@ function createPaths(root: string, cache: string, name: string, suffix: string):
     work,
     tree,
     build: join(tree, `${OUTPUT}${suffix}`),
+    releaseBuild: join(tree, `${OUTPUT}${releaseSuffix}`),
     tools: join(checkout, 'tools'),
     stamps: {
       checkout: join(checkout, 'stamps'),

@@ -27,5 +27,5 @@ export async function bringGuest(context: Context): Promise<Guest> {
     join(dist, 'RPMS', 'x86_64'), busyboxFile(context), guestTools(context), join(work, `guest-${context.variant}`, 'root'),
   )
   const image = assemble(parts, join(work, `guest-${context.variant}`, 'image'))
-  return { image, accelerator: await findAccelerator(image, context.target.name, cache) }
+  return { image, accelerator: await findAccelerator(image, context.variant, cache) }
 }

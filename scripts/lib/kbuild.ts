@@ -12,7 +12,7 @@ export function kernelPackageRelease(context: Context): string {
 
 /** @returns what `make kernelrelease` adds to the version, so that `uname -r` is the package's VERSION-RELEASE.ARCH */
 export function localVersion(context: Context): string {
-  return `-${kernelPackageRelease(context)}.x86_64${context.debug ? context.target.debugSuffix : ''}`
+  return `-${kernelPackageRelease(context)}.x86_64${context.flavour?.release ?? ''}`
 }
 
 /**

@@ -16,7 +16,7 @@ const PROVIDES = '# @provides@'
 const FORMAT_PATCH = ['format-patch', '--quiet', '--no-signature', '--zero-commit', '--no-stat', '--no-renames', '--full-index', '--no-ext-diff', '--no-color', '--subject-prefix=PATCH', '--no-numbered']
 
 /** The variant that the names of the packages carry; none for the normal one. */
-export const kernelVariant = (context: Context): string => (context.debug ? 'debug' : '')
+export const kernelVariant = (context: Context): string => context.flavour?.name ?? ''
 
 /** The name of the package, which the file name of its spec has to be as well (rpmlint, invalid-spec-name). */
 export const kernelPackage = (context: Context): string => ['kernel', kernelVariant(context)].filter(Boolean).join('-')

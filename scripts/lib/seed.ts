@@ -1,4 +1,4 @@
-/** A debug variant's output folder begins with what the release variant has compiled. */
+/** The output folder of a flavour that is nearly the released kernel begins with what that one has compiled. */
 
 import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,16 +8,15 @@ import { log } from './log.ts'
 import { capture } from './run.ts'
 
 /**
- * Copies the release variant's output folder, times included, if the debug variant's has
- * nothing compiled in it yet. kbuild then compiles only what depends on the symbols in
+ * Copies the released kernel's output folder, times included, if the flavour resembles it and has
+ * nothing compiled yet. kbuild then compiles only what depends on the symbols in
  * which the two differ (scripts/basic/fixdep.c), instead of a whole kernel.
  *
- * @param isMarker tells the files that must not come along, because they are about the release variant
+ * @param isMarker tells the files that must not come along, because they are about the released kernel
  */
 export async function seed(context: Context, isMarker: (name: string) => boolean): Promise<void> {
-  const { build } = context.paths
-  const release = build.replace(/-debug$/, '')
-  if (release === build || isCompiled(build) || !isCompiled(release)) return
+  const { build, releaseBuild: release } = context.paths
+  if (!context.flavour?.resemblesRelease || isCompiled(build) || !isCompiled(release)) return
   log.info(`beginning with what is compiled in ${release}`)
   const aside = asideOf(build)
   try {

@@ -30,6 +30,8 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'TARGET=el9'], /Unknown target "el9"/],
     [['help', 'JOBS=many'], /JOBS="many" is not a number/],
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
+    [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
+    [['help', 'SANITIZE=1', 'TARGET=el6'], /SANITIZE=1 is not available for TARGET=el6: 2\.6\.32 has no KASAN/],
   ] as const) {
     const { status, stderr } = main(...words)
     t.is(status, 2, stderr)
@@ -90,6 +92,7 @@ test('variables come from the environment, then from the command line', (t) => {
 
 test('a variant has a folder of its own in dist', (t) => {
   t.true(createContext({ DEBUG: '1' }).paths.dist.endsWith('/dist/lts-debug'))
+  t.true(createContext({ SANITIZE: '1' }).paths.dist.endsWith('/dist/lts-sanitize'))
   t.true(createContext({}).paths.dist.endsWith('/dist/lts'))
 })
 

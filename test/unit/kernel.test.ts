@@ -39,14 +39,29 @@ test('symbols that came out otherwise are told', (t) => {
   ])
 })
 
-test('fragments are merged, and the debug fragment only with DEBUG=1', async (t) => {
-  const { context } = createFixture(t)
+test('fragments are merged, those of a flavour only where it is chosen', async (t) => {
+  const { context, write } = createFixture(t)
+  write('specs/kernel/lts/20-server.config', 'CONFIG_SERVER=y\n')
+  write('specs/kernel/lts/sanitize.config', 'CONFIG_KASAN=y\n')
   await bring(context(), config)
   await bring(context({ DEBUG: '1' }), config)
   const release = read(context().paths.build, '.config')
   const debug = read(context({ DEBUG: '1' }).paths.build, '.config')
   t.true(release.includes('CONFIG_IP_VS=m') && !release.includes('IP_VS_DEBUG'))
-  t.true(debug.includes('CONFIG_IP_VS_DEBUG=y'))
+  t.true(debug.includes('CONFIG_IP_VS_DEBUG=y') && debug.includes('CONFIG_SERVER=y'))
+  await bring(context({ SANITIZE: '1' }), config)
+  const sanitize = read(context({ SANITIZE: '1' }).paths.build, '.config')
+  t.true(sanitize.includes('CONFIG_KASAN=y') && !/SERVER|IP_VS_DEBUG/.test(sanitize))
+})
+
+test('a kernel with nearly all symbols different is compiled from the beginning', async (t) => {
+  const { context, write } = createFixture(t)
+  write('specs/kernel/lts/sanitize.config', 'CONFIG_KASAN=y\n')
+  await bring(context(), kernel)
+  writeFileSync(join(context().paths.build, 'compiled.o'), '')
+  await bring(context({ SANITIZE: '1' }), kernel)
+  t.false(existsSync(join(context({ SANITIZE: '1' }).paths.build, 'compiled.o')))
+  t.is(kernelRelease(context({ SANITIZE: '1' })), '6.1.7-1.snat1.x86_64+sanitize')
 })
 
 test('a debug build begins with what the release build has compiled, and with its own configuration', async (t) => {

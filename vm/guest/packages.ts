@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { sha256File } from '../../scripts/lib/files.ts'
 import { capture } from '../../scripts/lib/run.ts'
+import { FLAVOURS } from '../../scripts/targets.ts'
 import { type Parts, pruneOthers } from './image.ts'
 
 /** Packages the guest is made of: a name, a version that begins with a digit, and no `-devel`. */
@@ -34,7 +35,7 @@ export async function partsFromPackages(rpms: string, busybox: string, tools: Re
 }
 
 function findPackage(folder: string, name: string): string {
-  const pattern = new RegExp(`^${name}(-debug)?-\\d.*\\.x86_64\\.rpm$`)
+  const pattern = new RegExp(`^${name}(-(${FLAVOURS.map((flavour) => flavour.name).join('|')}))?-\\d.*\\.x86_64\\.rpm$`)
   const found = existsSync(folder) ? readdirSync(folder).filter((file) => pattern.test(file)) : []
   const [first] = found
   if (first !== undefined && found.length === 1) return join(folder, first)

@@ -16,6 +16,8 @@ export interface HostOptions {
   addresses: string[]
   /** Where everything it sends goes first. */
   gateway: string
+  /** How many times longer than usual it waits. */
+  patience?: number
 }
 
 interface Waiter {
@@ -36,6 +38,7 @@ export class Host implements Station {
   service: ((packet: Packet) => boolean) | undefined
   private readonly addresses: Set<string>
   private readonly gateway: string
+  private readonly patience: number
   private readonly waiters = new Set<Waiter>()
   private failure: Error | undefined
 
@@ -44,6 +47,7 @@ export class Host implements Station {
     this.name = options.name
     this.mac = options.mac
     this.gateway = options.gateway
+    this.patience = options.patience ?? 1
     this.addresses = new Set(options.addresses)
     segment.attach(this)
   }
@@ -65,10 +69,11 @@ export class Host implements Station {
    * Takes the oldest packet that `pattern` describes out of the inbox, waiting for it if need be.
    *
    * @param pattern see `matches` in packet/parse.ts
-   * @param within milliseconds to wait
+   * @param usual milliseconds to wait, on a machine of usual speed
    * @throws AssertionError that lists what came instead
    */
-  async expect(pattern: string, within = PATIENCE_MS): Promise<Packet> {
+  async expect(pattern: string, usual = PATIENCE_MS): Promise<Packet> {
+    const within = usual * this.patience
     const at = this.inbox.findIndex((packet) => matches(pattern, packet))
     if (at >= 0) return this.inbox.splice(at, 1)[0] as Packet
     if (this.failure) throw this.failure

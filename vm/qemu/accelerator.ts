@@ -29,12 +29,12 @@ interface Answer {
 
 /**
  * @param image what is to run under it
- * @param kernelLine name of the kernel line; the answer is remembered for each, until the next boot of this computer
+ * @param kernel name of what is built; the answer is remembered for each, until the next boot of this computer
  * @param cache folder of the remembered answers
  */
-export async function findAccelerator(image: Image, kernelLine: string, cache: string): Promise<Accelerator> {
+export async function findAccelerator(image: Image, kernel: string, cache: string): Promise<Accelerator> {
   const path = join(cache, 'accelerator.json')
-  const key = [kernelLine, bootId(), await qemuVersion()].join(' ')
+  const key = [kernel, bootId(), await qemuVersion()].join(' ')
   const known = readAnswers(path)
   const answer = known[key] ?? (await probe(image))
   if (!known[key]) {

@@ -28,6 +28,8 @@ export interface MachineOptions {
   instructionClock?: boolean
   /** Milliseconds that a boot may take. */
   bootLimit?: number
+  /** How many times longer than usual everything may take. */
+  patience?: number
 }
 
 /** A boot takes six seconds without KVM; a computer that does much else at the same time is given time. */
@@ -47,6 +49,7 @@ export class Machine {
   /** Rejects when the machine is lost; never resolves. */
   readonly lost: Promise<never>
   private readonly agent: Agent
+  private readonly patience: number
   private readonly qemu: QemuProcess
   private readonly servers: readonly Server[]
   private readonly sockets: Socket[]
@@ -57,6 +60,7 @@ export class Machine {
   private constructor(options: MachineOptions, console: string, qemu: QemuProcess, servers: Server[], sockets: Socket[]) {
     this.name = options.name
     this.console = console
+    this.patience = options.patience ?? 1
     this.qemu = qemu
     this.servers = servers
     this.sockets = sockets
@@ -112,7 +116,7 @@ export class Machine {
 
   private async booted(limit: number): Promise<void> {
     const start = Date.now()
-    await this.within(this.agent.ready, limit, `did not boot within ${limit / 1000} s`)
+    await this.within(this.agent.ready, limit, 'did not boot')
     log.info(`${this.name} booted in ${((Date.now() - start) / 1000).toFixed(1)} s`)
   }
 
@@ -125,7 +129,7 @@ export class Machine {
   async run(script: string, limit = RUN_LIMIT_MS): Promise<Outcome> {
     if (this.failure) throw this.failure
     const first = script.trim().split('\n')[0] ?? ''
-    return this.within(this.agent.run(script), limit, `did not answer within ${limit / 1000} s to: ${first}`)
+    return this.within(this.agent.run(script), limit, `did not answer to: ${first}`)
   }
 
   /**
@@ -167,10 +171,11 @@ export class Machine {
     clearTimeout(timer)
   }
 
-  private async within<T>(promise: Promise<T>, limit: number, what: string): Promise<T> {
+  private async within<T>(promise: Promise<T>, usual: number, what: string): Promise<T> {
+    const limit = usual * this.patience
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(this.lose(what)), limit)
+      timer = setTimeout(() => reject(this.lose(`${what} within ${limit / 1000} s`)), limit)
     })
     try {
       return await Promise.race([promise, late, this.lost])

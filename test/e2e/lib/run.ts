@@ -17,6 +17,7 @@ import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
+import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
@@ -24,6 +25,8 @@ export interface RunOptions extends Omit<LabOptions, 'suffix'> {
   name: string
   /** What the kernel lacks, and why: tests that need it do not apply. */
   lacks: Target['lacks']
+  /** Whether the kernel tells of leaked memory: it is asked after each suite. */
+  findsLeaks?: boolean
   /** Called with every line for the user. */
   print: (line: string) => void
 }
@@ -66,6 +69,8 @@ class Run {
     try {
       for (const suite of suites) {
         for (const test of suite.tests) await this.one(suite, test)
+        // A gateway that is gone has failed a test already, and takes its leaks with it.
+        if (this.options.findsLeaks && this.lab) await this.one(suite, NO_LEAKS)
       }
     } finally {
       await this.close()
@@ -101,7 +106,9 @@ class Run {
 
   private async open(): Promise<Lab> {
     const suffix = this.lost.length === 0 ? '' : `-${this.lost.length + 1}`
-    return Lab.start({ ...this.options, suffix })
+    const lab = await Lab.start({ ...this.options, suffix })
+    if (this.options.findsLeaks) await forgetLeaks(lab)
+    return lab
   }
 
   private async inLab(lab: Lab, suite: Suite, test: TestCase, result: TestResult): Promise<void> {
@@ -110,7 +117,7 @@ class Run {
     const begin = await mark(lab, `begin ${label(suite, test)}`)
     const failures: unknown[] = []
     try {
-      await limited(test.run(lab), test.limit)
+      await limited(test.run(lab), test.limit * (this.options.patience ?? 1))
     } catch (error) {
       failures.push(error)
       if (lab.gateway.lostBy) throw error
