@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import test from 'ava'
 import { choose, label, suite, test as e2e } from '../e2e/lib/suite.ts'
 import { SUITES } from '../e2e/index.ts'
-import { instructionsPerPacket, table } from '../../vm/bench.ts'
 import { Door, stateFile } from '../../vm/control.ts'
 import { Segment } from '../../vm/ethernet/index.ts'
 import { answerEverything, Connection, Host, replyTo } from '../../vm/host/index.ts'
@@ -138,15 +137,4 @@ test('a command for a machine that does not run says so', async (t) => {
   writeFileSync(stateFile(folder, 'lts'), 'damaged')
   await t.throwsAsync(Door.open(stateFile(folder, 'lts')), { message: 'No virtual machine is running.' })
   rmSync(folder, { recursive: true })
-})
-
-test('what pktgen says becomes instructions, and those a table', (t) => {
-  t.is(instructionsPerPacket('OK: 400000(c399000+d1000) usec, 40000 (60byte,0frags)'), 10_000)
-  t.throws(() => instructionsPerPacket('ERROR'))
-  const lines = table([
-    ...[1, 100, 1000, 20000].map((flows) => ({ way: 'plain forwarding', flows, instructions: 8000 })),
-    ...[1, 100, 1000, 20000].map((flows) => ({ way: 'IPVS SNAT', flows, instructions: 9000 + flows / 100 })),
-  ])
-  t.is(lines.length, 3)
-  t.regex(lines[2] ?? '', /^IPVS SNAT .* 9001 \(\+1001\) .* 9200 \(\+1200\) +1\.022$/)
 })

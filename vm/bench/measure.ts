@@ -1,0 +1,281 @@
+/**
+ * Measures what a forwarded packet costs, in guest instructions: one CPU under
+ * `-icount shift=0`, where one instruction is one nanosecond of the guest's clock, so
+ * that the rate pktgen reports is a count (equal to 0.1 % between runs and computers).
+ *
+ * What was sent is counted at the other end, where it has to arrive with the addresses of
+ * the translation: a figure of packets that did not is refused. What belongs together is one
+ * script in the guest, whose clock jumps while it has nothing to do: flows would time out.
+ */
+
+import type { Machine } from '../qemu/machine.ts'
+import {
+  type End, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, sending, SETUP, type Stream, VIP,
+} from './network.ts'
+import { IPTABLES, IPVS, LVS_SERVICE, PLAIN, putFiles, type Way, WAYS } from './ways.ts'
+
+/** Which packets of a flow: from inside, replies, from a client to a balanced service, the first of each flow from inside. */
+export type Kind = 'out' | 'back' | 'in' | 'new'
+
+export interface Measurement {
+  way: string
+  kind: Kind
+  checksum: boolean
+  flows: number
+  /** Percent of the port range that was taken before; only where that is what is measured. */
+  occupancy?: number
+  /** Guest instructions from pktgen's sending to the drop at the other end, per packet that was sent. */
+  instructions: number
+  sent: number
+  /** Those that came with the translated addresses. */
+  arrived: number
+  /** Why the figure means nothing. */
+  refused?: string
+}
+
+/** What cannot be measured on this kernel, and why. */
+export interface Inapplicable {
+  what: string
+  reason: string
+}
+
+export interface Results {
+  measurements: Measurement[]
+  inapplicable: Inapplicable[]
+}
+
+export const FLOWS = [1, 1_000, 20_000] as const
+const [, , MOST_FLOWS] = FLOWS
+export const OCCUPANCIES = [0, 50, 90, 95, 99] as const
+
+/** Ports of each number of flows; flows that were there before would not be new. */
+const PORTS: Readonly<Record<number, readonly [first: number, count: number]>> = { 1: [10_000, 1], 1_000: [10_001, 1_000], 20_000: [11_001, 20_000] }
+/** Every flow is used at least once while it is measured. */
+const MEASURED_PACKETS = 20_000
+/** The port range whose occupancy is varied, and from where new flows come, outside of it, so that none can keep its port. */
+const RANGE = [20_000, 39_999] as const
+const RANGE_SIZE = RANGE[1] - RANGE[0] + 1
+const NEWCOMERS = [50_000, 200] as const
+/** The clock follows the instructions, not the wall, so a limit must be generous. */
+const LIMIT_MS = 900_000
+
+/** A part of the benchmark that can be chosen by its name. */
+interface Part {
+  name: string
+  way: Way
+  run: (bench: Bench) => Promise<void>
+}
+
+const PARTS: readonly Part[] = [
+  ...WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => forward(bench, way) })),
+  { name: 'LVS NAT in', way: IPVS, run: balance },
+  ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
+]
+
+export const partNames = (): string[] => PARTS.map(({ name }) => name)
+
+/** @param only words separated by commas, of which the name of a part contains one; without it, all parts are chosen @returns nothing if there is none */
+export function chooseParts(only: string | undefined): Part[] {
+  const words = (only ?? '').toLowerCase().split(',').map((word) => word.trim()).filter(Boolean)
+  const wanted = ({ name }: Part): boolean => words.some((word) => name.toLowerCase().includes(word))
+  if (words.length === 0) return [...PARTS]
+  // The other figures are told over plain forwarding.
+  return PARTS.some(wanted) ? PARTS.filter((part) => part.name === PLAIN.name || wanted(part)) : []
+}
+
+class Bench {
+  readonly results: Results = { measurements: [], inapplicable: [] }
+  /** Whether pktgen can put a UDP checksum in, and send from a namespace. */
+  checksums: readonly boolean[] = [true, false]
+  replies = true
+
+  constructor(
+    private readonly machine: Machine,
+    private readonly progress: (line: string) => void,
+  ) {}
+
+  async sh(script: string): Promise<string> {
+    return this.machine.sh(`. /tmp/functions\n${script}`, LIMIT_MS)
+  }
+
+  async setUp(): Promise<void> {
+    await this.machine.put('/tmp/functions', Buffer.from(FUNCTIONS))
+    await putFiles(this.machine)
+    await this.machine.sh(SETUP, LIMIT_MS)
+    const kernel = 'pktgen of this kernel'
+    if (!(await this.can('at inside packets source 1 flag=UDPCSUM; at inside grep -q UDPCSUM /proc/net/pktgen/source'))) {
+      this.checksums = [false]
+      this.lacks('UDP with a checksum', `${kernel} has no flag UDPCSUM`)
+    }
+    if (!(await this.can('test -e /tmp/inside.do'))) {
+      this.replies = false
+      this.lacks('replies, and LVS NAT in', `${kernel} knows only the first network namespace, which the gateway is in`)
+    }
+  }
+
+  async can(script: string): Promise<boolean> {
+    return (await this.machine.run(`. /tmp/functions\n${script}`, LIMIT_MS)).status === 0
+  }
+
+  lacks(what: string, reason: string): void {
+    this.results.inapplicable.push({ what, reason })
+    this.progress(`${what}: not applicable: ${reason}`)
+  }
+
+  add(measurement: Measurement): void {
+    this.results.measurements.push(measurement)
+    const { way, kind, checksum, flows, occupancy, instructions, sent, arrived, refused } = measurement
+    const what = [way, kind, `${flows} flows`, checksum ? 'checksum' : 'no checksum', ...(occupancy === undefined ? [] : [`${occupancy} % taken`])]
+    this.progress(`${what.join(', ')}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
+  }
+}
+
+/** @param seen source and destination that its packets have at the other end */
+interface Run {
+  stream: Stream
+  seen: readonly [source: string, destination: string]
+}
+
+interface Count {
+  instructions: number
+  sent: number
+  arrived: number
+  /** How many of them the kernel's own forwarding saw. */
+  forwarded: number
+}
+
+const BEGIN = 'begin'
+const FORWARDED = `awk '$1 == "Ip:" && $7 ~ /[0-9]/ { print "forwarded " $7 }' /proc/net/snmp`
+
+/** @returns a script for a run; {@link countsOf} reads what it prints */
+function script({ stream, seen }: Run): string {
+  const end: End = otherEnd(stream.from)
+  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, FORWARDED, sending(stream), FORWARDED, `at ${end} arrived`].join('\n')
+}
+
+/** @returns a count of each run that printed `output`, in order */
+export function countsOf(output: string): Count[] {
+  return output.split(new RegExp(`^${BEGIN}\n`, 'm')).slice(1).map((text) => {
+    const [before = NaN, after = NaN] = numbersAfter('forwarded', text)
+    const [arrived = NaN] = numbersAfter('arrived', text)
+    const count = { ...rateOf(text), arrived, forwarded: after - before }
+    if (Object.values(count).every(Number.isFinite)) return count
+    throw new Error(`a run did not say all that it should: ${text}`)
+  })
+}
+
+const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
+
+function lost({ sent, arrived }: Count): string | undefined {
+  return arrived === sent ? undefined : `${arrived} of ${sent} arrived translated`
+}
+
+async function withWay(bench: Bench, way: Way, work: () => Promise<void>): Promise<void> {
+  await bench.sh(`${way.possible}\n${way.setUp}`)
+  await work()
+  await bench.sh(way.tearDown)
+}
+
+async function forward(bench: Bench, way: Way): Promise<void> {
+  for (const checksum of bench.checksums) {
+    await withWay(bench, way, async () => {
+      for (const flows of FLOWS) await forwardFlows(bench, way, flows, checksum)
+    })
+  }
+}
+
+const outward = (way: Way, checksum: boolean, ports: Stream['ports'], packets: number): Run => ({
+  stream: { from: 'inside', source: INSIDE, destination: REMOTE, ports, varies: 'source', checksum, packets },
+  seen: [way.outside, REMOTE],
+})
+
+const homeward = (way: Way, checksum: boolean, ports: Stream['ports'], packets: number): Run => ({
+  stream: { from: 'remote', source: REMOTE, destination: way.outside, ports, varies: 'destination', checksum, packets },
+  seen: [REMOTE, INSIDE],
+})
+
+async function forwardFlows(bench: Bench, way: Way, flows: number, checksum: boolean): Promise<void> {
+  const ports = PORTS[flows] ?? [0, 0]
+  const out = (packets: number) => outward(way, checksum, ports, packets)
+  const back = (packets: number) => homeward(way, checksum, ports, packets)
+  // The second packet of a flow still costs more where it is what puts the flow on a fast path.
+  const runs = [out(flows), out(flows), out(MEASURED_PACKETS), ...(bench.replies ? [back(flows), back(MEASURED_PACKETS)] : [])]
+  const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
+  const [fresh, , established, , returned] = counts
+  const add = (kind: Kind, count: Count | undefined) => {
+    if (!count) return
+    const slow = way.passesForwarding && kind !== 'new' && count.forwarded > 0 ? `${count.forwarded} of ${count.sent} were forwarded the slow way` : undefined
+    const refused = lost(count) ?? slow
+    const { forwarded: _forwarded, ...rest } = count
+    bench.add({ way: way.name, kind, checksum, flows, ...rest, ...(refused === undefined ? {} : { refused }) })
+  }
+  if (flows === MOST_FLOWS) add('new', fresh)
+  add('out', established)
+  add('back', returned)
+}
+
+/** Names of the two rows of LVS NAT. */
+export const ALONE = 'LVS NAT in, alone'
+export const BESIDE = `LVS NAT in, beside ${MOST_FLOWS} SNAT flows`
+
+async function balance(bench: Bench): Promise<void> {
+  if (!bench.replies) return
+  for (const checksum of bench.checksums) {
+    const alone: Way = { ...IPVS, setUp: LVS_SERVICE }
+    await withWay(bench, alone, () => balanceFlows(bench, ALONE, checksum, []))
+    const others = outward(IPVS, checksum, PORTS[MOST_FLOWS] ?? [0, 0], MOST_FLOWS)
+    const beside: Way = { ...IPVS, setUp: `${IPVS.setUp}\n${LVS_SERVICE}` }
+    await withWay(bench, beside, () => balanceFlows(bench, BESIDE, checksum, [others]))
+  }
+}
+
+async function balanceFlows(bench: Bench, name: string, checksum: boolean, before: readonly Run[]): Promise<void> {
+  for (const flows of FLOWS) {
+    const run = (packets: number): Run => ({
+      stream: { from: 'remote', source: REMOTE, destination: VIP, ports: PORTS[flows] ?? [0, 0], varies: 'source', checksum, packets },
+      seen: [REMOTE, INSIDE],
+    })
+    const runs = [...before, run(flows), run(MEASURED_PACKETS)]
+    const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
+    const count = counts[counts.length - 1]
+    if (!count) throw new Error('nothing was measured')
+    const refused = counts.map(lost).find((reason) => reason !== undefined)
+    const { forwarded: _forwarded, ...rest } = count
+    bench.add({ way: name, kind: 'in', checksum, flows, ...rest, ...(refused === undefined ? {} : { refused }) })
+  }
+}
+
+/** The taken ports are one block, from the range's first port on, as those of a host that went through them are. */
+async function occupy(bench: Bench, way: Way): Promise<void> {
+  const checksum = bench.checksums[0] ?? false
+  for (const occupancy of OCCUPANCIES) {
+    await withWay(bench, way, async () => {
+      const taken = (RANGE_SIZE * occupancy) / 100
+      const fill = taken === 0 ? [] : [outward(way, checksum, [RANGE[0], taken], taken)]
+      const newcomers = outward(way, checksum, NEWCOMERS, NEWCOMERS[1])
+      const runs = [...fill, { ...newcomers, stream: { ...newcomers.stream, source: INSIDE2 } }]
+      const limit = way.limitPorts?.(...RANGE) ?? ''
+      const counts = countsOf(await bench.sh(['set -e', limit, ...runs.map(script)].join('\n')))
+      const [newest] = counts.slice(-1)
+      if (!newest) throw new Error('nothing was measured')
+      const refused = counts.slice(0, -1).map(lost).find((reason) => reason !== undefined)
+      const { forwarded: _forwarded, ...rest } = newest
+      bench.add({ way: way.name, kind: 'new', checksum, flows: NEWCOMERS[1], occupancy, ...rest, ...(refused === undefined ? {} : { refused: `the ports were not taken: ${refused}` }) })
+    })
+  }
+}
+
+/**
+ * @param machine one CPU, started with `instructionClock`
+ * @param parts what {@link chooseParts} chose
+ * @param progress called with a line about each figure
+ */
+export async function measure(machine: Machine, parts: readonly Part[], progress: (line: string) => void): Promise<Results> {
+  const bench = new Bench(machine, progress)
+  await bench.setUp()
+  for (const part of parts) {
+    if (await bench.can(part.way.possible)) await part.run(bench)
+    else bench.lacks(part.name, part.way.lacking)
+  }
+  return bench.results
+}

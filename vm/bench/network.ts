@@ -1,0 +1,147 @@
+/**
+ * The network inside the one virtual machine that is measured, and how packets are sent through it:
+ *
+ *     namespace "inside"              the gateway                   namespace "remote"
+ *     source 192.168.1.2 -- near 192.168.1.1  far 203.0.113.1 -- sink 203.0.113.254, 198.51.100.7
+ *
+ * pktgen sends from one end, one processor does all the work, and a rule in the other end's
+ * namespace counts and drops what arrives with the addresses that it should have by then.
+ */
+
+export const INSIDE = '192.168.1.2'
+/** Another inside host, of the same device. */
+export const INSIDE2 = '192.168.1.3'
+export const REMOTE = '198.51.100.7'
+export const REMOTE_PORT = 53
+export const POOL = '203.0.113.10'
+export const VIP = '203.0.113.80'
+/** The gateway's devices. */
+export const NEAR = 'near'
+export const FAR = 'far'
+
+export type End = 'inside' | 'remote'
+
+/**
+ * Functions for every script that runs in the machine.
+ *
+ * 2.6.32 can enter no network namespace (setns), so that a shell in each takes commands. And its pktgen
+ * knows only the first namespace: "inside" is that one there, and does not take packets in.
+ */
+export const FUNCTIONS = `
+# at END COMMAND...: runs a command in the end's namespace
+at() {
+  end=$1; shift
+  if [ $end = inside ] && [ ! -e /tmp/inside.do ]; then eval "$*"; return; fi
+  echo "$*" >/tmp/$end.do
+  read -r status </tmp/$end.done
+  cat /tmp/$end.out
+  return $status
+}
+
+# serve END: the other side of it
+serve() {
+  while read -r command </tmp/$1.do; do
+    ( . /tmp/functions; eval "$command" ) >/tmp/$1.out 2>&1
+    echo $? >/tmp/$1.done
+  done
+}
+
+# mac DEVICE: its address; /sys shows the devices of the first namespace everywhere
+mac() { ip link show dev $1 | awk '$1 == "link/ether" { print $2 }'; }
+
+# packets DEVICE COUNT KEY=VALUE...: sends by pktgen, and prints what it says of its run
+packets() {
+  device=$1; count=$2; shift 2
+  echo rem_device_all >/proc/net/pktgen/kpktgend_0
+  echo add_device $device >/proc/net/pktgen/kpktgend_0
+  for setting in count=$count pkt_size=60 delay=0 clone_skb=0 "$@"; do
+    echo "\${setting%%=*} \${setting#*=}" >/proc/net/pktgen/$device
+  done
+  echo start >/proc/net/pktgen/pgctrl
+  grep -o 'OK: [0-9]*.*' /proc/net/pktgen/$device
+}
+
+# expecting SOURCE DESTINATION: from now on, counts what comes with these addresses, and drops it
+expecting() {
+  iptables -t raw -F PREROUTING
+  iptables -t raw -A PREROUTING -p udp -s $1 -d $2 -j DROP
+}
+
+# arrived: how many have come since "expecting"
+arrived() {
+  iptables -t raw -L PREROUTING -nvx | awk 'NR == 3 { print "arrived " $1 }'
+}
+`
+
+/** After {@link FUNCTIONS} are in /tmp/functions. */
+export const SETUP = `
+set -e
+. /tmp/functions
+modprobe veth; modprobe pktgen; modprobe iptable_raw
+# 2.6.32 gives both ends of a pair the name that one asks for.
+wired() { ip link add type veth; ip link set veth0 name $1; ip link set veth1 name $2; }
+# begin END: a namespace and the shell in it; prints its process
+begin() {
+  mkfifo /tmp/$1.do /tmp/$1.done
+  unshare -n sh -c ". /tmp/functions; serve $1" >/dev/null 2>&1 &
+  echo $!
+}
+remote=$(begin remote)
+if at remote test -e /proc/net/pktgen; then
+  inside=$(begin inside)
+  at inside true
+fi
+wired ${FAR} sink
+ip link set sink netns $remote
+at remote 'ip addr add 203.0.113.254/24 dev sink; ip link set sink up'
+wired ${NEAR} source
+if [ -n "$inside" ]; then ip link set source netns $inside; fi
+at inside ip link set source up
+ip addr add 192.168.1.1/24 dev ${NEAR}; ip link set ${NEAR} up
+ip addr add 203.0.113.1/24 dev ${FAR}; ip addr add ${POOL}/32 dev ${FAR}; ip addr add ${VIP}/32 dev ${FAR}; ip link set ${FAR} up
+ip route add default via 203.0.113.254
+# Nobody asks for an address while something is measured.
+arp -i ${FAR} -s 203.0.113.254 $(at remote mac sink)
+for host in ${INSIDE} ${INSIDE2}; do arp -i ${NEAR} -s $host $(at inside mac source); done
+# If the kernel leaves packets to this thread, they come before what pktgen sends next, and are neither lost nor left over.
+chrt -f -p 50 $(pidof ksoftirqd/0) >/dev/null
+echo 1 >/proc/sys/net/ipv4/ip_forward
+for file in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 >$file; done
+`
+
+/** What a run of pktgen sends: one flow a source port (or a destination port), over and over. */
+export interface Stream {
+  from: End
+  source: string
+  destination: string
+  /** First port and number of ports, of the side that differs from flow to flow; the other is {@link REMOTE_PORT}. */
+  ports: readonly [first: number, count: number]
+  varies: 'source' | 'destination'
+  checksum: boolean
+  packets: number
+}
+
+/** @returns a line of shell that sends it and prints what pktgen says */
+export function sending(stream: Stream): string {
+  const [first, count] = stream.ports
+  const range = (side: 'src' | 'dst', low: number, high: number) => [`udp_${side}_min=${low}`, `udp_${side}_max=${high}`]
+  const [device, gateway] = stream.from === 'inside' ? ['source', NEAR] : ['sink', FAR]
+  const settings = [
+    `src_min=${stream.source}`, `src_max=${stream.source}`, `dst=${stream.destination}`,
+    ...range(stream.varies === 'source' ? 'src' : 'dst', first, first + count),
+    ...range(stream.varies === 'source' ? 'dst' : 'src', REMOTE_PORT, REMOTE_PORT),
+    ...(stream.checksum ? ['flag=UDPCSUM'] : []),
+  ]
+  return `at ${stream.from} packets ${device} ${stream.packets} ${settings.join(' ')} dst_mac=$(mac ${gateway})`
+}
+
+/** @returns the end that a stream arrives at */
+export const otherEnd = (end: End): End => (end === 'inside' ? 'remote' : 'inside')
+
+/** @param text with what pktgen says of its run: `OK: 401234(c401000+d234) usec, 40000 (60byte,0frags)`; 2.6.32 calls the same microseconds nsec */
+export function rateOf(text: string): { instructions: number; sent: number } {
+  const match = /OK: (\d+)\(.*[un]sec, (\d+) /.exec(text)
+  if (!match) throw new Error(`pktgen did not say how long it took: ${text}`)
+  const sent = Number(match[2])
+  return { instructions: (Number(match[1]) * 1000) / sent, sent }
+}
