@@ -1,1 +1,0 @@
-open(A, $ARGV[0]); open(B, $ARGV[1]); print grep { /CONFIG_/ } <A>; print <B>;
