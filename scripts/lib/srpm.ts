@@ -63,7 +63,7 @@ export async function readSrpm(path: string, called: string): Promise<SrpmHeader
  * of an unsigned package, are not enough; nor is a signature of the header alone unless
  * the header has a digest of the payload (rpmkeys(8), and the tags of rpm's file format).
  *
- * @param keyFile the key in OpenPGP's armour; other keys in that file don't count
+ * @param keyFile the key in OpenPGP's armour, and no other
  * @throws Failure of kind `source`
  */
 export async function verifySrpm(path: string, called: string, signer: PackageSigner, keyFile: string): Promise<void> {
@@ -74,7 +74,7 @@ export async function verifySrpm(path: string, called: string, signer: PackageSi
     await capture(['rpmkeys', ...options, '--import', key], { env, kind: 'source' })
     const { exitCode, stdout } = await capture(['rpmkeys', ...options, '--checksig', '--verbose', path], { env, anyExit: true })
     const lines = stdout.split('\n').slice(1).map((line) => line.trim()).filter(Boolean)
-    if (exitCode === 0 && vouchedFor(lines)) return
+    if (exitCode === 0 && vouchedFor(lines, signer.keyFingerprint)) return
     throw new Failure('source', `${called} is not signed by the key that is pinned for it.`, {
       excerpt: lines,
       hint: `A good signature by ${signer.keyFingerprint} (${signer.keyOwner}) is wanted. Nothing was kept.\n${nameDigestHint(called)}`,
@@ -86,34 +86,51 @@ export async function verifySrpm(path: string, called: string, signer: PackageSi
 export const nameDigestHint = (called: string): string =>
   `If you trust this file for another reason, such as RHEL's own signature, name its digest:\n  SRPM=/path/${called} SRPM_SHA256=$(sha256sum < /path/${called} | cut -c1-64)`
 
-/** @param lines that `rpmkeys --checksig --verbose` prints of a package whose only known key is the pinned one */
-export function vouchedFor(lines: readonly string[]): boolean {
+/**
+ * @param lines that `rpmkeys --checksig --verbose` prints of a package whose only known key is the pinned one
+ * @param fingerprint of the pinned key, which has to be the one that signed: rpm names it by its ID of 8 or 16
+ *   digits or, from version 6 on, by its fingerprint
+ */
+export function vouchedFor(lines: readonly string[], fingerprint: string): boolean {
+  const signers = lines.flatMap((line) => /[Ss]ignature, key (?:ID |fingerprint: )([0-9a-f]+)/.exec(line)?.[1] ?? [])
+  const own = signers.every((id) => id.length >= 8 && fingerprint.toLowerCase().endsWith(id))
   const good = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line) && /: OK$/.test(line))
   const all = lines.length > 0 && lines.every((line) => /: OK$/.test(line))
   const whole = good(/^(OpenPGP )?V\d .*[Ss]ignature, key /)
   const header = good(/^Header (OpenPGP )?V\d .*[Ss]ignature, key /) && good(/^Payload SHA\d+ digest/)
-  return all && (whole || header)
+  return all && signers.length > 0 && own && (whole || header)
 }
 
 /**
- * @param keyFile may hold other keys too
- * @returns the pinned key alone, in OpenPGP's armour
- * @throws Failure of kind `source` when it is not in the file
+ * A key is named by its primary's fingerprint. gpg finds keys by the fingerprints of subkeys
+ * too, and whoever has a public key can make it a subkey of his own.
+ *
+ * @returns the pinned key, in OpenPGP's armour
+ * @throws Failure of kind `source` unless it is the only key in the file
  */
 export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise<string> {
   const home = mkdtempSync(join(tmpdir(), 'lvs-snat-gpg-'))
   const gpg = ['gpg', '--homedir', home, '--batch', '--no-options', '--quiet']
   try {
     await capture([...gpg, '--import', keyFile], { anyExit: true })
-    const { stdout } = await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { anyExit: true })
-    if (stdout.includes('BEGIN PGP PUBLIC KEY BLOCK')) return stdout
-    throw new Failure('source', `${keyFile} does not hold the key ${signer.keyFingerprint} (${signer.keyOwner}).`, {
+    const { stdout: listed } = await capture([...gpg, '--with-colons', '--list-keys'], { anyExit: true })
+    const found = primaryFingerprints(listed)
+    if (found.length === 1 && found[0] === signer.keyFingerprint) {
+      return (await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { kind: 'source' })).stdout
+    }
+    throw new Failure('source', `${keyFile} does not hold the key ${signer.keyFingerprint} (${signer.keyOwner}), and no other.`, {
+      excerpt: [found.length > 0 ? `It holds ${found.join(', ')}.` : 'It holds no key.'],
       hint: 'The fingerprint is pinned in scripts/sources.ts; a key with another one does not count.',
     })
   } finally {
     await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true })
     rmSync(home, { recursive: true, force: true })
   }
+}
+
+/** @returns the fingerprint that follows each record of a primary key in what gpg lists with colons (doc/DETAILS of GnuPG) */
+function primaryFingerprints(listed: string): string[] {
+  return [...listed.matchAll(/^pub:.*\n(?:(?!(?:pub|sub|fpr):).*\n)*fpr:+([0-9A-F]{40}):/gm)].map(([, fingerprint = '']) => fingerprint)
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Source packages of a fake kernel, built here by rpmbuild, and keys to sign them with. */
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { tarball } from './fixture.ts'
 
@@ -140,6 +140,32 @@ export interface TestKey {
   file: string
   /** Signs a package, instead of whoever has signed it before. */
   sign: (srpm: string) => void
+}
+
+/**
+ * Makes a key that carries another one as its subkey. Whoever has the other's public key
+ * can: a subkey that does not sign is bound by the primary's signature alone. GnuPG only
+ * does it with the secret key at hand, so the test lends it.
+ *
+ * @param folder that both keys were made in, the owner's first
+ * @returns path of a file with the owner's public key
+ */
+export function adoptKey(folder: string, owner: string, adopted: string): string {
+  const [home, other] = [owner, adopted].map((name) => join(folder, `gpg-${name}`)) as [string, string]
+  const gpg = (at: string, words: readonly string[], input = ''): string =>
+    execFileSync('gpg', ['--homedir', at, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...words], { encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'ignore'] })
+  const field = (listing: string, record: string, index: number): string => listing.split('\n').find((line) => line.startsWith(`${record}:`))?.split(':')[index] ?? ''
+  const listing = gpg(other, ['--with-colons', '--with-keygrip', '--list-keys'])
+  const grip = field(listing, 'grp', 9)
+  copyFileSync(join(other, 'private-keys-v1.d', `${grip}.key`), join(home, 'private-keys-v1.d', `${grip}.key`))
+  // 13: an existing key; the flags that are on are switched off, but for encryption; no end; a fingerprint has the time in it.
+  const answers = ['addkey', '13', grip, 's', 'q', '0', 'save', ''].join('\n')
+  const words = ['--no-batch', '--expert', '--no-tty', '--faked-system-time', `${field(listing, 'pub', 5)}!`, '--command-fd', '0']
+  gpg(home, [...words, '--edit-key', field(gpg(home, ['--with-colons', '--list-keys']), 'fpr', 9)], answers)
+  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all'])
+  const file = join(home, 'adopted.asc')
+  writeFileSync(file, gpg(home, ['--armor', '--export']))
+  return file
 }
 
 /** Makes a key in a GnuPG home of its own. */

@@ -11,11 +11,11 @@ import { step as prep } from '../../scripts/commands/prep.ts'
 import { createContext, type Context, type Variables } from '../../scripts/lib/context.ts'
 import { ipvsDigests, recognise } from '../../scripts/lib/family.ts'
 import { fetchSrpm, requirePinned } from '../../scripts/lib/fetch-srpm.ts'
-import { planPrep, prepareTree, unpackSrpm, vouchedFor } from '../../scripts/lib/srpm.ts'
+import { pinnedKey, planPrep, prepareTree, unpackSrpm, vouchedFor } from '../../scripts/lib/srpm.ts'
 import { bring } from '../../scripts/lib/step.ts'
 import { el6Kernel, type SrpmSource } from '../../scripts/sources.ts'
 import { createFixture, fails, read, type Fixture } from './fixture.ts'
-import { makeKey, makeSrpm, NINE_LINES, rpmbuild, TEN_LINES, type TestKey } from './srpm-fixture.ts'
+import { adoptKey, makeKey, makeSrpm, NINE_LINES, rpmbuild, TEN_LINES, type TestKey } from './srpm-fixture.ts'
 
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
@@ -146,17 +146,42 @@ test('a signature counts only if it is good and by the pinned key, and the lock 
   t.regex((await fails(t, 'source', () => fetchSrpm(c, signedBy(c, pinned), {}))).message, /is damaged/)
 })
 
+test('a key that carries the pinned one as its subkey is not the pinned one, nor is a file with more keys', async (t) => {
+  const { el6, folder } = el6Fixture(t)
+  const attacker = makeKey(folder, 'attacker')
+  const pinned = makeKey(folder, 'centos')
+  const srpm = makeSrpm(folder)
+  attacker.sign(srpm)
+  const adopted = adoptKey(folder, 'attacker', 'centos')
+  const listed = execFileSync('gpg', ['--homedir', folder, '--with-colons', '--show-keys', adopted], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  t.regex(listed, new RegExp(`^sub:[^]*^fpr:+${pinned.fingerprint}:`, 'm'))
+  const c = el6({ SRPM: srpm })
+  placeKey(c, pinned, adopted)
+  const failure = await fails(t, 'source', () => fetchSrpm(c, signedBy(c, pinned), {}))
+  t.regex(failure.message, /does not hold the key [0-9A-F]{40} \(CentOS 6\), and no other/)
+  t.deepEqual(failure.details.excerpt, [`It holds ${attacker.fingerprint}.`])
+  const both = join(folder, 'both.asc')
+  writeFileSync(both, `${read(pinned.file)}${read(attacker.file)}`)
+  await fails(t, 'source', () => pinnedKey(both, signedBy(c, pinned).signer))
+  await t.notThrowsAsync(() => pinnedKey(pinned.file, signedBy(c, pinned).signer))
+})
+
 test('what rpmkeys says counts only with a signature over everything', (t) => {
+  const fingerprint = 'C1DAC52D1664E8A4386DBA430946FCA2C105B9DE'
+  const vouched = (lines: readonly string[], by = fingerprint): boolean => vouchedFor(lines, by)
   const old = ['Header V3 RSA/SHA1 Signature, key ID c105b9de: OK', 'Header SHA1 digest: OK', 'V3 RSA/SHA1 Signature, key ID c105b9de: OK', 'MD5 digest: OK']
-  t.true(vouchedFor(old))
-  t.true(vouchedFor(['Header V4 RSA/SHA256 Signature, key ID c105b9de: OK', 'Header SHA256 digest: OK', 'Payload SHA256 digest: OK']))
+  t.true(vouched(old))
+  t.true(vouched(['Header V4 RSA/SHA256 Signature, key ID c105b9de: OK', 'Header SHA256 digest: OK', 'Payload SHA256 digest: OK']))
   const rpm6 = ['Header OpenPGP V4 RSA/SHA512 signature, key fingerprint: 7562cf05884d7d8497a96a52eb8837e50cb71aa7: OK', 'Header SHA256 digest: OK']
-  t.true(vouchedFor([...rpm6, 'Payload SHA256 digest: OK']))
-  t.false(vouchedFor(rpm6), 'the header is signed, but does not say what the payload is')
-  t.false(vouchedFor(old.filter((line) => !line.startsWith('V3'))), 'the payload is not signed')
-  t.false(vouchedFor(['Header SHA1 digest: OK', 'MD5 digest: OK']), 'digests alone')
-  t.false(vouchedFor([...old.slice(0, 2), 'V3 RSA/SHA1 Signature, key ID c105b9de: NOKEY', 'MD5 digest: OK']))
-  t.false(vouchedFor([]))
+  t.true(vouched([...rpm6, 'Payload SHA256 digest: OK'], '7562CF05884D7D8497A96A52EB8837E50CB71AA7'))
+  t.false(vouched(rpm6, '7562CF05884D7D8497A96A52EB8837E50CB71AA7'), 'the header is signed, but does not say what the payload is')
+  t.false(vouched(old.filter((line) => !line.startsWith('V3'))), 'the payload is not signed')
+  t.false(vouched(['Header SHA1 digest: OK', 'MD5 digest: OK']), 'digests alone')
+  t.false(vouched([...old.slice(0, 2), 'V3 RSA/SHA1 Signature, key ID c105b9de: NOKEY', 'MD5 digest: OK']))
+  t.false(vouched(old.map((line) => line.replace('c105b9de', 'c105b9df'))), 'by another key')
+  t.false(vouched([...old, 'V3 RSA/SHA1 Signature, key ID 12345678: OK']), 'by another key too')
+  t.true(vouched(old.map((line) => line.replace('c105b9de', '0946fca2c105b9de'))))
+  t.false(vouched([]))
 })
 
 test('a pinned file has to match, an unknown one is free', (t) => {
