@@ -128,7 +128,7 @@ export const SOURCES: readonly Source[] = [
     apt: { kind: 'source', package: 'popt', file: /\.orig\.tar\.\w+$/ },
     upstream: {
       version: '1.19',
-      urls: ['http://ftp.rpm.org/popt/releases/popt-1.x/popt-1.19.tar.gz'],
+      urls: ['https://ftp.osuosl.org/pub/rpm/popt/releases/popt-1.x/popt-1.19.tar.gz'],
     },
   },
   {
@@ -159,7 +159,7 @@ const CENTOS_VAULT = [
   'https://vault.centos.org',
   'https://archive.kernel.org/centos-vault',
   'https://mirrors.aliyun.com/centos-vault',
-  'http://ftp.jaist.ac.jp/pub/Linux/CentOS-vault',
+  'https://ftp.jaist.ac.jp/pub/Linux/CentOS-vault',
 ]
 
 /** https://www.centos.org/keys/ */

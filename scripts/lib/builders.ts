@@ -8,8 +8,9 @@ import { capture } from './run.ts'
 /** `--with` and `--without` of RHEL's kernel.spec: the kernel with its headers, and none of its variants and documents. */
 const OPTIONS = ['--with', 'baseonly', '--without', 'debuginfo', '--without', 'doc', '--without', 'perf']
 
-const VAULT = 'http://vault.centos.org/6.10'
-const IMAGE = 'docker.io/library/centos:6'
+const VAULT = 'https://vault.centos.org/6.10'
+/** The last image of CentOS 6. A tag can be moved, a digest cannot. */
+const IMAGE = 'docker.io/library/centos@sha256:a93df2e96e07f56ea48f215425c6f1673ab922927894595bb5c0ee4c5a955133'
 const MOCK_CONFIG = 'centos-6-x86_64'
 
 /** Where a builder looks on the host, for tests to lead it elsewhere. */
@@ -57,8 +58,9 @@ export const BUILDERS: readonly Builder[] = [
       if (await works('podman', 'image', 'exists', IMAGE)) return []
       return [`podman has no image of CentOS 6: podman pull ${IMAGE}`]
     },
+    // Z: SELinux lets no container into a folder that is not labelled for it.
     command: (_host, source, results) => [
-      ...['podman', 'run', '--rm', '--volume', `${dirname(source)}:/source:ro`, '--volume', `${results}:/results`],
+      ...['podman', 'run', '--rm', '--pull=never', '--volume', `${dirname(source)}:/source:ro,Z`, '--volume', `${results}:/results:Z`],
       ...[IMAGE, '/bin/sh', '-e', '-c', CONTAINER_SCRIPT, 'build', `/source/${basename(source)}`],
     ],
   },
@@ -97,7 +99,7 @@ export async function requireBuilder(builder: Builder, host: Host = HOST): Promi
   if (!readFileSync(host.maps, 'utf8').includes('[vsyscall]')) {
     lacks.push('this kernel has no vsyscall page, without which programs of EL6 crash: boot it with vsyscall=emulate')
   }
-  if (!(await works('curl', '--silent', '--fail', '--head', '--location', '--max-time', '15', '--output', '/dev/null', host.repository))) {
+  if (!(await works('curl', '--silent', '--fail', '--head', '--location', '--proto-redir', '=https', '--max-time', '15', '--output', '/dev/null', host.repository))) {
     lacks.push(`EL6's packages cannot be reached: ${host.repository}`)
   }
   if (lacks.length === 0) return

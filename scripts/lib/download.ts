@@ -36,7 +36,7 @@ async function downloadFrom(url: string, path: string): Promise<string | undefin
     if (existsSync(part)) log.progress(`${url}: ${megabytes(statSync(part).size)}`)
   }, PROGRESS_MS)
   try {
-    const curl = ['curl', '--fail', '--location', '--silent', '--show-error', '--continue-at', '-', '--retry', '4']
+    const curl = ['curl', '--fail', '--location', '--proto-redir', '=https', '--silent', '--show-error', '--continue-at', '-', '--retry', '4']
     const timeouts = ['--connect-timeout', '20', '--speed-limit', '1000', '--speed-time', '30']
     const { exitCode, stderr } = await capture([...curl, ...timeouts, '--output', part, url], { anyExit: true })
     if (exitCode !== 0) return lastComplaint(stderr) || `curl exited with ${exitCode}`

@@ -8,10 +8,12 @@ import test from 'ava'
 import { sourceFile, step as fetch } from '../../scripts/commands/fetch.ts'
 import { step as prep } from '../../scripts/commands/prep.ts'
 import { upstreamVersion, withSourceEntries } from '../../scripts/lib/apt.ts'
+import { findBuilder, HOST } from '../../scripts/lib/builders.ts'
 import { download, lastComplaint } from '../../scripts/lib/download.ts'
 import { verifyTarball } from '../../scripts/lib/signature.ts'
 import { bring } from '../../scripts/lib/step.ts'
 import { Store } from '../../scripts/lib/store.ts'
+import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
 import { createFixture, fails, tarball } from './fixture.ts'
 
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
@@ -149,4 +151,24 @@ test('an upstream version is found in a Debian version', (t) => {
   t.is(upstreamVersion('1:2.2.7-1+b2\n'), '2.2.7')
   t.is(upstreamVersion('1.19+dfsg'), '1.19')
   t.is(upstreamVersion('6.1.192-2'), '6.1.192')
+})
+
+test('nothing comes over a connection that others can change', (t) => {
+  const upstream = SOURCES.flatMap(({ upstream: { urls, signature } }) => [...urls, ...(signature ? [signature.url] : [])])
+  const { urls, signer } = el6Kernel('kernel', '2.6.32-279.el6')
+  const all = [...upstream, ...urls, ...signer.urls, HOST.repository]
+  t.true(all.length > 15)
+  t.deepEqual(all.filter((url) => !url.startsWith('https://')), [])
+  const container = findBuilder('podman').command(HOST, '/s/k.src.rpm', '/r').join('\n')
+  t.deepEqual(container.match(/http:\/\/(?!mirror\.centos\.org)\S+/g), null)
+})
+
+test('a download follows no redirection to a connection that others can change', async (t) => {
+  const { root } = createFixture(t)
+  const { server, url } = await serve(Buffer.from('content'))
+  const redirecting = createServer((_request, response) => response.writeHead(302, { location: url }).end())
+  await new Promise<void>((resolve) => redirecting.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void (server.close(), redirecting.close()))
+  const failure = await fails(t, 'source', () => download([`http://127.0.0.1:${(redirecting.address() as AddressInfo).port}/file`], join(root, 'file'), ''))
+  t.regex(failure.details.excerpt?.[0] ?? '', /[Pp]rotocol "?http"?/)
 })
