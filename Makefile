@@ -2,15 +2,21 @@
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
-COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
-NPM_DONE := node_modules/.package-lock.json
-MAIN := node_modules/.lvs-snat/main.mjs
+# No shell reads what the command line sets, and make does not expand it: NAME=VALUE is
+# LVS_SNAT_NAME in the program's environment, to the byte but for blanks in front. A name
+# that it does not know is refused there, those of this file included.
+SET := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+$(foreach name,$(SET),$(eval unexport $(name))$(eval export LVS_SNAT_$(name) := $$(value $(name))))
+
+override COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
+override NPM_DONE := node_modules/.package-lock.json
+override MAIN := node_modules/.lvs-snat/main.mjs
 
 .PHONY: $(COMMANDS)
 $(COMMANDS): $(MAIN)
-	@node $(MAIN) $@ $(MAKEOVERRIDES)
+	@node $(MAIN) $@
 
-%-help: $(MAIN)
+$(COMMANDS:=-help): %-help: $(MAIN)
 	@node $(MAIN) $* --help
 
 # Node starts in half the time if it need not translate TypeScript first. Folders are
@@ -22,7 +28,7 @@ $(MAIN): $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
 		--packages=external --platform=node --format=esm --out-extension:.js=.mjs --log-level=warning
 
 $(NPM_DONE): package.json package-lock.json
-ifeq ($(SETUP),no)
+ifeq ($(value LVS_SNAT_SETUP),no)
 	@echo "error: npm packages are missing; install them: npm ci" >&2; exit 3
 else
 	npm ci

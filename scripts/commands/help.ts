@@ -17,7 +17,7 @@ const command: Command = {
 Commands (make COMMAND-help explains one):
 ${rows(commands)}
 
-Variables:
+Variables (in the environment with LVS_SNAT_ before the name: LVS_SNAT_TARGET=el6):
 ${rows(Object.entries(VARIABLES))}
 
 Targets:

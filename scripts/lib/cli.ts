@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import semver from 'semver'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { Command } from './command.ts'
-import { createContext, VARIABLES, type Variable, type Variables } from './context.ts'
+import { createContext, PREFIX, VARIABLES, type Variable, type Variables } from './context.ts'
 import { EXIT, Failure } from './errors.ts'
 import { asFailure } from './files.ts'
 import { log } from './log.ts'
@@ -25,27 +25,32 @@ export async function loadCommand(name: string): Promise<Command> {
   return module.default
 }
 
+/** What the log looks at itself, see log.ts. */
+const NO_VARIABLE = 'LOG'
+
 /**
- * Takes the variables from the environment, then from the command line.
+ * Takes the variables from the environment, where each has {@link PREFIX} before its name, then from the command line.
  *
- * @throws Failure of kind `usage` for an unknown name on the command line
+ * @throws Failure of kind `usage` for an unknown name
  */
 export function parseVariables(words: readonly string[], environment: NodeJS.ProcessEnv): Variables {
   const variables: Variables = {}
-  for (const name of Object.keys(VARIABLES) as Variable[]) {
-    const value = environment[name]
-    if (value !== undefined) variables[name] = value
+  for (const [name, value] of Object.entries(environment)) {
+    if (name.startsWith(PREFIX) && name !== `${PREFIX}${NO_VARIABLE}`) variables[known(name.slice(PREFIX.length))] = value ?? ''
   }
   for (const word of words) {
     const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(word) ?? [word, word]
-    if (!word.includes('=') || !(name in VARIABLES)) {
-      throw new Failure('usage', `Unknown ${word.includes('=') ? `variable "${name}"` : `argument "${word}"`}.`, {
-        hint: `Variables: ${Object.keys(VARIABLES).join(', ')}; make help explains them.`,
-      })
-    }
-    variables[name as Variable] = value
+    if (!word.includes('=')) throw new Failure('usage', `Unknown argument "${word}".`, { hint: VARIABLES_HINT })
+    variables[known(name)] = value
   }
   return variables
+}
+
+const VARIABLES_HINT = `Variables: ${Object.keys(VARIABLES).join(', ')}; make help explains them.`
+
+function known(name: string): Variable {
+  if (Object.hasOwn(VARIABLES, name)) return name as Variable
+  throw new Failure('usage', `Unknown variable "${name}".`, { hint: VARIABLES_HINT })
 }
 
 /** @throws Failure of kind `environment` if this Node is too old */

@@ -9,7 +9,10 @@ import type { SrpmSource } from '../sources.ts'
 import { Failure } from './errors.ts'
 import { ROOT } from './root.ts'
 
-/** The variables a user may set, as `make NAME=value` or in the environment. */
+/** What the names of variables have before them in the environment, where others are called TARGET and DEBUG too. */
+export const PREFIX = 'LVS_SNAT_'
+
+/** The variables a user may set, as `make NAME=value`, or with {@link PREFIX} in the environment. */
 export const VARIABLES = {
   TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
   KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,

@@ -1,17 +1,17 @@
 /** What programs that this tool calls inherit from its caller. */
 
-import { VARIABLES } from './context.ts'
+import { PREFIX, VARIABLES } from './context.ts'
 
 /** What a make tells the makes below it. */
 const MAKE = ['MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES']
 
 /**
- * make exports the variables of its command line, and builds of others take them for
- * theirs: with DEBUG=1, tools/lib/subcmd/Makefile of Linux compiles objtool with -O0.
+ * Builds of others take variables of these names for theirs: with DEBUG=1,
+ * tools/lib/subcmd/Makefile of Linux compiles objtool with -O0.
  *
- * @returns the caller's environment without the variables of this tool and of the make that called it
+ * @returns the caller's environment without the names of this tool's variables and those of the make that called it
  */
 export function inheritedEnvironment(): NodeJS.ProcessEnv {
   const own = new Set([...Object.keys(VARIABLES), ...MAKE])
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.has(name)))
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.has(name) && !name.startsWith(PREFIX)))
 }

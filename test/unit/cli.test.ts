@@ -40,12 +40,38 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
   }
 })
 
+const make = (words: readonly string[], environment: NodeJS.ProcessEnv = {}) =>
+  spawnSync('make', words, { cwd: ROOT, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '', ...environment } })
+
 test('make passes variables on and refuses unknown ones', (t) => {
-  const env = { ...process.env, LVS_SNAT_LOG: '' }
-  const make = (...words: string[]) => spawnSync('make', words, { cwd: ROOT, encoding: 'utf8', env })
-  t.regex(make('help', 'JOBS=3').stdout, /Exit codes/)
-  t.regex(make('help', 'COLOUR=red').stderr, /Unknown variable "COLOUR"/)
-  t.regex(make('kernel-help').stdout, /^kernel: /m)
+  t.regex(make(['help', 'JOBS=3']).stdout, /Exit codes/)
+  const { status, stderr } = make(['help', 'COLOUR=red'])
+  t.regex(stderr, /Unknown variable "COLOUR"/)
+  t.is(status, 2)
+  t.regex(make(['kernel-help']).stdout, /^kernel: /m)
+})
+
+for (const value of ['a;echo ran>&2', "o'brien", 'two  words', '"', '$(shell echo ran >&2)', '$$(echo ran >&2)', '`echo ran >&2`', 'a\nb', 'a|b&c<d>e*?[x]\\', '#x', '-n', 'ä', 'a ', '%']) {
+  test(`a value reaches the program as it was typed: ${JSON.stringify(value)}`, (t) => {
+    const { status, stderr } = make(['help', `TARGET=${value}`])
+    t.is(status, 2, stderr)
+    t.true(stderr.includes(`Unknown target "${value}".`), stderr)
+    t.notRegex(stderr, /^ran$/m)
+  })
+}
+
+test('what is not a command reaches no shell', (t) => {
+  const { status, stderr } = make(['x;echo ran>&2;-help'])
+  t.is(status, 2)
+  t.notRegex(stderr, /^ran$/m)
+})
+
+test("a developer's own variables change nothing, those that say LVS_SNAT_ count, and make's own go before them", (t) => {
+  const generic = { TARGET: 'el9', DEBUG: '*', CONFIG: 'none', JOBS: 'many', SETUP: 'maybe', MAIN: 'none', NPM_DONE: 'none', COMMANDS: 'none' }
+  t.is(make(['help'], generic).status, 0)
+  t.regex(make(['help'], { LVS_SNAT_TARGET: 'el9' }).stderr, /Unknown target "el9"/)
+  t.is(make(['help', 'TARGET=lts'], { LVS_SNAT_TARGET: 'el9' }).status, 0)
+  t.regex(make(['help'], { LVS_SNAT_TARGTE: 'el6' }).stderr, /Unknown variable "TARGTE"/)
 })
 
 test('what make runs needs no guess by Node whether it is a module, which 18 does not make', (t) => {
@@ -83,7 +109,7 @@ test('make runs the sources as they are, after each change', (t) => {
 })
 
 test('variables come from the environment, then from the command line', (t) => {
-  t.deepEqual(parseVariables(['JOBS=4', 'SOURCE=a=b c'], { JOBS: '2', DEBUG: '1', OTHER: 'x' }), {
+  t.deepEqual(parseVariables(['JOBS=4', 'SOURCE=a=b c'], { LVS_SNAT_JOBS: '2', LVS_SNAT_DEBUG: '1', TARGET: 'x', LVS_SNAT_LOG: 'off' }), {
     JOBS: '4',
     DEBUG: '1',
     SOURCE: 'a=b c',
@@ -187,7 +213,7 @@ test('an interrupt takes the children along and leaves no lock', async (t) => {
   chmodSync(join(bin, 'xz'), 0o755)
   const child = spawn('node', ['--import', 'tsx', 'scripts/main.ts', 'fetch'], {
     cwd: ROOT,
-    env: { ...process.env, PATH: `${bin}:${process.env['PATH']}`, CACHE: c.paths.cache, SOURCE: c.variables.SOURCE, SETUP: 'no', LVS_SNAT_LOG: '' },
+    env: { ...process.env, PATH: `${bin}:${process.env['PATH']}`, LVS_SNAT_CACHE: c.paths.cache, LVS_SNAT_SOURCE: c.variables.SOURCE, LVS_SNAT_SETUP: 'no', LVS_SNAT_LOG: '' },
   })
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
