@@ -8,6 +8,7 @@ import { digestTree, listFiles } from '../lib/files.ts'
 import { injectSpec, setConfig } from '../lib/inject.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
+import { quote } from '../lib/quote.ts'
 import { exportSeries } from '../lib/rpm-kernel.ts'
 import { buildSourcePackage, defineArguments, locationMacros, publish, REPRODUCIBLE, requireEl6, rpmEnvironment, verifyPackage, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
@@ -182,8 +183,8 @@ function olderGpg(folder: string): string {
   const script = `#!/bin/sh
 PATH=\${PATH#*:}
 test "$1" = --homedir && shift 2
-ln -sfn "$PWD" '${folder}/home'
-exec gpg --homedir '${folder}/home' --pinentry-mode loopback --passphrase '' "$@"
+ln -sfn "$PWD" ${quote(join(folder, 'home'))}
+exec gpg --homedir ${quote(join(folder, 'home'))} --pinentry-mode loopback --passphrase '' "$@"
 `
   writeFileSync(join(folder, 'gpg'), script, { mode: 0o755 })
   return folder

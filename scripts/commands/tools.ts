@@ -6,6 +6,7 @@ import { Failure } from '../lib/errors.ts'
 import { digestTree, listFiles, sha256File } from '../lib/files.ts'
 import { lostSymbols, parseFragment } from '../lib/kconfig.ts'
 import { log } from '../lib/log.ts'
+import { quote } from '../lib/quote.ts'
 import { bringResult } from '../lib/results.ts'
 import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
@@ -216,7 +217,7 @@ async function buildBusybox(context: Context, folder: string): Promise<void> {
   rmSync(top, { recursive: true, force: true })
   mkdirSync(top, { recursive: true })
   const script = (log: string, lines: readonly string[]) => staticScript(context, 'busybox', log, top, ['unset CFLAGS LDFLAGS', ...lines])
-  await script('busybox-defconfig', [`static_unpack '${path}' source && cd source`, BUSYBOX_MAKE.defconfig])
+  await script('busybox-defconfig', [`static_unpack ${quote(path)} source && cd source`, BUSYBOX_MAKE.defconfig])
   replaceSymbols(join(top, 'source', '.config'), readFileSync(fragment, 'utf8'))
   await script('busybox-config', ['cd source', BUSYBOX_MAKE.config])
   requireSymbols(fragment, join(top, 'source', '.config'))
@@ -245,7 +246,7 @@ async function buildGuestTool(context: Context, tool: GuestTool, folder: string)
   rmSync(top, { recursive: true, force: true })
   mkdirSync(top, { recursive: true })
   await staticScript(context, tool.name, tool.name, top, [
-    `static_unpack '${path}' source && cd source`,
+    `static_unpack ${quote(path)} source && cd source`,
     `./configure --host=x86_64-linux-musl --prefix=/usr ${tool.configure.join(' ')}`,
     `make -j${context.jobs} ${tool.make.join(' ')}`,
   ])
@@ -274,7 +275,7 @@ function ownToolStep(name: string): Step {
 
 /** Runs lines of shell in `top`, with the functions of specs/static/musl.sh. */
 async function staticScript(context: Context, tool: string, name: string, top: string, lines: readonly string[]): Promise<void> {
-  const prologue = [`. '${join(specsFolder(context, 'static'), 'musl.sh')}'`, 'static_toolchain static']
+  const prologue = [`. ${quote(join(specsFolder(context, 'static'), 'musl.sh'))}`, 'static_toolchain static']
   let count = 0
   await runLogged(['sh', '-e', '-c', [...prologue, ...lines].join('\n')], {
     cwd: top,

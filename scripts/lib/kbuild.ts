@@ -2,6 +2,7 @@
 
 import type { Context } from './context.ts'
 import { inheritedEnvironment } from './environment.ts'
+import { shellLine } from './quote.ts'
 import { compilerOptions } from './toolchain.ts'
 import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 
@@ -68,5 +69,5 @@ export async function kbuild(context: Context, ...goals: string[]): Promise<stri
 
 /** @returns {@link kbuild} without goals, for a shell and as a macro of rpm's */
 export async function kbuildCommand(context: Context): Promise<string> {
-  return (await kbuild(context)).map((word) => `'${word}'`).join(' ')
+  return shellLine(await kbuild(context)).replaceAll('%', '%%')
 }

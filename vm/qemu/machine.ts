@@ -5,12 +5,13 @@ import { join } from 'node:path'
 import { mkdirSync, rmSync } from 'node:fs'
 import { Failure } from '../../scripts/lib/errors.ts'
 import { log } from '../../scripts/lib/log.ts'
+import { shellLine } from '../../scripts/lib/quote.ts'
 import { interruption } from '../../scripts/lib/run.ts'
 import { Agent, type Outcome } from '../guest/agent.ts'
 import type { Image } from '../guest/image.ts'
 import { type Accelerator, type Card, qemuArguments } from './arguments.ts'
 import { KernelLog } from './klog.ts'
-import { type Exit, QEMU, type QemuProcess, shellLine, startQemu, tail } from './process.ts'
+import { type Exit, QEMU, type QemuProcess, startQemu, tail } from './process.ts'
 
 export interface MachineOptions {
   name: string

@@ -95,7 +95,3 @@ function lastBytes(path: string, bytes: number): string {
     closeSync(fd)
   }
 }
-
-/** @returns the arguments as one line that a shell takes */
-export const shellLine = (words: readonly string[]): string =>
-  words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
