@@ -9,6 +9,7 @@ export interface Requirement {
 }
 
 export const REQUIREMENTS: readonly Requirement[] = [
+  { needs: 'flock', apt: 'util-linux', dnf: 'util-linux-core', why: 'keeps two builds out of one folder' },
   { needs: 'git', apt: 'git', dnf: 'git-core', why: 'keeps the prepared kernel source and the series' },
   { needs: 'curl', apt: 'curl', dnf: 'curl', why: 'downloads what the distribution does not have' },
   { needs: 'gpg', apt: 'gnupg', dnf: 'gnupg2', why: 'checks upstream signatures' },

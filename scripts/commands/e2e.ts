@@ -9,7 +9,7 @@ import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { bringGuest, type Guest } from '../lib/guest.ts'
 import { junit, type TestResult } from '../lib/junit.ts'
-import { withLock } from '../lib/lock.ts'
+import { checkoutLock, withLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
 
@@ -20,8 +20,8 @@ export interface Counts {
 }
 
 const resultsFolder = (context: Context): string => join(context.paths.dist, 'test')
-const lockFile = (context: Context): string => join(context.paths.work, `e2e-${context.variant}.lock`)
-const LOCKED = 'end-to-end test run'
+const lockFile = (context: Context): string => checkoutLock(context, `e2e-${context.variant}`)
+const LOCKED = 'end-to-end test run of this checkout'
 
 /**
  * Runs the end-to-end tests that ONLY chooses against the packages in dist.

@@ -68,6 +68,8 @@ export interface Paths {
   readonly ccache: string
   /** Results that checkouts share, by the digest of what decided them, see results.ts. */
   readonly results: string
+  /** Files of locks, those of checkouts too: a folder that is removed must not take its lock along. */
+  readonly locks: string
   /** Everything below the cache that belongs to this checkout. */
   readonly checkout: string
   /** Everything below {@link checkout} that belongs to this target's kernel, in every variant. */
@@ -228,6 +230,7 @@ function createPaths(root: string, cache: string, name: string, { suffix, releas
     store: join(cache, 'store'),
     ccache: join(cache, 'ccache'),
     results: join(cache, 'results'),
+    locks: join(cache, 'locks'),
     checkout,
     work,
     tree,

@@ -1,6 +1,6 @@
 /** Running other programs: short ones whose output is wanted, long ones whose output goes to a log file. */
 
-import { closeSync, mkdirSync, openSync, readSync, statfsSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { $, type ProcessPromise } from 'zx/core'
 import { DISK_FULL_HINT, Failure, type FailureDetails, type FailureKind } from './errors.ts'
@@ -16,7 +16,7 @@ const groups = new Set<number>()
 
 let interrupted: NodeJS.Signals | undefined
 
-/** Which signal has asked this process to stop, if any has. */
+/** Which signal has asked this process to stop, if any has; {@link untilInterrupted} takes one for its end. */
 export const interruption = (): NodeJS.Signals | undefined => interrupted
 
 /**
@@ -66,12 +66,40 @@ function signalGroup(group: number, signal: NodeJS.Signals): void {
   }
 }
 
-async function tracked(child: ProcessPromise): Promise<number> {
+/**
+ * Between steps of work that runs no program.
+ *
+ * @throws Failure of kind `interrupted` when a signal has asked this process to stop
+ */
+export function requireUninterrupted(): void {
+  if (interrupted) throw new Failure('interrupted', `Interrupted by ${interrupted}.`)
+}
+
+/** Descriptors of the locks that this process has. */
+const locks = new Set<number>()
+
+/**
+ * Lets the programs that are run from now on have a lock too.
+ *
+ * @returns lets those that are run later not have it
+ */
+export function shareLock(fd: number): () => void {
+  locks.add(fd)
+  return () => locks.delete(fd)
+}
+
+/** The kernel ends a program when this process is gone, however it went; util-linux 2.33 or later. */
+const guard = (): string => (existsSync('/usr/bin/setpriv') ? 'exec /usr/bin/setpriv --pdeathsig TERM -- ' : 'exec ')
+
+/** What all programs are run with: the shell that zx calls gives way to the program. */
+const common = () => ({ prefix: guard(), nothrow: true, quiet: true, detached: true })
+
+async function tracked(child: ProcessPromise, cleanup = false): Promise<number> {
   const group = child.pid
   if (group !== undefined) groups.add(group)
   try {
     const { exitCode, signal } = await child
-    if (interrupted) throw new Failure('interrupted', `Interrupted by ${interrupted}.`)
+    if (!cleanup) requireUninterrupted()
     return exitCode ?? (signal === null ? 0 : 128)
   } finally {
     if (group !== undefined) groups.delete(group)
@@ -86,6 +114,8 @@ export interface CaptureOptions {
   kind?: FailureKind
   /** Return the output whatever the exit code is. */
   anyExit?: boolean
+  /** It tidies up, and does so after an interrupt as well. */
+  cleanup?: boolean
 }
 
 export interface Captured {
@@ -100,16 +130,15 @@ export interface Captured {
  * @throws Failure when it cannot be started or exits other than 0 (unless `anyExit`)
  */
 export async function capture(argv: readonly string[], options: CaptureOptions = {}): Promise<Captured> {
+  if (!options.cleanup) requireUninterrupted()
   const child = $({
+    ...common(),
     cwd: options.cwd,
     env: options.env ?? process.env,
     // An empty input would leave zx's pipe open, and the program waiting for its end.
-    ...(options.input?.length ? { input: options.input } : { stdio: ['ignore', 'pipe', 'pipe'] }),
-    nothrow: true,
-    quiet: true,
-    detached: true,
+    ...(options.input?.length ? { input: options.input, stdio: ['pipe', 'pipe', 'pipe', ...locks] } : { stdio: ['ignore', 'pipe', 'pipe', ...locks] }),
   })`${argv}`
-  const exitCode = await tracked(child)
+  const exitCode = await tracked(child, options.cleanup)
   const output = await child
   const captured = { stdout: output.stdout, stderr: output.stderr, exitCode }
   if (exitCode !== 0 && !options.anyExit) {
@@ -139,18 +168,17 @@ export interface LoggedOptions {
  * @throws Failure with the lines of the log that matter and the log's path
  */
 export async function runLogged(argv: readonly string[], options: LoggedOptions): Promise<void> {
+  requireUninterrupted()
   mkdirSync(dirname(options.log), { recursive: true })
   const fd = openSync(options.log, 'w+')
   const follower = options.onLine && follow(fd, options.onLine)
   try {
     const exitCode = await tracked(
       $({
+        ...common(),
         cwd: options.cwd,
         env: options.env ?? process.env,
-        stdio: ['ignore', fd, fd],
-        nothrow: true,
-        quiet: true,
-        detached: true,
+        stdio: ['ignore', fd, fd, ...locks],
       })`${argv}`,
     )
     if (exitCode !== 0) {

@@ -1,7 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import test from 'ava'
 import { runE2e } from '../../scripts/commands/e2e.ts'
+import { checkoutLock, withLock } from '../../scripts/lib/lock.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import { inapplicable, test as e2e } from '../e2e/lib/suite.ts'
@@ -23,11 +22,8 @@ test('without a source, the results say of every test that it was not run, and w
 test('a test run that is under way keeps its results when another cannot begin', async (t) => {
   const { context, write } = createFixture(t)
   const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
-  mkdirSync(c.paths.work, { recursive: true })
   write('dist/lts/test/running.pcap', 'evidence')
-  const lock = join(c.paths.work, 'e2e-lts.lock')
-  writeFileSync(lock, `${process.pid}\n`)
-  await fails(t, 'usage', () => runE2e(c))
+  await withLock(checkoutLock(c, 'e2e-lts'), 'test run', () => fails(t, 'usage', () => runE2e(c)))
   t.is(read(c.paths.dist, 'test', 'running.pcap'), 'evidence')
 })
 
