@@ -38,7 +38,12 @@ export const stateFile = (work: string, variant: string): string => join(work, `
  */
 export async function serveControl(lab: Lab, folder: string, path: string, release: string): Promise<() => void> {
   const socket = join(folder, 'control')
-  const server: Server = createServer((client) => serveClient(lab, client))
+  const clients = new Set<Socket>()
+  const server: Server = createServer((client) => {
+    clients.add(client)
+    client.once('close', () => clients.delete(client))
+    serveClient(lab, client)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(socket, resolve)
@@ -49,6 +54,8 @@ export async function serveControl(lab: Lab, folder: string, path: string, relea
   return () => {
     rmSync(path, { force: true })
     server.close()
+    // Who follows the log of a machine that has ended waits for nothing.
+    for (const client of clients) client.destroy()
   }
 }
 
@@ -56,12 +63,13 @@ function serveClient(lab: Lab, client: Socket): void {
   const reply = (message: Reply) => client.write(`${JSON.stringify(message)}\n`)
   client.on('error', () => client.destroy())
   createInterface({ input: client }).on('line', (line) => {
-    void answer(lab, JSON.parse(line) as Request, client, reply).catch((error: Error) => reply({ error: error.message }))
+    void answer(lab, line, client, reply).catch((error: Error) => reply({ error: error.message }))
   }).on('error', () => undefined)
 }
 
-async function answer(lab: Lab, request: Request, client: Socket, reply: (message: Reply) => void): Promise<void> {
+async function answer(lab: Lab, line: string, client: Socket, reply: (message: Reply) => void): Promise<void> {
   const { gateway } = lab
+  const request = JSON.parse(line) as Request
   if (request.op === 'run') return reply({ outcome: await gateway.run(request.script) })
   if (request.op === 'put') {
     await gateway.put(request.path, Buffer.from(request.content, 'base64'))
@@ -70,14 +78,6 @@ async function answer(lab: Lab, request: Request, client: Socket, reply: (messag
   for (const line of gateway.klog.lines.slice(-PAST_LINES)) reply({ line })
   const stop = gateway.klog.listen((line) => reply({ line }))
   client.once('close', stop)
-}
-
-/** @param path of the state file @returns whether a lab answers there */
-export async function isRunning(path: string): Promise<boolean> {
-  const state = readState(path)
-  const socket = state && (await connected(state.socket))
-  socket?.destroy()
-  return socket !== undefined
 }
 
 /** A command's connection to the running lab. */
