@@ -3,11 +3,14 @@
 import { report, runCommand } from './lib/cli.ts'
 import { EXIT } from './lib/errors.ts'
 import { log } from './lib/log.ts'
-import { interruption, stopChildren } from './lib/run.ts'
+import { interruption, killChildren, stopChildren } from './lib/run.ts'
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    if (interruption()) return
+    if (interruption()) {
+      killChildren()
+      process.exit(EXIT.interrupted)
+    }
     log.warn(`${signal}: stopping, please wait a moment`)
     stopChildren(signal)
   })

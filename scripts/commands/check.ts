@@ -8,7 +8,7 @@ import { asideOf } from '../lib/files.ts'
 import { promisedVersions } from '../lib/kabi.ts'
 import { log } from '../lib/log.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { APPLIED, BASE, treeGit } from '../lib/series.ts'
+import { APPLIED, BASE, changeTree, treeGit } from '../lib/series.ts'
 import { bring, type Json, type Step } from '../lib/step.ts'
 import { newWarnings } from '../lib/warnings.ts'
 import { step as config } from './config.ts'
@@ -134,8 +134,8 @@ const logOf = (context: Context): string => join(context.paths.logs, 'check.log'
 async function checkTree(context: Context): Promise<string> {
   const tree = join(context.paths.work, 'check-tree')
   if (!existsSync(join(tree, '.git'))) {
-    await treeGit(context).raw('worktree', 'prune')
-    await treeGit(context).raw('worktree', 'add', '--quiet', '--force', '--detach', tree, BASE)
+    await changeTree(context, ['worktree', 'prune'])
+    await changeTree(context, ['worktree', 'add', '--quiet', '--force', '--detach', tree, BASE])
   }
   return tree
 }

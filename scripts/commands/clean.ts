@@ -1,8 +1,8 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { sweepTemporary, withNothingRunning } from '../lib/checkouts.ts'
 import type { Command } from '../lib/command.ts'
 import { variants } from '../lib/context.ts'
-import { withBuildLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { requireSaved } from '../lib/series.ts'
 
@@ -10,15 +10,17 @@ const command: Command = {
   summary: "remove this checkout's build results of one kernel",
   help: `Removes the prepared tree, the output folders and dist of TARGET and KERNEL, all variants.
 Downloads and ccache stay, so that the next build is quick. A prepared tree with
-edits that were not saved is not removed.`,
+edits that were not saved is not removed, nor is anything while a build, a test run
+or a virtual machine of that kernel is running.`,
   async run(context) {
     const { tree, work, root } = context.paths
-    await withBuildLock(context, async () => {
+    await withNothingRunning(context, [context], async () => {
       if (existsSync(tree)) await requireSaved(context, 'it is not removed')
       for (const path of [work, ...variants(context).map((name) => join(root, 'dist', name))]) {
         rmSync(path, { recursive: true, force: true })
         log.info(`removed ${path}`)
       }
+      sweepTemporary()
     })
   },
 }

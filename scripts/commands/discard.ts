@@ -1,18 +1,48 @@
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
+import type { Context } from '../lib/context.ts'
+import { DISK_FULL_HINT, Failure } from '../lib/errors.ts'
+import { shorten } from '../lib/excerpt.ts'
+import { withBuildLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
-import { APPLIED, BRANCH, treeGit, treeState } from '../lib/series.ts'
+import { APPLIED, BRANCH, changeTree, PRISTINE, treeGit, treeState } from '../lib/series.ts'
 
 const command: Command = {
   summary: 'throw away the edits of the prepared tree',
-  help: `Puts the prepared tree back to what engine and series made of it. Your commits stay
-in the reflog of the prepared tree for a while; uncommitted edits are gone.`,
+  help: `Puts the prepared tree back to what engine and series made of it, whatever an interrupted
+command left of it. Your commits stay in the reflog of the prepared tree for a while;
+uncommitted edits are gone. A tree that git cannot restore is put aside, and the next
+command prepares another.`,
   async run(context) {
-    const { committed, uncommitted } = await treeState(context)
-    const git = treeGit(context)
-    await git.raw('checkout', '--quiet', '--force', '-B', BRANCH, APPLIED)
-    await git.raw('clean', '--quiet', '--force', '-d')
-    for (const name of uncommitted) log.info(`discarded edits of ${name}`)
-    if (committed) log.info('discarded commits; git reflog in the prepared tree still knows them')
+    const { tree } = context.paths
+    if (!existsSync(tree)) throw new Failure('usage', 'There is no prepared tree.', { hint: 'make patch prepares it.' })
+    await withBuildLock(context, () => discard(context))
   },
 }
 export default command
+
+async function discard(context: Context): Promise<void> {
+  try {
+    await restore(context)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind === 'interrupted' || error.details.hint === DISK_FULL_HINT) throw error
+    const { tree } = context.paths
+    const aside = `${tree}.damaged-${new Date().toISOString().replace(/\W/g, '')}`
+    renameSync(tree, aside)
+    log.warn(`git cannot restore the prepared tree: ${(error.details.excerpt ?? [error.message])[0]}`)
+    log.info(`it was put aside, for make clean to remove: ${aside}`)
+  }
+}
+
+async function restore(context: Context): Promise<void> {
+  // What git left when it was killed; nobody else's git is at work in a tree that is to be thrown away.
+  rmSync(join(context.paths.tree, '.git', 'index.lock'), { force: true })
+  await changeTree(context, ['rebase', '--quit'], { anyExit: true })
+  const { committed, uncommitted } = await treeState(context)
+  const applied = await treeGit(context).raw('for-each-ref', '--format=%(objectname)', APPLIED)
+  await changeTree(context, ['checkout', '--quiet', '--force', ...(applied === '' ? ['--detach', PRISTINE] : ['-B', BRANCH, APPLIED])])
+  await changeTree(context, ['clean', '--quiet', '--force', '-d'])
+  for (const line of shorten(uncommitted.map((name) => `discarded edits of ${name}`))) log.info(line)
+  if (committed) log.info('discarded commits; git reflog in the prepared tree still knows them')
+}

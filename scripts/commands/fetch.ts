@@ -8,6 +8,7 @@ import type { Context } from '../lib/context.ts'
 import { download, megabytes } from '../lib/download.ts'
 import { Failure } from '../lib/errors.ts'
 import { fetchSrpm, localFile } from '../lib/fetch-srpm.ts'
+import { withSharedThing } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { verifyTarball } from '../lib/signature.ts'
 import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
@@ -26,13 +27,16 @@ export const step: Step = {
     ...srpmInputs(context),
   }),
   outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name)),
-  async run(context) {
+  run: (context) => alone(context, async () => {
     const fetched: Record<string, Json> = {}
     if (context.srpm) fetched[context.source] = { ...(await fetchSrpm(context, context.srpm, DIGESTS)) }
     for (const source of wanted(context)) fetched[source.name] = { ...(await fetchSource(context, source)) }
     return fetched
-  },
+  }),
 }
+
+/** Checkouts share the store, what grows in it, and the folder of apt. */
+const alone = <T>(context: Context, work: () => Promise<T>): Promise<T> => withSharedThing(context, 'store', 'download', work)
 
 /**
  * A source that was fetched.
@@ -64,7 +68,7 @@ function srpmInputs(context: Context): Record<string, Json> {
 export async function bringSource(context: Context, name: string): Promise<string> {
   const source = SOURCES.find((candidate) => candidate.name === name)
   if (!source) throw new Failure('internal', `There is no source "${name}".`)
-  return join(context.paths.store, (await fetchSource(context, source)).sha256)
+  return join(context.paths.store, (await alone(context, () => fetchSource(context, source))).sha256)
 }
 
 function storedFile(context: Context, name: string): string {
@@ -185,7 +189,7 @@ be by the pinned key; what differs is refused unless you vouch for it by its dig
 Once it is in the store, the other commands need neither.
 
 Nothing is fetched twice. To follow the distribution to a newer version:
-  make distclean && make fetch`,
+  make distclean purge && make fetch`,
   async run(context) {
     const { facts } = await bring(context, step)
     for (const stored of Object.values(facts) as unknown as Stored[]) {

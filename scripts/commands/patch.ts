@@ -1,10 +1,11 @@
-import { basename } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { preparedFamily } from '../lib/family.ts'
 import { digestTree } from '../lib/files.ts'
 import { log } from '../lib/log.ts'
-import { APPLIED, BASE, BRANCH, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
+import { APPLIED, BASE, BRANCH, changeTree, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../lib/series.ts'
 import { toolchainPatches } from '../lib/toolchain.ts'
 import { bring, type Json, type Step } from '../lib/step.ts'
 import { sourceVersion, step as prep } from './prep.ts'
@@ -14,13 +15,20 @@ export const step: Step = {
   scope: 'target',
   needs: [prep],
   inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
-  outputs: () => [],
+  outputs: (context) => [appliedRef(context)],
   async run(context) {
     const toolchain = await toolchainPatches(context)
     await applySeries(context, toolchain)
     const names = (paths: readonly string[]): string[] => paths.map((path) => basename(path))
     return { toolchain: names(toolchain), patches: names(seriesPatches(context)) }
   },
+}
+
+/** @returns the file in which git keeps what was applied last; a tree that was prepared anew has none */
+function appliedRef(context: Context): string {
+  const packed = join(context.paths.tree, '.git', 'packed-refs')
+  const isPacked = existsSync(packed) && readFileSync(packed, 'utf8').includes(` ${APPLIED}\n`)
+  return isPacked ? packed : join(context.paths.tree, '.git', APPLIED)
 }
 
 function relativeDigests(context: Context, paths = [engineFolder(context), compatFolder(context), seriesFolder(context)]): Json {
@@ -37,10 +45,10 @@ async function applySeries(context: Context, toolchain: readonly string[]): Prom
   const difference = await git.raw('diff', '--name-only', made)
   if (difference !== '') {
     await requireSaved(context, 'the series cannot be applied again')
-    await git.raw('checkout', '--quiet', '-B', BRANCH, made)
+    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH, made])
   } else {
-    await git.raw('checkout', '--quiet', '-B', BRANCH)
-    await git.raw('reset', '--quiet', made)
+    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH])
+    await changeTree(context, ['reset', '--quiet', made])
   }
   await git.raw('tag', '--force', BASE, base)
   await git.raw('update-ref', APPLIED, made)

@@ -1,14 +1,15 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { simpleGit } from 'simple-git'
 import type { Command } from '../lib/command.ts'
 import { OUTPUT, type Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../lib/family.ts'
 import { asideOf, replaceFolder } from '../lib/files.ts'
+import { withSharedThing } from '../lib/lock.ts'
+import { git } from '../lib/git.ts'
 import { log } from '../lib/log.ts'
-import { capture, runLogged } from '../lib/run.ts'
+import { capture, requireUninterrupted, runLogged } from '../lib/run.ts'
 import { PRISTINE, requireSaved } from '../lib/series.ts'
 import { prepareTree, unpackSrpm } from '../lib/srpm.ts'
 import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
@@ -24,7 +25,9 @@ export const step: Step = {
   outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context), ...(context.srpm ? [srpmFolder(context)] : [])],
   async run(context) {
     const pristine = pristineOf(context)
-    if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) await importSource(context, pristine)
+    await withSharedThing(context, `pristine-${basename(pristine)}`, 'import of this kernel', async () => {
+      if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) await importSource(context, pristine)
+    })
     const family = await recogniseCommitted(context, pristine)
     await checkOut(context, pristine)
     return {
@@ -72,7 +75,7 @@ function requireLine(context: Context, folder: string): void {
 async function recogniseCommitted(context: Context, pristine: string): Promise<Family> {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-family-'))
   try {
-    const listed = await simpleGit(pristine).raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...IPVS_SOURCES)
+    const listed = await git(pristine).raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...IPVS_SOURCES)
     const script = 'git --git-dir="$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
     await capture(['bash', '-o', 'pipefail', '-c', script, '-', pristine, PRISTINE, folder, ...listed.split('\n').filter(Boolean)])
     return recognise(context.target, folder)
@@ -148,17 +151,18 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   log.step('prep', `checking out ${tree}`)
   const aside = asideOf(tree)
   try {
-    await simpleGit().raw('clone', '--quiet', '--shared', '--no-checkout', pristine, aside)
+    await capture(['git', 'clone', '--quiet', '--shared', '--no-checkout', pristine, aside])
     mkdirSync(join(aside, '.git/info'), { recursive: true })
     writeFileSync(join(aside, '.git/info/exclude'), `/${OUTPUT}*/\n`)
-    await simpleGit(aside).raw('checkout', '--quiet', '--detach', PRISTINE)
+    await capture(['git', 'checkout', '--quiet', '--detach', PRISTINE], { cwd: aside })
+    requireUninterrupted()
     renameSync(aside, tree)
   } finally {
     rmSync(aside, { recursive: true, force: true })
   }
 }
 
-const pristineCommit = async (repository: string): Promise<string> => simpleGit(repository).raw('rev-parse', `${PRISTINE}^{commit}`)
+const pristineCommit = async (repository: string): Promise<string> => git(repository).raw('rev-parse', `${PRISTINE}^{commit}`)
 
 const command: Command = {
   summary: 'unpack the pristine kernel source into a git work tree',

@@ -3,7 +3,9 @@ import { dirname, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
+import { shorten } from '../lib/excerpt.ts'
 import { writeIfChanged } from '../lib/files.ts'
+import { withBuildLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { capture } from '../lib/run.ts'
 import { BASE, engineFiles, engineFolder, seriesFolder, treeGit, treeState } from '../lib/series.ts'
@@ -29,9 +31,11 @@ or as a new commit, which becomes a new patch. Patches that did not change stay
 the same to the byte; one that is a link to that of another family becomes a file
 of its own when it changes.`,
   async run(context) {
-    await requireCommitted(context)
-    saveEngine(context, await enginePaths(context))
-    await saveHooks(context)
+    await withBuildLock(context, async () => {
+      await requireCommitted(context)
+      saveEngine(context, await enginePaths(context))
+      await saveHooks(context)
+    })
     await bring(context, patch)
   },
 }
@@ -56,7 +60,7 @@ async function requireCommitted(context: Context): Promise<void> {
   const hooks = uncommitted.filter((name) => !engine.includes(name))
   if (hooks.length === 0) return
   throw new Failure('patch', 'Edits of the hooks are not committed, so it is not known which patch they belong to.', {
-    excerpt: hooks,
+    excerpt: shorten(hooks),
     hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}`,
   })
 }

@@ -166,7 +166,7 @@ async function prepare(context: Context, source: string, top: string): Promise<n
     requireConfig(context, tree)
     return await compare(context, tree, join(top, 'wanted'))
   } finally {
-    await capture(['gpgconf', '--homedir', join(gpg, 'home'), '--kill', 'gpg-agent'], { anyExit: true })
+    await capture(['gpgconf', '--homedir', join(gpg, 'home'), '--kill', 'gpg-agent'], { anyExit: true, cleanup: true })
     rmSync(gpg, { recursive: true, force: true })
   }
 }

@@ -1,12 +1,13 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { isRunning, serveControl, stateFile } from '../../vm/control.ts'
+import { serveControl, stateFile } from '../../vm/control.ts'
 import { GUIDE, makeInteractive } from '../../vm/interactive.ts'
 import { Lab } from '../../vm/lab.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import type { Command } from '../lib/command.ts'
-import { Failure } from '../lib/errors.ts'
+import type { Context } from '../lib/context.ts'
 import { bringGuest } from '../lib/guest.ts'
+import { checkoutLock, withLock } from '../lib/lock.ts'
 import { log } from '../lib/log.ts'
 import { setUp } from '../lib/setup.ts'
 
@@ -20,28 +21,31 @@ traffic. The links are recorded in the target's working folder while it runs.`,
   async run(context) {
     await setUp(context)
     const state = stateFile(context.paths.work, context.variant)
-    if (await isRunning(state)) {
-      throw new Failure('usage', `A virtual machine of ${context.variant} runs already.`, { hint: 'Leave it first, or use another checkout.' })
-    }
-    const guest = await bringGuest(context)
-    const results = join(context.paths.work, `vm-${context.variant}`)
-    rmSync(results, { recursive: true, force: true })
-    log.step('vm', `the gateway's console follows${GUIDE}`)
-    await withRuntimeFolder(async (sockets) => {
-      const lab = await Lab.start({ ...guest, ...context.flavour?.lab, sockets, results, interactive: true })
-      const close = await serveControl(lab, sockets, state, guest.image.release)
-      try {
-        // The console leaves the terminal in raw mode, where a line needs its carriage return.
-        await makeInteractive(lab, (line) => process.stderr.write(`${line}\r\n`))
-        await lab.gateway.ended
-        const { lostBy } = lab.gateway
-        if (lostBy?.message.includes('crashed')) throw lostBy
-      } finally {
-        close()
-        await lab.stop()
-      }
+    await withLock(checkoutLock(context, `vm-${context.variant}`), `virtual machine of ${context.variant}`, () => run(context, state), {
+      hint: 'Leave it first, or use another checkout.',
     })
-    log.info(`Recorded: ${results}`)
   },
 }
 export default command
+
+async function run(context: Context, state: string): Promise<void> {
+  const guest = await bringGuest(context)
+  const results = join(context.paths.work, `vm-${context.variant}`)
+  rmSync(results, { recursive: true, force: true })
+  log.step('vm', `the gateway's console follows${GUIDE}`)
+  await withRuntimeFolder(async (sockets) => {
+    const lab = await Lab.start({ ...guest, ...context.flavour?.lab, sockets, results, interactive: true })
+    const close = await serveControl(lab, sockets, state, guest.image.release)
+    try {
+      // The console leaves the terminal in raw mode, where a line needs its carriage return.
+      await makeInteractive(lab, (line) => process.stderr.write(`${line}\r\n`))
+      await lab.gateway.ended
+      const { lostBy } = lab.gateway
+      if (lostBy?.message.includes('crashed')) throw lostBy
+    } finally {
+      close()
+      await lab.stop()
+    }
+  })
+  log.info(`Recorded: ${results}`)
+}

@@ -33,6 +33,12 @@ export function pickErrors(lines: readonly string[]): string[] {
   return picked.slice(0, MAX_LINES)
 }
 
+/** @returns the lines, of many only the first and how many more there are */
+export function shorten(lines: readonly string[]): string[] {
+  if (lines.length <= MAX_LINES) return [...lines]
+  return [...lines.slice(0, MAX_LINES - 1), `... and ${lines.length - MAX_LINES + 1} more`]
+}
+
 function readTail(path: string): string {
   const fd = openSync(path, 'r')
   try {

@@ -9,6 +9,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, r
 import { dirname, join, relative } from 'node:path'
 import type { Context } from './context.ts'
 import { asideOf, digestTree, replaceFolder } from './files.ts'
+import { withSharedThing } from './lock.ts'
 import { log } from './log.ts'
 
 /** How many results of one name stay: a few branches and compilers, and an end to growth. */
@@ -35,6 +36,10 @@ export interface Result {
  * @throws Failure of `make`; the folder is as it was then, and the cache without the result
  */
 export async function bringResult(context: Context, result: Result, folder: string): Promise<boolean> {
+  return withSharedThing(context, `result-${result.name}`, `build of ${result.name}`, () => takeOrMake(context, result, folder))
+}
+
+async function takeOrMake(context: Context, result: Result, folder: string): Promise<boolean> {
   const shelf = join(context.paths.results, result.name)
   const stored = join(shelf, result.key)
   const taken = isWhole(stored)
@@ -54,11 +59,8 @@ async function store(stored: string, make: Result['make']): Promise<void> {
   try {
     await make(files)
     writeFileSync(join(aside, MANIFEST), JSON.stringify(digests(files), null, 2))
-    // Another checkout can have been quicker; the one is as good as the other.
-    if (!isWhole(stored)) {
-      rmSync(stored, { recursive: true, force: true })
-      renameSync(aside, stored)
-    }
+    rmSync(stored, { recursive: true, force: true })
+    renameSync(aside, stored)
   } finally {
     rmSync(aside, { recursive: true, force: true })
   }
@@ -98,5 +100,4 @@ function prune(shelf: string): void {
   for (const path of byUse.slice(KEPT)) rmSync(path, { recursive: true, force: true })
 }
 
-/** Another checkout can remove what this one looks at. */
-const lastUse = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
+const lastUse = (path: string): number => statSync(path).mtimeMs

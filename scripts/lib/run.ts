@@ -19,16 +19,25 @@ let interrupted: NodeJS.Signals | undefined
 /** Which signal has asked this process to stop, if any has; {@link untilInterrupted} takes one for its end. */
 export const interruption = (): NodeJS.Signals | undefined => interrupted
 
+const listeners = new Set<() => void>()
+
+/** Calls when a signal has asked this process to stop. */
+export const onInterrupt = (listener: () => void): void => void listeners.add(listener)
+
+/** Ends what is left of the children at once. */
+export function killChildren(): void {
+  for (const group of groups) signalGroup(group, 'SIGKILL')
+}
+
 /**
  * Ends every running child with its whole process group: SIGTERM first, SIGKILL
  * for what is left after five seconds.
  */
 export function stopChildren(signal: NodeJS.Signals): void {
   interrupted = signal
+  for (const listener of listeners) listener()
   for (const group of groups) signalGroup(group, 'SIGTERM')
-  setTimeout(() => {
-    for (const group of groups) signalGroup(group, 'SIGKILL')
-  }, KILL_GRACE_MS).unref()
+  setTimeout(killChildren, KILL_GRACE_MS).unref()
 }
 
 /**
@@ -42,7 +51,7 @@ export function guardGroup(group: number): () => void {
 }
 
 /**
- * Waits for work that has no end of its own, such as following a log.
+ * Waits for work that has no end of its own, such as following a log: an interrupt is its end, and no failure.
  *
  * @param work what to wait for
  * @param stop makes `work` end; called on an interrupt
@@ -53,6 +62,8 @@ export async function untilInterrupted(work: Promise<void>, stop: () => void): P
   }, POLL_MS)
   try {
     await work
+    // What was asked for is what was to happen.
+    interrupted = undefined
   } finally {
     clearInterval(timer)
   }

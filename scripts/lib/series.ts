@@ -6,13 +6,14 @@
  */
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { simpleGit, type SimpleGit } from 'simple-git'
+import { dirname, join } from 'node:path'
 import type { Context } from './context.ts'
 import { Failure } from './errors.ts'
+import { shorten } from './excerpt.ts'
 import { preparedFamily } from './family.ts'
 import { listFiles } from './files.ts'
-import { capture } from './run.ts'
+import { git, type Git } from './git.ts'
+import { capture, type CaptureOptions } from './run.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 
 /** Tag of the source as it was published. */
@@ -70,13 +71,25 @@ export function engineFiles(context: Context): Map<string, string> {
 }
 
 /** @returns git on the prepared tree; user configuration that would change commits or files is switched off */
-export function treeGit(context: Context, environment: Record<string, string> = {}): SimpleGit {
-  const config = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
-  return simpleGit({ baseDir: context.paths.tree, config, unsafe: { allowUnsafeConfigPaths: true } }).env({
-    PATH: process.env['PATH'] ?? '',
-    HOME: process.env['HOME'] ?? '/',
-    ...environment,
-  })
+export function treeGit(context: Context, environment: Record<string, string> = {}): Git {
+  const env = { ...treeEnvironment(context), ...environment }
+  return git(context.paths.tree, { config: TREE_CONFIG, env, hint: 'If the prepared tree is damaged: make discard brings it back, without the edits in it.' })
+}
+
+const TREE_CONFIG = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
+
+/** A tree that has lost its .git is not taken for a part of a repository that the cache happens to be in. */
+const treeEnvironment = ({ paths }: Context): Record<string, string> => ({
+  PATH: process.env['PATH'] ?? '',
+  HOME: process.env['HOME'] ?? '/',
+  LC_ALL: 'C',
+  GIT_CEILING_DIRECTORIES: dirname(paths.tree),
+})
+
+/** Runs git where it changes the work tree, or its branch. */
+export async function changeTree(context: Context, words: readonly string[], options: Pick<CaptureOptions, 'anyExit'> = {}): Promise<void> {
+  const config = TREE_CONFIG.flatMap((setting) => ['-c', setting])
+  await capture(['git', ...config, ...words], { ...options, cwd: context.paths.tree, env: treeEnvironment(context), kind: 'environment' })
 }
 
 interface Commit {
@@ -110,7 +123,7 @@ export async function commitSeries(context: Context, version: string, toolchain:
   }
 }
 
-async function commitEngine(context: Context, git: SimpleGit, index: string, parent: string): Promise<string> {
+async function commitEngine(context: Context, git: Git, index: string, parent: string): Promise<string> {
   for (const [name, path] of engineFiles(context)) {
     const blob = (await git.raw('hash-object', '-w', path)).trim()
     await git.raw('update-index', '--add', '--cacheinfo', `100644,${blob},${name}`)
@@ -122,7 +135,7 @@ async function commitEngine(context: Context, git: SimpleGit, index: string, par
 
 async function commitPatch(
   context: Context,
-  git: SimpleGit,
+  git: Git,
   index: string,
   parent: string,
   patch: string,
@@ -175,7 +188,7 @@ export function hunkAt(patch: string, file: string, line: number): { number: num
   return { number, header: `near line ${line}` }
 }
 
-async function commitIndex(context: Context, git: SimpleGit, index: string, parent: string, commit: Commit): Promise<string> {
+async function commitIndex(context: Context, git: Git, index: string, parent: string, commit: Commit): Promise<string> {
   const tree = (await git.raw('write-tree')).trim()
   const environment = {
     GIT_INDEX_FILE: index,
@@ -248,7 +261,7 @@ export async function requireSaved(context: Context, doing: string): Promise<voi
   const { committed, uncommitted } = await treeState(context)
   if (!committed && uncommitted.length === 0) return
   throw new Failure('patch', `The prepared tree has edits that are not in the series, so ${doing}.`, {
-    excerpt: [...(committed ? ['commits that the series does not have'] : []), ...uncommitted],
+    excerpt: shorten([...(committed ? ['commits that the series does not have'] : []), ...uncommitted]),
     hint: `They are in ${context.paths.tree}\nKeep them: make save. Throw them away: make discard.`,
   })
 }

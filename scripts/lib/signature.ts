@@ -33,7 +33,7 @@ export async function verifyTarball(tarball: string, signature: string, signer: 
       excerpt: stderr.trim().split('\n'),
     })
   } finally {
-    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true })
+    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
     rmSync(home, { recursive: true, force: true })
   }
 }

@@ -123,7 +123,7 @@ export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise
       hint: 'The fingerprint is pinned in scripts/sources.ts; a key with another one does not count.',
     })
   } finally {
-    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true })
+    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
     rmSync(home, { recursive: true, force: true })
   }
 }

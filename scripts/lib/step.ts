@@ -6,9 +6,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { noteOwner } from './checkouts.ts'
 import type { Context, Scope } from './context.ts'
 import { withBuildLock } from './lock.ts'
 import { log } from './log.ts'
+import { requireUninterrupted } from './run.ts'
 import { setUp } from './setup.ts'
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
@@ -53,7 +55,10 @@ export interface Stamp {
  */
 export async function bring(context: Context, step: Step): Promise<Stamp> {
   await setUp(context)
-  return withBuildLock(context, () => bringOnce(context, step, new Map()))
+  return withBuildLock(context, () => {
+    noteOwner(context)
+    return bringOnce(context, step, new Map())
+  })
 }
 
 async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): Promise<Stamp> {
@@ -76,6 +81,7 @@ async function runStep(context: Context, step: Step, key: string, inputs: Json):
   rmSync(path, { force: true })
   const start = process.hrtime.bigint()
   const facts = await step.run(context)
+  requireUninterrupted()
   const seconds = Number((process.hrtime.bigint() - start) / 1_000_000n) / 1000
   const stamp: Stamp = { key, inputs, seconds, facts }
   mkdirSync(context.paths.stamps[step.scope], { recursive: true })

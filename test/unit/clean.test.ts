@@ -1,0 +1,169 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import clean from '../../scripts/commands/clean.ts'
+import discard from '../../scripts/commands/discard.ts'
+import distclean from '../../scripts/commands/distclean.ts'
+import { step as patch } from '../../scripts/commands/patch.ts'
+import { step as prep } from '../../scripts/commands/prep.ts'
+import purge from '../../scripts/commands/purge.ts'
+import { sweepTemporary } from '../../scripts/lib/checkouts.ts'
+import { createContext, type Context } from '../../scripts/lib/context.ts'
+import { checkoutLock, withBuildLock, withLock } from '../../scripts/lib/lock.ts'
+import { ROOT } from '../../scripts/lib/root.ts'
+import { bring } from '../../scripts/lib/step.ts'
+import { createFixture, fails, read, type Fixture } from './fixture.ts'
+
+const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
+
+/** Two checkouts with one cache, both with a prepared tree. */
+async function twoCheckouts(t: ExecutionContext): Promise<{ one: Context; other: Context; fixture: Fixture }> {
+  const fixture = createFixture(t)
+  const one = fixture.context()
+  const root = join(dirname(fixture.root), 'other')
+  execFileSync('cp', ['-a', fixture.root, root])
+  const other = createContext(one.variables, root)
+  for (const context of [one, other]) await bring(context, patch)
+  return { one, other, fixture }
+}
+
+const git = (context: Context, ...words: string[]): string => execFileSync('git', words, { cwd: context.paths.tree, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+
+test('distclean takes nothing from another checkout, which purge names and leaves alone', async (t) => {
+  const { one, other } = await twoCheckouts(t)
+  writeFileSync(join(other.paths.tree, CORE), 'mine\n')
+  await distclean.run(one)
+  t.false(existsSync(one.paths.checkout))
+  const failure = await fails(t, 'usage', () => purge.run(one))
+  t.deepEqual(failure.details.excerpt, [`${other.paths.root}, with ${other.paths.checkout}`])
+  git(other, 'fsck', '--connectivity-only')
+  t.is(git(other, 'diff', '--name-only'), `${CORE}\n`)
+  t.is(read(other.paths.tree, CORE), 'mine\n')
+  await fails(t, 'patch', () => distclean.run(other))
+  await discard.run(other)
+  await distclean.run(other)
+  await withBuildLock(other, () => fails(t, 'environment', () => purge.run(one)))
+  await purge.run(one)
+  t.deepEqual(readdirSync(one.paths.cache).sort(), ['checkouts', 'locks'])
+  await t.notThrowsAsync(() => bring(one, patch))
+})
+
+test('purge takes the folder of a checkout that is gone, unless there are edits in it', async (t) => {
+  const { one, other } = await twoCheckouts(t)
+  await distclean.run(one)
+  rmSync(other.paths.root, { recursive: true })
+  const before = read(other.paths.tree, CORE)
+  writeFileSync(join(other.paths.tree, CORE), 'mine\n')
+  const failure = await fails(t, 'patch', () => purge.run(one))
+  t.true(failure.details.hint?.includes(other.paths.tree))
+  t.true(existsSync(one.paths.store))
+  writeFileSync(join(other.paths.tree, CORE), before)
+  await purge.run(one)
+  t.false(existsSync(other.paths.checkout))
+})
+
+test('clean and distclean leave a virtual machine and a test run their files', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, patch)
+  for (const name of ['vm-lts', 'e2e-lts-debug']) {
+    await withLock(checkoutLock(c, name), 'thing', async () => {
+      for (const command of [clean, distclean]) await fails(t, 'environment', () => command.run(c))
+    })
+  }
+  t.true(existsSync(c.paths.tree))
+  await clean.run(c)
+  t.false(existsSync(c.paths.work))
+})
+
+test('discard waits for no build to be over', async (t) => {
+  const c = createFixture(t).context()
+  await bring(c, patch)
+  await withBuildLock(c, () => fails(t, 'environment', () => discard.run(c)))
+})
+
+/** What an interrupted command, a disk or a user can leave of a prepared tree. */
+const STATES: readonly { state: string; damage: (context: Context) => void }[] = [
+  { state: 'files are missing', damage: ({ paths }) => rmSync(join(paths.tree, 'net'), { recursive: true }) },
+  { state: 'git was killed', damage: ({ paths }) => writeFileSync(join(paths.tree, '.git/index.lock'), '') },
+  { state: 'there is no index', damage: ({ paths }) => rmSync(join(paths.tree, '.git/index')) },
+  { state: 'there is no HEAD', damage: ({ paths }) => rmSync(join(paths.tree, '.git/HEAD')) },
+  { state: 'there is no .git', damage: ({ paths }) => rmSync(join(paths.tree, '.git'), { recursive: true }) },
+  { state: 'the pristine source is gone', damage: ({ paths }) => rmSync(join(paths.cache, 'pristine'), { recursive: true }) },
+  { state: 'it is empty', damage: ({ paths }) => (rmSync(paths.tree, { recursive: true }), mkdirSync(paths.tree)) },
+  { state: 'a merge has stopped', damage: ({ paths }) => writeFileSync(join(paths.tree, '.git/MERGE_HEAD'), `${execFileSync('git', ['rev-parse', 'base'], { cwd: paths.tree })}`) },
+]
+for (const { state, damage } of STATES) {
+  test(`discard brings the prepared tree back when ${state}, and then clean works`, async (t) => {
+    const { context, cache } = createFixture(t)
+    // A repository around the cache, such as one of dot files, is none of ours.
+    execFileSync('git', ['init', '--quiet', dirname(cache)])
+    writeFileSync(join(dirname(cache), 'untracked'), 'mine')
+    const c = context()
+    await bring(c, patch)
+    damage(c)
+    await discard.run(c)
+    await bring(c, patch)
+    t.is(git(c, 'status', '--porcelain'), '')
+    t.true(read(c.paths.tree, CORE).includes('hooked_5'))
+    await clean.run(c)
+    t.false(existsSync(c.paths.work))
+    t.is(read(dirname(cache), 'untracked'), 'mine')
+  })
+}
+
+test('discard brings back the pristine source when the series was not applied yet', async (t) => {
+  const c = createFixture(t).context()
+  await bring(c, prep)
+  rmSync(join(c.paths.tree, 'net'), { recursive: true })
+  await discard.run(c)
+  t.is(git(c, 'status', '--porcelain'), '')
+  await t.notThrowsAsync(() => bring(c, patch))
+})
+
+test('many edited files are not all listed', async (t) => {
+  const c = createFixture(t).context()
+  await bring(c, patch)
+  for (let index = 0; index < 100; index++) writeFileSync(join(c.paths.tree, 'net', `new-${index}.c`), '')
+  const { details } = await fails(t, 'patch', () => clean.run(c))
+  t.is(details.excerpt?.length, 20)
+  t.is(details.excerpt?.at(-1), '... and 81 more')
+})
+
+test('what killed runs have left in /tmp goes after a day, and nothing else', (t) => {
+  const { root } = createFixture(t)
+  const tmp = join(root, 'tmp')
+  const names = ['lvs-snat-gpg-a1B2c3', 'lvs-a1B2c3', 'lvs-d4E5f6', 'lvs-notes', 'other']
+  for (const name of names) {
+    mkdirSync(join(tmp, name), { recursive: true })
+    if (name !== 'lvs-d4E5f6') utimesSync(join(tmp, name), 1, 1)
+  }
+  sweepTemporary(tmp)
+  t.deepEqual(readdirSync(tmp).sort(), ['lvs-d4E5f6', 'lvs-notes', 'other'])
+})
+
+test('an interrupted prep leaves no tree that counts as finished', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  const bin = join(root, 'bin')
+  mkdirSync(bin)
+  const real = execFileSync('sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim()
+  // The checkout of the tree, which takes a while on a kernel, waits for its interrupt, and ends well in spite of it.
+  writeFileSync(join(bin, 'git'), `#!/bin/sh
+case " $* " in *' checkout --quiet --detach '*)
+  ${real} "$@"; rm -r net; echo >${root}/reached; trap 'exit 0' TERM INT; while :; do sleep 0.1; done
+esac
+exec ${real} "$@"
+`)
+  chmodSync(join(bin, 'git'), 0o755)
+  const child = spawn('node', ['--import', 'tsx', 'scripts/main.ts', 'prep'], {
+    cwd: ROOT,
+    env: { ...process.env, PATH: `${bin}:${process.env['PATH']}`, LVS_SNAT_CACHE: c.paths.cache, LVS_SNAT_SOURCE: c.variables.SOURCE, LVS_SNAT_SETUP: 'no' },
+  })
+  while (!existsSync(join(root, 'reached')) && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 50))
+  child.kill('SIGINT')
+  t.is(await new Promise((resolve) => child.on('exit', resolve)), 130)
+  const [folder] = readdirSync(join(c.paths.cache, 'checkouts'))
+  t.deepEqual(readdirSync(join(c.paths.cache, 'checkouts', folder ?? '', 'lts')).filter((name) => name.startsWith('linux')), [])
+})
