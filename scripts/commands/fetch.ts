@@ -39,7 +39,7 @@ export const step: Step = {
 const alone = <T>(context: Context, work: () => Promise<T>): Promise<T> => withSharedThing(context, 'store', 'download', work)
 
 /**
- * A source that was fetched.
+ * A source that was fetched, for whoever wants to know which; to build of it, see {@link bringVerified}.
  *
  * @param name one of the names in `scripts/sources.ts`
  * @returns its path in the store, and what is known of it
@@ -48,6 +48,21 @@ export function sourceFile(context: Context, name: string): Stored & { path: str
   const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
   if (!stored) throw new Failure('internal', `${name} was asked for before it was fetched.`)
   return { ...stored, path: join(context.paths.store, stored.sha256) }
+}
+
+/**
+ * A source that was fetched, for building of it: with the bytes that it was fetched with.
+ *
+ * @throws Failure of kind `source` when it was damaged and cannot be had again
+ */
+export async function bringVerified(context: Context, name: string): Promise<Stored & { path: string }> {
+  const wanted = sourceFile(context, name)
+  if (await new Store(context.paths.store).isWhole(wanted)) return wanted
+  const { sha256 } = await alone(context, () => fetchNamed(context, name))
+  if (sha256 === wanted.sha256) return wanted
+  throw new Failure('source', `${wanted.filename} in the store was damaged, and what is fetched for it is another one by now.`, {
+    hint: 'The same command takes the new one when it is run again.',
+  })
 }
 
 /** Of a target that is built from a source package: which, and what the user says of it. */
@@ -66,14 +81,21 @@ function srpmInputs(context: Context): Record<string, Json> {
  * @throws Failure of kind `source`
  */
 export async function bringSource(context: Context, name: string): Promise<string> {
-  const source = SOURCES.find((candidate) => candidate.name === name)
-  if (!source) throw new Failure('internal', `There is no source "${name}".`)
-  return join(context.paths.store, (await alone(context, () => fetchSource(context, source))).sha256)
+  return join(context.paths.store, (await alone(context, () => fetchNamed(context, name))).sha256)
 }
 
+async function fetchNamed(context: Context, name: string): Promise<Stored> {
+  if (context.srpm?.name === name) return fetchSrpm(context, context.srpm, DIGESTS)
+  const source = SOURCES.find((candidate) => candidate.name === name)
+  if (!source) throw new Failure('internal', `There is no source "${name}".`)
+  return fetchSource(context, source)
+}
+
+/** @returns path of a stored file, or one that there is not when it was cut short; digests are for those who use it */
 function storedFile(context: Context, name: string): string {
   const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
-  return join(context.paths.store, stored?.sha256 ?? 'not fetched')
+  const path = join(context.paths.store, stored?.sha256 ?? 'not fetched')
+  return statSync(path, { throwIfNoEntry: false })?.size === stored?.size ? path : `${path}, whole`
 }
 
 function wanted(context: Context): Source[] {
@@ -110,10 +132,7 @@ async function fetchSource(context: Context, source: Source): Promise<Stored> {
   const local = localFiles(context).get(source.name)
   if (local) return takeLocal(store, source, local)
   const known = store.find(source.name)
-  if (known && acceptable(known, source)) {
-    await store.verify(known)
-    return known
-  }
+  if (known && acceptable(known, source) && (await store.isWhole(known))) return known
   log.step('fetch', `${source.name}: ${source.summary}`)
   const stored = (await fetchByApt(context, store, source)) ?? (await fetchUpstream(store, source))
   log.info(`${stored.filename} ${stored.version}, ${megabytes(stored.size)}, from ${stored.from}; ${stored.verified}`)
@@ -192,7 +211,8 @@ Nothing is fetched twice. To follow the distribution to a newer version:
   make distclean purge && make fetch`,
   async run(context) {
     const { facts } = await bring(context, step)
-    for (const stored of Object.values(facts) as unknown as Stored[]) {
+    for (const name of Object.keys(facts)) {
+      const stored = await bringVerified(context, name)
       process.stdout.write(`${stored.name} ${stored.version} ${stored.sha256} ${stored.from}\n`)
     }
   },

@@ -13,9 +13,8 @@ import { capture, requireUninterrupted, runLogged } from '../lib/run.ts'
 import { PRISTINE, requireSaved } from '../lib/series.ts'
 import { prepareTree, unpackSrpm } from '../lib/srpm.ts'
 import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
-import { Store } from '../lib/store.ts'
 import type { Family } from '../targets.ts'
-import { sourceFile, step as fetch } from './fetch.ts'
+import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
 
 export const step: Step = {
   ...RECOGNISED_BY,
@@ -85,16 +84,15 @@ async function recogniseCommitted(context: Context, pristine: string): Promise<F
 }
 
 async function importSource(context: Context, pristine: string): Promise<void> {
-  const source = sourceFile(context, context.source)
-  const tarball = await new Store(context.paths.store).verify(source)
+  const source = await bringVerified(context, context.source)
   const aside = asideOf(pristine)
   const folder = `${aside}.tree`
   const unpacked = `${aside}.srpm`
   mkdirSync(folder, { recursive: true })
   try {
     log.step('prep', `unpacking ${source.filename} ${source.version}`)
-    if (context.srpm) await unpackPackage(context, tarball, unpacked, folder)
-    else await unpackTarball(context, tarball, folder)
+    if (context.srpm) await unpackPackage(context, source.path, unpacked, folder)
+    else await unpackTarball(context, source.path, folder)
     requireLine(context, folder)
     recognise(context.target, folder)
     await commitPristine(context, folder, aside)

@@ -12,7 +12,7 @@ import { buildBinaryPackages, buildPackages, lint, publish, requireEl6, type Pac
 import { requireSaved } from '../lib/series.ts'
 import { bring, readStamp, type Facts, type Json, type Step } from '../lib/step.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
-import { sourceFile } from './fetch.ts'
+import { bringVerified } from './fetch.ts'
 import { kernelRelease, step as kernel } from './kernel.ts'
 import { kmodPackages, step as kmod } from './kmod.ts'
 import { preparedVersion } from './prep.ts'
@@ -70,7 +70,7 @@ const topdirOf = (context: Context): string => join(context.paths.work, `rpmbuil
  */
 async function kernelPackages(context: Context): Promise<string[]> {
   requireRelease(context)
-  const tarball = sourceFile(context, context.source)
+  const tarball = await bringVerified(context, context.source)
   log.step('rpm', `kernel ${kernelRelease(context)}`)
   const patches = await exportSeries(context, join(context.paths.work, `series-${context.variant}`))
   const version = preparedVersion(context)

@@ -13,7 +13,7 @@ import { capture, runLogged } from '../lib/run.ts'
 import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
 import { ask } from '../lib/toolversions.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
-import { sourceFile, step as fetch } from './fetch.ts'
+import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
 
 /** A tool that becomes a package, and the libraries that are compiled into it. */
 interface PackagedTool {
@@ -157,7 +157,7 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
   const packages = await buildPackages(context, {
     name: tool.name,
     spec: toolSpec(context, tool, filename),
-    sources: toolSources(context, tool),
+    sources: await toolSources(context, tool),
     topdir: topdirOf(context, tool.name),
     log: join(context.paths.logs, `tool-${tool.name}.log`),
     onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
@@ -178,11 +178,12 @@ function toolSpec(context: Context, tool: PackagedTool, filename: string): strin
   })
 }
 
-function toolSources(context: Context, tool: PackagedTool): PackageSource[] {
-  const fetched = [tool.name, ...tool.libraries].map((name) => {
-    const { filename, path } = sourceFile(context, name)
-    return { name: filename, path }
-  })
+async function toolSources(context: Context, tool: PackagedTool): Promise<PackageSource[]> {
+  const fetched: PackageSource[] = []
+  for (const name of [tool.name, ...tool.libraries]) {
+    const { filename, path } = await bringVerified(context, name)
+    fetched.push({ name: filename, path })
+  }
   const own = listFiles(specsFolder(context, tool.name))
     .filter((name) => !name.endsWith('.spec'))
     .map((name) => ({ name, path: join(specsFolder(context, tool.name), name) }))
@@ -210,7 +211,7 @@ function busyboxStep(): Step {
 }
 
 async function buildBusybox(context: Context, folder: string): Promise<void> {
-  const { path, version } = sourceFile(context, 'busybox')
+  const { path, version } = await bringVerified(context, 'busybox')
   log.step('tools', `busybox ${version}, static, for the virtual machines`)
   const top = join(context.paths.tools, 'busybox-build')
   const fragment = join(specsFolder(context, 'busybox'), 'busybox.config')
@@ -240,7 +241,7 @@ function guestToolStep(tool: GuestTool): Step {
 }
 
 async function buildGuestTool(context: Context, tool: GuestTool, folder: string): Promise<void> {
-  const { path, version } = sourceFile(context, tool.name)
+  const { path, version } = await bringVerified(context, tool.name)
   log.step('tools', `${tool.name} ${version}, static, for the virtual machines`)
   const top = join(context.paths.tools, `${tool.name}-build`)
   rmSync(top, { recursive: true, force: true })

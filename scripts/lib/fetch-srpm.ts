@@ -26,10 +26,7 @@ export async function fetchSrpm(context: Context, source: SrpmSource, digests: D
   const named = namedDigest(context)
   const local = localFile(context)
   const known = store.find(source.name)
-  if (known && isWanted(known, named, local && (await sha256File(local)))) {
-    await store.verify(known)
-    return known
-  }
+  if (known && isWanted(known, named, local && (await sha256File(local))) && (await store.isWhole(known))) return known
   const incoming = store.incoming(`${process.pid}-${source.filename}`)
   try {
     const from = local ?? (await fetchPublished(store, source, incoming))

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } fro
 import { basename, join } from 'node:path'
 import { Failure } from './errors.ts'
 import { asideOf, sha256File, writeIfChanged } from './files.ts'
+import { log } from './log.ts'
 import { capture } from './run.ts'
 
 /** A source that is in the store. */
@@ -55,13 +56,11 @@ export class Store {
     return join(this.#folder, 'incoming', name)
   }
 
-  /** @returns what the store holds under a source's name, if the file is there and whole */
+  /** @returns what the store holds under a source's name, if the file is there and has its size */
   find(name: string): Stored | undefined {
-    const index = this.#index(name)
-    if (!existsSync(index)) return undefined
-    const stored = JSON.parse(readFileSync(index, 'utf8')) as Stored
-    const path = this.path(stored.sha256)
-    return existsSync(path) && statSync(path).size === stored.size ? stored : undefined
+    const stored = readIndex(this.#index(name))
+    const size = stored && statSync(this.path(stored.sha256), { throwIfNoEntry: false })?.size
+    return size === stored?.size ? stored : undefined
   }
 
   /**
@@ -92,18 +91,13 @@ export class Store {
     writeIfChanged(this.#index(stored.name), `${JSON.stringify(stored, null, 2)}\n`)
   }
 
-  /**
-   * Checks a stored file once more before it is used.
-   *
-   * @throws Failure of kind `source` when the disk changed it
-   */
-  async verify(stored: Stored): Promise<string> {
-    const path = this.path(stored.sha256)
-    if ((await sha256File(path)) === stored.sha256) return path
-    rmSync(path)
-    throw new Failure('source', `The stored ${stored.filename} was damaged since it was fetched.`, {
-      hint: 'It was removed from the store; run `make fetch` to get it again.',
-    })
+  /** @returns whether a stored file still is what was stored; one that is not is removed */
+  async isWhole({ sha256, filename }: Stored): Promise<boolean> {
+    const path = this.path(sha256)
+    if (existsSync(path) && (await sha256File(path)) === sha256) return true
+    log.warn(`${filename} was damaged since it was fetched; it is fetched again`)
+    rmSync(path, { force: true })
+    return false
   }
 
   async #checkIntegrity(path: string, about: Omit<Stored, 'sha256' | 'size'>): Promise<void> {
@@ -123,5 +117,16 @@ export class Store {
 
   #index(name: string): string {
     return join(this.#folder, 'index', `${name}.json`)
+  }
+}
+
+/** A file that a full disk or a crash has left empty says nothing. */
+function readIndex(path: string): Stored | undefined {
+  if (!existsSync(path)) return undefined
+  try {
+    const stored = JSON.parse(readFileSync(path, 'utf8')) as Stored | null
+    return /^[0-9a-f]{64}$/.test(stored?.sha256 ?? '') ? (stored ?? undefined) : undefined
+  } catch {
+    return undefined
   }
 }

@@ -6,7 +6,6 @@ import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import test from 'ava'
 import { sourceFile, step as fetch } from '../../scripts/commands/fetch.ts'
-import { step as prep } from '../../scripts/commands/prep.ts'
 import { upstreamVersion, withSourceEntries } from '../../scripts/lib/apt.ts'
 import { findBuilder, HOST } from '../../scripts/lib/builders.ts'
 import { download, lastComplaint } from '../../scripts/lib/download.ts'
@@ -44,15 +43,6 @@ test('a file that bears a pinned name but is another one is refused', async (t) 
   const failure = await fails(t, 'source', () => bring(context({ SOURCE: sources }), fetch))
   t.regex(failure.details.hint ?? '', /expected sha256 faeeb244c35a/)
   t.true(existsSync(fake), "the user's file stays")
-})
-
-test('a stored file that the disk damaged is found before it is used', async (t) => {
-  const { context } = createFixture(t)
-  const c = context()
-  await bring(c, fetch)
-  writeFileSync(sourceFile(c, 'linux-6.1').path, 'rot')
-  const failure = await fails(t, 'source', () => bring(c, prep))
-  t.regex(failure.message, /was damaged since it was fetched/)
 })
 
 test('SOURCE= with an unknown name or a missing file is a usage error', async (t) => {
