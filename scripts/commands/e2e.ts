@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SUITES } from '../../test/e2e/index.ts'
 import { runSuites, type RunReport } from '../../test/e2e/lib/run.ts'
@@ -37,7 +37,7 @@ export async function runE2e(context: Context): Promise<Counts> {
 
 /**
  * Does what the tests depend on. If that fails, the results say of every chosen test that it did not run, and why;
- * those of an earlier run are gone, because they would be taken for this one's.
+ * those of an earlier run are put aside, because they would be taken for this one's.
  *
  * @throws what `prepare` throws
  */
@@ -46,19 +46,17 @@ export async function beforeTests<T>(context: Context, prepare: () => Promise<T>
   try {
     return await prepare()
   } catch (error) {
-    if (error instanceof Failure && error.kind !== 'interrupted') await reportNotRun(context, suites, error.message)
+    if (error instanceof Failure) await reportNotRun(context, suites, error.message)
     throw error
   }
 }
 
 async function reportNotRun(context: Context, suites: readonly Suite[], reason: string): Promise<void> {
-  const results = suites.flatMap(({ name, tests }) =>
-    tests.map((test): TestResult => ({ suite: name, name: test.name, seconds: 0, outcome: 'not run', message: reason })),
-  )
+  const results = withNotRun(suites, [], reason)
   process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
   // The results of a run that is under way are not ours to remove.
   await withLock(lockFile(context), LOCKED, async () => {
-    writeFileSync(join(emptyResults(context), 'junit.xml'), junit(context.variant, results))
+    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results))
   }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
 }
 
@@ -70,8 +68,30 @@ function chosenSuites(context: Context): Suite[] {
   })
 }
 
-function emptyResults(context: Context): string {
+/** @returns the results of all tests, in their order: those that there are, and that the others were not run */
+function withNotRun(suites: readonly Suite[], results: readonly TestResult[], reason: string): TestResult[] {
+  return suites.flatMap(({ name, tests }) =>
+    tests.map((test): TestResult => {
+      const result = results.find((one) => one.suite === name && one.name === test.name)
+      return result ?? { suite: name, name: test.name, seconds: 0, outcome: 'not run', message: reason }
+    }),
+  )
+}
+
+const JUNIT = 'junit.xml'
+
+/**
+ * Makes an empty folder of results. What an earlier run has recorded is put aside, and stays there until another
+ * run has recorded something.
+ */
+function newResults(context: Context): string {
   const results = resultsFolder(context)
+  const hasRecordings = existsSync(results) && readdirSync(results).some((name) => name !== JUNIT)
+  if (hasRecordings) {
+    const previous = `${results}.previous`
+    rmSync(previous, { recursive: true, force: true })
+    renameSync(results, previous)
+  }
   rmSync(results, { recursive: true, force: true })
   mkdirSync(results, { recursive: true })
   return results
@@ -79,13 +99,15 @@ function emptyResults(context: Context): string {
 
 /** Two runs at once would write over each other's captures, which are the evidence. */
 async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
-  const results = emptyResults(context)
+  const results = newResults(context)
   const print = (line: string) => process.stdout.write(`${line}\n`)
   const { lacks } = context.target
+  const unfinished = (done: readonly TestResult[], reason: string) =>
+    writeFileSync(join(results, JUNIT), junit(context.variant, withNotRun(suites, done, reason)))
   const report = await withRuntimeFolder((sockets) =>
-    runSuites(suites, { ...guest, ...context.flavour?.lab, name: context.variant, lacks, sockets, results, print }),
+    runSuites(suites, { ...guest, ...context.flavour?.lab, name: context.variant, lacks, sockets, results, print, unfinished }),
   )
-  writeFileSync(join(results, 'junit.xml'), report.xml)
+  writeFileSync(join(results, JUNIT), report.xml)
   return conclude(report, results)
 }
 
@@ -102,7 +124,7 @@ function conclude(report: RunReport, results: string): Counts {
     })
   }
   if (counts.failed === 0) throw new Failure('test', 'No end-to-end test was run: none of the chosen ones applies to this kernel.')
-  throw new Failure('test', `${counts.failed} end-to-end tests failed.`, { log: join(results, 'junit.xml') })
+  throw new Failure('test', `${counts.failed} end-to-end tests failed.`, { log: join(results, JUNIT) })
 }
 
 const describe = ({ passed, failed, notApplicable }: Counts): string => `${passed} passed, ${failed} failed, ${notApplicable} not applicable`
@@ -117,7 +139,8 @@ Suites: ${SUITES.map((suite) => suite.name).join(', ')}.
 Tests that cannot apply to the target's kernel are listed as N/A with the reason.
 SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
 memory after each suite; it takes its time.
-Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs.
+Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs;
+those of the run before in test.previous. Tests that were not run count as errors there.
 Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
   async run(context) {
     await setUp(context)

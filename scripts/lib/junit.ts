@@ -20,10 +20,9 @@ export function junit(name: string, results: readonly TestResult[]): string {
 }
 
 function counts(results: readonly TestResult[]): string {
-  const count = (...outcomes: TestResult['outcome'][]) => results.filter(({ outcome }) => outcomes.includes(outcome)).length
+  const count = (wanted: TestResult['outcome']) => results.filter(({ outcome }) => outcome === wanted).length
   const seconds = results.reduce((sum, result) => sum + result.seconds, 0)
-  const skipped = count('not applicable', 'not run')
-  return ` tests="${results.length}" failures="${count('failed')}" errors="0" skipped="${skipped}" time="${seconds.toFixed(3)}"`
+  return ` tests="${results.length}" failures="${count('failed')}" errors="${count('not run')}" skipped="${count('not applicable')}" time="${seconds.toFixed(3)}"`
 }
 
 function suiteXml(name: string, results: readonly TestResult[]): string {
@@ -38,6 +37,8 @@ function caseXml(result: TestResult): string {
   if (result.outcome === 'failed') {
     return `${open}>\n      <failure message="${first}">${escape(message)}</failure>\n${output}    </testcase>\n`
   }
+  // An error, because a CI system shows what is only skipped as good.
+  if (result.outcome === 'not run') return `${open}>\n      <error message="not run: ${first}">not run: ${escape(message)}</error>\n${output}    </testcase>\n`
   if (result.outcome !== 'passed') return `${open}>\n      <skipped message="${result.outcome}: ${first}"/>\n${output}    </testcase>\n`
   return output === '' ? `${open}/>\n` : `${open}>\n${output}    </testcase>\n`
 }

@@ -85,6 +85,7 @@ async function take(fd: number, path: string, what: string, { shared, wait, hint
   }
   log.info(`waiting for another checkout's ${what} (${owner})`)
   await flock(fd, [mode])
+  requireUninterrupted()
 }
 
 /**
@@ -92,15 +93,15 @@ async function take(fd: number, path: string, what: string, { shared, wait, hint
  * anybody has that open.
  *
  * @returns whether it is ours now
- * @throws Failure of kind `environment` without flock(1), `interrupted` when the wait for it was
+ * @throws Failure of kind `environment` without flock(1)
  */
 async function flock(fd: number, words: readonly string[]): Promise<boolean> {
   const child = spawn('flock', [...words, '3'], { stdio: ['ignore', 'ignore', 'inherit', fd], detached: true })
   const done = child.pid === undefined ? () => undefined : guardGroup(child.pid)
   try {
     const code = await exitCode(child)
-    requireUninterrupted()
-    if (code === 0 || code === HELD) return code === 0
+    // Without a code a signal has ended it, and this process is about to end too.
+    if (code === 0 || code === HELD || code === null) return code === 0
     throw new Failure('environment', `flock failed with exit code ${code}.`, { hint: 'Is CACHE= on a file system without locks?' })
   } finally {
     done()

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { runE2e } from '../../scripts/commands/e2e.ts'
-import { checkoutLock, withLock } from '../../scripts/lib/lock.ts'
+import { checkoutLock, withBuildLock, withLock } from '../../scripts/lib/lock.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import { inapplicable, test as e2e } from '../e2e/lib/suite.ts'
@@ -13,10 +13,22 @@ test('without a source, the results say of every test that it was not run, and w
   const failure = await fails(t, 'usage', () => runE2e(c))
   const xml = read(c.paths.dist, 'test', 'junit.xml')
   const count = SUITES.reduce((sum, { tests }) => sum + tests.length, 0)
-  t.true(xml.includes(`tests="${count}" failures="0" errors="0" skipped="${count}"`))
-  t.is(xml.split('<skipped message="not run: ').length - 1, count)
+  t.true(xml.includes(`tests="${count}" failures="0" errors="${count}" skipped="0"`))
+  t.is(xml.split('<error message="not run: ').length - 1, count)
   t.true(xml.includes(failure.message))
   t.throws(() => read(c.paths.dist, 'test', 'old.pcap'), { code: 'ENOENT' })
+  t.is(read(c.paths.dist, 'test.previous', 'old.pcap'), 'of an earlier run')
+  await fails(t, 'usage', () => runE2e(c))
+  t.is(read(c.paths.dist, 'test.previous', 'old.pcap'), 'of an earlier run')
+})
+
+test('a run that another build or an unsaved edit stops reads as errors, and keeps what was recorded', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  write('dist/lts/test/old.pcap', 'of an earlier run')
+  await withBuildLock(c, () => fails(t, 'environment', () => runE2e(c)))
+  t.true(read(c.paths.dist, 'test', 'junit.xml').includes('<error message="not run: Another build of this checkout is running'))
+  t.is(read(c.paths.dist, 'test.previous', 'old.pcap'), 'of an earlier run')
 })
 
 test('a test run that is under way keeps its results when another cannot begin', async (t) => {

@@ -27,6 +27,8 @@ export interface RunOptions extends Omit<LabOptions, 'suffix'> {
   lacks: Target['lacks']
   /** Whether the kernel tells of leaked memory: it is asked after each suite. */
   findsLeaks?: boolean
+  /** Called when the run ends before its last test, with what there is of results. */
+  unfinished: (results: readonly TestResult[], reason: string) => void
   /** Called with every line for the user. */
   print: (line: string) => void
 }
@@ -99,7 +101,10 @@ class Run {
       await this.failed(result, error)
     }
     result.seconds = (Date.now() - start) / 1000
-    if (interruption()) throw new Failure('interrupted', `Interrupted by ${interruption()}.`)
+    if (interruption()) {
+      this.results.pop()
+      throw new Failure('interrupted', `Interrupted by ${interruption()}.`)
+    }
     this.report(suite, test, result)
     if (this.lab?.gateway.lostBy) await this.close()
   }
@@ -188,7 +193,12 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
   const run = new Run(options)
   const total = suites.reduce((sum, suite) => sum + suite.tests.length, 0)
   log.step('e2e', `${total} tests`)
-  await run.all(suites)
+  try {
+    await run.all(suites)
+  } catch (error) {
+    options.unfinished(run.results, messageOf(error))
+    throw error
+  }
   const { results, lost, verifiedFrames } = run
   if (results.some((result) => result.outcome === 'passed') && verifiedFrames === 0) {
     throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
