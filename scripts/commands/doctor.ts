@@ -1,7 +1,8 @@
-import { mkdirSync, statfsSync } from 'node:fs'
+import { existsSync, statfsSync } from 'node:fs'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
+import { PLACES_HINT, placeProblems } from '../lib/places.ts'
 import { describe, missing, packageManager } from '../lib/setup.ts'
 import { toolVersions } from '../lib/toolversions.ts'
 
@@ -14,28 +15,26 @@ const command: Command = {
 the cache folder, and the packages that are missing.`,
   async run(context) {
     for (const [tool, version] of Object.entries(await toolVersions())) process.stdout.write(`${tool.padEnd(20)} ${version}\n`)
-    const free = freeBytes(context)
-    process.stdout.write(`${'cache'.padEnd(20)} ${context.paths.cache}, ${gigabytes(free)} free\n`)
     const lacking = missing()
-    if (lacking.length > 0) {
-      throw new Failure('environment', `${lacking.length} things are missing; make installs them.`, {
-        excerpt: describe(lacking, packageManager()),
-      })
+    const places = placeProblems(context)
+    const space = existsSync(context.paths.cache) ? spaceProblems(context) : []
+    const problems = [...describe(lacking, packageManager()), ...places, ...space]
+    if (problems.length === 0) {
+      process.stdout.write('Nothing is missing.\n')
+      return
     }
-    if (free < NEEDED_BYTES) {
-      throw new Failure('environment', `A build needs about ${gigabytes(NEEDED_BYTES)} in the cache folder.`, {
-        hint: 'Free some space, or set CACHE= to a folder on another disk.',
-      })
-    }
-    process.stdout.write('Nothing is missing.\n')
+    const hints = [...(lacking.length > 0 ? ['make installs the packages.'] : []), ...(places.length > 0 ? [PLACES_HINT] : [])]
+    throw new Failure('environment', `${problems.length} things are missing.`, { excerpt: problems, hint: hints.join('\n') })
   },
 }
 export default command
 
-function freeBytes(context: Context): number {
-  mkdirSync(context.paths.cache, { recursive: true })
+/** Says how much space there is. @returns what is wrong with it */
+function spaceProblems(context: Context): string[] {
   const { bavail, bsize } = statfsSync(context.paths.cache)
-  return bavail * bsize
+  const free = bavail * bsize
+  process.stdout.write(`${'cache'.padEnd(20)} ${context.paths.cache}, ${gigabytes(free)} free\n`)
+  return free < NEEDED_BYTES ? [`A build needs about ${gigabytes(NEEDED_BYTES)} in the cache folder, which has ${gigabytes(free)}: free some space, or set CACHE= to another disk.`] : []
 }
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`

@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from '../lib/command.ts'
 import type { Context } from '../lib/context.ts'
+import { shorten } from '../lib/excerpt.ts'
 import { log } from '../lib/log.ts'
 import { treeContent } from '../lib/series.ts'
 import { bring, digest, readStamp, type Step } from '../lib/step.ts'
+import { isWarning } from '../lib/warnings.ts'
 import { compiledMarkers, kernelRelease, make, step as kernel } from './kernel.ts'
 
 const MODULES_FOLDER = 'net/netfilter/ipvs'
@@ -24,7 +26,10 @@ export const step: Step = {
   async run(context) {
     log.step('modules', `${MODULES_FOLDER} of Linux ${kernelRelease(context)}`)
     // Not by the modules' names: then modpost forgets the symbols of all other modules.
-    return make(context, 'modules', `M=${MODULES_FOLDER}`, 'modules')
+    const facts = await make(context, 'modules', `M=${MODULES_FOLDER}`, 'modules')
+    const warnings = readFileSync(join(context.paths.logs, 'modules.log'), 'utf8').split('\n').filter(isWarning)
+    for (const line of shorten(warnings)) log.warn(line)
+    return facts
   },
 }
 

@@ -32,6 +32,7 @@ export async function download(urls: readonly string[], path: string, hint: stri
 /** @returns what curl complained of, or undefined when the file is there */
 async function downloadFrom(url: string, path: string): Promise<string | undefined> {
   const part = `${path}.part`
+  log.info(url)
   const timer = setInterval(() => {
     if (existsSync(part)) log.progress(`${url}: ${megabytes(statSync(part).size)}`)
   }, PROGRESS_MS)

@@ -5,6 +5,7 @@ import { createReadStream, existsSync, lstatSync, readdirSync, readFileSync, ren
 import { join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
+import { ROOT } from './root.ts'
 
 /** @returns SHA-256 of a file's content, in hexadecimal */
 export async function sha256File(path: string): Promise<string> {
@@ -76,7 +77,7 @@ export function asFailure(error: unknown): unknown {
   }
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
     return new Failure('environment', `Not allowed to write${path ? ` ${path}` : ''} (${code}).`, {
-      hint: 'Check the owner of the folder, or set CACHE= to a folder of your own.',
+      hint: path?.startsWith(ROOT) ? 'The checkout and dist in it have to be writable: check their owner and how they are mounted.' : 'Check the owner of the folder, or set CACHE= to a folder of your own.',
       cause: error,
     })
   }

@@ -102,6 +102,9 @@ export function shareLock(fd: number): () => void {
 /** The kernel ends a program when this process is gone, however it went; util-linux 2.33 or later. */
 const guard = (): string => (existsSync('/usr/bin/setpriv') ? 'exec /usr/bin/setpriv --pdeathsig TERM -- ' : 'exec ')
 
+/** Their output is read, by this tool and by those who help. */
+const ENGLISH = { LC_ALL: 'C' }
+
 /** What all programs are run with: the shell that zx calls gives way to the program. */
 const common = () => ({ prefix: guard(), nothrow: true, quiet: true, detached: true })
 
@@ -145,7 +148,7 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const child = $({
     ...common(),
     cwd: options.cwd,
-    env: options.env ?? process.env,
+    env: { ...(options.env ?? process.env), ...ENGLISH },
     // An empty input would leave zx's pipe open, and the program waiting for its end.
     ...(options.input?.length ? { input: options.input, stdio: ['pipe', 'pipe', 'pipe', ...locks] } : { stdio: ['ignore', 'pipe', 'pipe', ...locks] }),
   })`${argv}`
@@ -188,7 +191,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
       $({
         ...common(),
         cwd: options.cwd,
-        env: options.env ?? process.env,
+        env: { ...(options.env ?? process.env), ...ENGLISH },
         stdio: ['ignore', fd, fd, ...locks],
       })`${argv}`,
     )

@@ -10,6 +10,7 @@ import { noteOwner } from './checkouts.ts'
 import type { Context, Scope } from './context.ts'
 import { withBuildLock } from './lock.ts'
 import { log } from './log.ts'
+import { requirePlaces } from './places.ts'
 import { requireUninterrupted } from './run.ts'
 import { setUp } from './setup.ts'
 
@@ -54,6 +55,7 @@ export interface Stamp {
  * @throws Failure from the step that failed; its stamp is gone then, so that it runs again
  */
 export async function bring(context: Context, step: Step): Promise<Stamp> {
+  requirePlaces(context)
   await setUp(context)
   return withBuildLock(context, () => {
     noteOwner(context)

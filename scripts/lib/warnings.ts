@@ -16,7 +16,8 @@ export function newWarnings(before: readonly string[], after: readonly string[],
   })
 }
 
-const isWarning = (line: string): boolean => /: (warning|error):/.test(line)
+/** @returns whether a line of a build log is a warning or an error of the compiler's */
+export const isWarning = (line: string): boolean => /: (warning|error):/.test(line)
 
 const isHeader = (line: string): boolean => /^\S*\.h:/.test(line)
 
