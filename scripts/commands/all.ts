@@ -24,6 +24,7 @@ export const step: Step = {
   name: 'all',
   scope: 'variant',
   needs: [exportStep, repo],
+  code: ['commands/all.ts'],
   inputs: (context) => ({ command: reproduction(context) }),
   outputs: (context) => [metadataFile(context)],
   async run(context) {

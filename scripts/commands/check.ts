@@ -22,6 +22,7 @@ export const step: Step = {
   name: 'check',
   scope: 'variant',
   needs: [config],
+  code: ['commands/check.ts', 'lib/kabi.ts', 'lib/kbuild.ts', 'lib/warnings.ts'],
   inputs: (context) => ({ ...context.target.check, steps: ['checkpatch --strict', 'each patch builds', 'symbol versions'] }) as unknown as Json,
   outputs: () => [],
   async run(context) {

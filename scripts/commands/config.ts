@@ -24,6 +24,7 @@ export const step: Step = {
   name: 'config',
   scope: 'variant',
   needs: [patch],
+  code: ['commands/config.ts', 'lib/kbuild.ts', 'lib/kconfig.ts'],
   async inputs(context) {
     const [kconfig, compiler] = await Promise.all([kconfigDigest(context), ask('gcc', '--version')])
     return {

@@ -16,6 +16,7 @@ export const step: Step = {
   name: 'export',
   scope: 'variant',
   needs: [patch],
+  code: ['commands/export.ts'],
   inputs: (context) => ({ version: sourceVersion(context) }),
   outputs: (context) => [exportedPatch(context)],
   async run(context) {

@@ -20,6 +20,7 @@ export const step: Step = {
   name: 'fetch',
   scope: 'target',
   needs: [],
+  code: ['commands/fetch.ts', 'lib/apt.ts', 'lib/download.ts', 'lib/fetch-srpm.ts', 'lib/signature.ts', 'lib/srpm.ts', 'lib/store.ts'],
   inputs: (context) => ({
     sources: wanted(context) as unknown as Json,
     lock: DIGESTS as Json,

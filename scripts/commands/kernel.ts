@@ -17,6 +17,7 @@ export const step: Step = {
   name: 'kernel',
   scope: 'variant',
   needs: [config],
+  code: ['commands/kernel.ts', 'lib/kbuild.ts', 'lib/seed.ts'],
   async inputs(context) {
     const [content, compiler] = await Promise.all([treeContent(context), ask('gcc', '--version')])
     return {

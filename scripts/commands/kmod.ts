@@ -26,6 +26,7 @@ export const step: Step = {
   name: 'kmod',
   scope: 'variant',
   needs: [kernel],
+  code: ['commands/kmod.ts', 'lib/kabi.ts', 'lib/kbuild.ts', 'lib/rpm.ts', 'lib/rpm-kernel.ts'],
   applies: injects,
   inputs: (context) => ({
     files: Object.values(digestTree(specFolder(context), join(context.paths.root, 'specs', 'rpmlint.toml'))),

@@ -15,6 +15,7 @@ export const step: Step = {
   name: 'modules',
   scope: 'variant',
   needs: [],
+  code: ['commands/kernel.ts', 'commands/modules.ts', 'lib/kbuild.ts'],
   inputs: async (context) => ({
     kernel: readStamp(context, kernel)?.key ?? '',
     tree: digest(await treeContent(context)),

@@ -14,6 +14,7 @@ export const step: Step = {
   name: 'patch',
   scope: 'target',
   needs: [prep],
+  code: ['commands/patch.ts', 'lib/series.ts', 'lib/toolchain.ts'],
   inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: (context) => [appliedRef(context)],
   async run(context) {

@@ -5,27 +5,32 @@ import type { Command } from '../lib/command.ts'
 import { OUTPUT, type Context } from '../lib/context.ts'
 import { Failure } from '../lib/errors.ts'
 import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../lib/family.ts'
-import { asideOf, replaceFolder } from '../lib/files.ts'
+import { asideOf, replaceFolder, writeIfChanged } from '../lib/files.ts'
 import { withSharedThing } from '../lib/lock.ts'
 import { git } from '../lib/git.ts'
 import { log } from '../lib/log.ts'
 import { capture, requireUninterrupted, runLogged } from '../lib/run.ts'
 import { PRISTINE, requireSaved } from '../lib/series.ts'
 import { prepareTree, unpackSrpm } from '../lib/srpm.ts'
-import { bring, readStamp, type Json, type Step } from '../lib/step.ts'
+import { bring, codeDigest, readStamp, type Json, type Step } from '../lib/step.ts'
 import type { Family } from '../targets.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
+
+/** The modules that make the pristine source of a tarball or source package. */
+const CODE = ['commands/prep.ts', 'lib/family.ts', 'lib/srpm.ts']
 
 export const step: Step = {
   ...RECOGNISED_BY,
   needs: [],
+  code: CODE,
   after: [fetch],
   inputs: (context) => ({ source: sourceFile(context, context.source).sha256, families: context.target.families as unknown as Json }),
   outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context), ...(context.srpm ? [srpmFolder(context)] : [])],
   async run(context) {
     const pristine = pristineOf(context)
     await withSharedThing(context, `pristine-${basename(pristine)}`, 'import of this kernel', async () => {
-      if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) await importSource(context, pristine)
+      if (!isImported(context, pristine)) await importSource(context, pristine)
+      writeIfChanged(recipeOf(pristine), codeDigest(CODE))
     })
     const family = await recogniseCommitted(context, pristine)
     await checkOut(context, pristine)
@@ -49,6 +54,14 @@ export function preparedVersion(context: Context): string {
 /** The pristine source as a bare git repository, one for all checkouts, named by the tarball's digest. */
 function pristineOf(context: Context): string {
   return join(context.paths.cache, 'pristine', `${sourceFile(context, context.source).sha256}.git`)
+}
+
+/** The file that tells by which code a pristine source was imported; of an older version there is none. */
+const recipeOf = (pristine: string): string => join(pristine, 'lvs-snat-recipe')
+
+function isImported(context: Context, pristine: string): boolean {
+  if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) return false
+  return !existsSync(recipeOf(pristine)) || readFileSync(recipeOf(pristine), 'utf8') === codeDigest(CODE)
 }
 
 /**
@@ -97,10 +110,16 @@ async function importSource(context: Context, pristine: string): Promise<void> {
     recognise(context.target, folder)
     await commitPristine(context, folder, aside)
     if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
-    replaceFolder(aside, pristine)
+    await addPristine(aside, pristine)
   } finally {
     for (const path of [folder, unpacked, aside]) rmSync(path, { recursive: true, force: true })
   }
+}
+
+/** Other checkouts' trees have their objects in the repository: what is imported anew is added to it, and nothing cleared away. */
+async function addPristine(from: string, pristine: string): Promise<void> {
+  if (existsSync(pristine)) await capture(['git', '-c', 'gc.auto=0', '-c', 'maintenance.auto=false', 'fetch', '--quiet', '--force', from, `refs/tags/${PRISTINE}:refs/tags/${PRISTINE}`], { cwd: pristine })
+  else renameSync(from, pristine)
 }
 
 async function unpackTarball(context: Context, tarball: string, folder: string): Promise<void> {

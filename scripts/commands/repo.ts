@@ -17,6 +17,7 @@ export const step: Step = {
   name: 'repo',
   scope: 'variant',
   needs: [rpm, exportStep],
+  code: ['commands/repo.ts'],
   inputs: () => ({ options: [...OPTIONS] }),
   outputs: (context) => [join(context.paths.dist, 'repodata', 'repomd.xml'), sumsFile(context)],
   async run(context) {

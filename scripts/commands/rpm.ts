@@ -23,6 +23,7 @@ export const step: Step = {
   name: 'rpm',
   scope: 'variant',
   needs: [kernel, tools, srpm, kmod],
+  code: ['commands/rpm.ts', 'lib/kabi.ts', 'lib/kbuild.ts', 'lib/rpm.ts', 'lib/rpm-kernel.ts'],
   inputs: (context) => ({
     files: Object.values(digestTree(join(specs(context), 'kernel', 'kernel.spec'), join(specs(context), 'rpmlint.toml'))),
     epoch: SOURCE_DATE_EPOCH,

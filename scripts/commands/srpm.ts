@@ -27,6 +27,7 @@ export const step: Step = {
   name: 'srpm',
   scope: 'variant',
   needs: [patch],
+  code: ['commands/srpm.ts', 'lib/inject.ts', 'lib/rpm.ts', 'lib/rpm-kernel.ts'],
   applies: injects,
   inputs: (context) => ({
     stock: sourceFile(context, context.source).sha256,

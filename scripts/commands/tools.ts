@@ -10,7 +10,7 @@ import { quote } from '../lib/quote.ts'
 import { bringResult } from '../lib/results.ts'
 import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../lib/rpm.ts'
 import { capture, runLogged } from '../lib/run.ts'
-import { bring, digest, type Facts, type Json, type Step } from '../lib/step.ts'
+import { bring, codeDigest, digest, type Facts, type Json, type Step } from '../lib/step.ts'
 import { ask } from '../lib/toolversions.ts'
 import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
@@ -53,6 +53,9 @@ const OWN_TOOLS = ['netlink-batch', 'queue-accept'] as const
 
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
+/** The modules by which tools are built, and results of them shared. */
+const CODE = ['commands/tools.ts', 'lib/kconfig.ts', 'lib/rpm.ts']
+
 /** One step a tool, so that a change in one does not build the others again. */
 export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), ...PACKAGED.map(packageStep)]
 
@@ -60,6 +63,7 @@ export const step: Step = {
   name: 'tools',
   scope: 'checkout',
   needs: TOOL_STEPS,
+  code: CODE,
   inputs: () => null,
   outputs: () => [],
   run: async () => ({}),
@@ -136,11 +140,12 @@ function toolStep(name: string, recipe: Recipe): Step {
     name: `tool-${name}`,
     scope: 'checkout',
     needs: [],
+    code: CODE,
     after: [fetch],
     inputs: async (context) => ({ ...recipe.inputs(context), toolchain: await toolchain() }),
     outputs: (context) => [folder(context)],
     async run(context): Promise<Facts> {
-      const key = digest({ ...recipe.inputs(context), toolchain: await toolchain() })
+      const key = digest({ ...recipe.inputs(context), toolchain: await toolchain(), code: codeDigest(CODE) })
       const built = await bringResult(context, { name, key, make: (into) => recipe.make(context, into) }, folder(context))
       const files = digestTree(folder(context))
       return { built, files: Object.fromEntries(Object.entries(files).map(([path, sha256]) => [basename(path), sha256])) }

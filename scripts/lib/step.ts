@@ -11,6 +11,7 @@ import type { Context, Scope } from './context.ts'
 import { withBuildLock } from './lock.ts'
 import { log } from './log.ts'
 import { requirePlaces } from './places.ts'
+import { ROOT } from './root.ts'
 import { requireUninterrupted } from './run.ts'
 import { setUp } from './setup.ts'
 
@@ -29,7 +30,9 @@ export interface Step {
   readonly after?: readonly Step[]
   /** Whether there is such a step for this target; else those that need it do without. */
   readonly applies?: (context: Context) => boolean
-  /** Everything that decides the result, apart from the results of `needs`. */
+  /** The modules that make the result, below `scripts/`: a change of them is one of the result. */
+  readonly code: readonly string[]
+  /** Everything else that decides the result, apart from the results of `needs`. */
   inputs: (context: Context) => Promise<Json> | Json
   /** Paths that exist after a successful run; with `inputs`, also those that exist only after a run with these. */
   outputs: (context: Context, inputs?: Json) => string[]
@@ -70,7 +73,7 @@ async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): 
   const needed: Json = {}
   for (const need of step.needs.filter(({ applies }) => applies?.(context) ?? true)) needed[need.name] = (await bringOnce(context, need, done)).key
   const inputs = await step.inputs(context)
-  const key = digest({ inputs, needed })
+  const key = digest({ inputs, needed, code: codeDigest(step.code) })
   const stamp = readStamp(context, step)
   const current = stamp?.key === key && step.outputs(context, inputs).every((path) => existsSync(path))
   const result = current ? stamp : await runStep(context, step, key, inputs)
@@ -91,6 +94,12 @@ async function runStep(context: Context, step: Step, key: string, inputs: Json):
   renameSync(`${path}.new`, path)
   log.step(step.name, `done in ${seconds.toFixed(1)} s`)
   return stamp
+}
+
+/** @returns digest of modules below `scripts/`, from which what is running was made */
+export function codeDigest(modules: readonly string[]): string {
+  const files = modules.map((name) => readFileSync(join(ROOT, 'scripts', name), 'utf8'))
+  return digest(files)
 }
 
 /** @returns the stamp of the step's last successful run, if there is one */

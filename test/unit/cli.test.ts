@@ -154,6 +154,7 @@ const countingStep = (runs: { count: number }, input: () => string, fail = false
   name: 'counted',
   scope: 'variant',
   needs: [],
+  code: [],
   inputs: () => input(),
   outputs: (context) => [join(context.paths.work, 'out')],
   async run(context) {

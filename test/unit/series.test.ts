@@ -5,7 +5,9 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -17,6 +19,7 @@ import test from 'ava'
 import exportCommand, { exportedPatch } from '../../scripts/commands/export.ts'
 import discard from '../../scripts/commands/discard.ts'
 import { step as patch } from '../../scripts/commands/patch.ts'
+import { step as prep } from '../../scripts/commands/prep.ts'
 import save from '../../scripts/commands/save.ts'
 import type { Context } from '../../scripts/lib/context.ts'
 import { hunkAt, parseSeries } from '../../scripts/lib/series.ts'
@@ -86,6 +89,25 @@ test('a series that names a missing patch says so', async (t) => {
   write('patches/lts/series', '0009-lost.patch\n')
   const failure = await fails(t, 'patch', () => bring(context(), patch))
   t.regex(failure.message, /0009-lost\.patch, which does not exist/)
+})
+
+test('a source that was imported by other code is imported anew, and trees that stand on it lose nothing', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  await bring(c, prep)
+  const tip = git(c, 'rev-parse', 'pristine')
+  const [name = ''] = readdirSync(join(c.paths.cache, 'pristine'))
+  const pristine = join(c.paths.cache, 'pristine', name)
+  const inPristine = (...words: string[]) => execFileSync('git', ['-c', 'user.name=a', '-c', 'user.email=a', ...words], { cwd: pristine, encoding: 'utf8' }).trim()
+  // As older code might have imported it.
+  const other = inPristine('commit-tree', '-m', 'other', 'pristine^{tree}')
+  inPristine('tag', '--force', 'pristine', other)
+  writeFileSync(join(pristine, 'lvs-snat-recipe'), 'older')
+  rmSync(c.paths.stamps.target, { recursive: true })
+  await bring(c, prep)
+  t.is(`${inPristine('rev-parse', 'pristine')}\n`, tip)
+  t.is(inPristine('cat-file', '-t', other), 'commit')
+  t.is(git(c, 'status', '--porcelain'), '')
 })
 
 test('a kernel of another line is refused', async (t) => {
