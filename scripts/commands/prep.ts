@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { Command } from '../lib/command.ts'
@@ -112,7 +113,8 @@ async function importSource(context: Context, pristine: string): Promise<void> {
     if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
     await addPristine(aside, pristine)
   } finally {
-    for (const path of [folder, unpacked, aside]) rmSync(path, { recursive: true, force: true })
+    // Not all at once: a Ctrl-C would not be heard while the files of a kernel are removed.
+    for (const path of [folder, unpacked, aside]) await rm(path, { recursive: true, force: true })
   }
 }
 
