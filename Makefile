@@ -8,6 +8,9 @@
 SET := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 $(foreach name,$(SET),$(eval unexport $(name))$(eval export LVS_SNAT_$(name) := $$(value $(name))))
 
+# An npm package would write what it does among the messages.
+unexport DEBUG
+
 override COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
 override NPM_DONE := node_modules/.package-lock.json
 override MAIN := node_modules/.lvs-snat/main.mjs

@@ -69,6 +69,7 @@ test('what is not a command reaches no shell', (t) => {
 test("a developer's own variables change nothing, those that say LVS_SNAT_ count, and make's own go before them", (t) => {
   const generic = { TARGET: 'el9', DEBUG: '*', CONFIG: 'none', JOBS: 'many', SETUP: 'maybe', MAIN: 'none', NPM_DONE: 'none', COMMANDS: 'none' }
   t.is(make(['help'], generic).status, 0)
+  t.is(make(['discard', 'CACHE=/nowhere'], generic).stderr.split('\n')[0], 'error: There is no prepared tree.')
   t.regex(make(['help'], { LVS_SNAT_TARGET: 'el9' }).stderr, /Unknown target "el9"/)
   t.is(make(['help', 'TARGET=lts'], { LVS_SNAT_TARGET: 'el9' }).status, 0)
   t.regex(make(['help'], { LVS_SNAT_TARGTE: 'el6' }).stderr, /Unknown variable "TARGTE"/)
