@@ -175,6 +175,21 @@ export default suite('scope', [
     await ask({ client: lab.a, sent: `${A}:40011 > ${S}:53`, server: lab.net, seen: `${P}:40011 > ${S}:53` })
   }),
 
+  test('a null route for a routed pool address is not in the way', 'README: which null route ends packets to a routed pool address while there is no service', async (lab) => {
+    const P = '192.0.2.77'
+    await lab.gateway.sh(`ip route add blackhole ${P}/32 metric 1024`)
+    try {
+      await snat(lab, { pool: [P], device: 'none' })
+      await ask({ client: lab.a, sent: `${A}:40018 > ${S}:53`, server: lab.net, seen: `${P}:40018 > ${S}:53` })
+      await lab.gateway.sh('ipvsadm -C')
+      lab.net.send(udp(`${CLIENT}:5001 > ${P}:9`, 'unsolicited'))
+      await lab.settle()
+      lab.net.refuse(`udp ${CLIENT}:5001 > ${P}:9`)
+    } finally {
+      await lab.gateway.sh(`ip route del blackhole ${P}/32`)
+    }
+  }),
+
   test('pool addresses may lie on the loopback device', 'FACTS: outside devices are those of the default route then', async (lab) => {
     await snat(lab, { pool: [P0], device: 'lo' })
     await ask({ client: lab.a, sent: `${A}:40012 > ${S}:53`, server: lab.net, seen: `${P0}:40012 > ${S}:53` })
