@@ -49,7 +49,7 @@ const GUEST_TOOLS: readonly GuestTool[] = [
 ]
 
 /** Programs of the virtual machines that are our own: `vm/guest/NAME.c`. */
-const OWN_TOOLS = ['netlink-batch', 'queue-accept'] as const
+const OWN_TOOLS = ['fresh-slabs', 'netlink-batch', 'queue-accept'] as const
 
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
@@ -308,8 +308,8 @@ function requireSymbols(fragment: string, config: string): void {
 const command: Command = {
   summary: 'build ipvsadm, keepalived and the tools of the lab, static with musl',
   help: `ipvsadm and keepalived become RPMs that run on EL6 to EL10: one program each,
-with the libraries they need compiled in. busybox, iptables, ethtool, netlink-batch and
-queue-accept are for the virtual machines and are not packaged. Prints the paths of what was built.
+with the libraries they need compiled in. busybox, iptables, ethtool, fresh-slabs,
+netlink-batch and queue-accept are for the virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets and all
 checkouts of this cache: what was built before from the same sources, by the same

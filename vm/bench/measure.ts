@@ -150,7 +150,7 @@ const FORWARDED = `awk '$1 == "Ip:" && $7 ~ /[0-9]/ { print "forwarded " $7 }' /
 /** @returns a script for a run; {@link countsOf} reads what it prints */
 function script({ stream, seen }: Run): string {
   const end: End = otherEnd(stream.from)
-  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, FORWARDED, sending(stream), FORWARDED, `at ${end} arrived`].join('\n')
+  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, FORWARDED, 'fresh-slabs', sending(stream), FORWARDED, `at ${end} arrived`].join('\n')
 }
 
 /** @returns a count of each run that printed `output`, in order */
