@@ -57,8 +57,14 @@ export const FLAVOURS: readonly Flavour[] = [
     lab: {
       memoryMegabytes: 1024,
       patience: 5,
-      // Emulated, and one processor at a time: nothing is stuck that has not moved for twenty seconds.
-      append: ['watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120'],
+      append: [
+        // Emulated, and one processor at a time: nothing is stuck that has not moved for twenty seconds.
+        'watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120',
+        // ACPI's interpreter, whose every allocation is recorded, takes a minute for the interrupts of the PCI slots.
+        'pci=noacpi',
+        // KASAN tells of everything, not only of the first thing.
+        'kasan_multi_shot',
+      ],
       findsLeaks: true,
     },
   },
