@@ -124,6 +124,18 @@ export default suite('limits', [
     assert.equal(await counter(lab, 'conns'), 3)
   }),
 
+  test('connections that a host has ended make room for its new ones', LIMIT, async (lab) => {
+    await limits(lab, SMALL, 4)
+    await snat(lab, { pool: [P0] })
+    for (let port = 40001; port < 40011; port++) {
+      const connection = await Connection.open({ client: lab.a, sent: `${A}:${port} > ${S}:80`, server: lab.net, seen: `${P0}:${port} > ${S}:80` })
+      await connection.finish()
+    }
+    assert.equal(await counter(lab, 'limit_host'), 0)
+    assert.equal(await counter(lab, 'early_drop'), 6)
+    assert.equal(await counter(lab, 'conns'), 4)
+  }),
+
   test('in a full table the host\'s oldest unanswered flow makes room', LIMIT, async (lab) => {
     await limits(lab, SMALL, 0)
     await snat(lab, { pool: [P0] })

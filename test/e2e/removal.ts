@@ -153,4 +153,15 @@ export default suite('removal', [
     await ask({ client: lab.a, sent: `${A}:40003 > ${S2}:53`, server: lab.net, seen: `${P1}:40003 > ${S2}:53` })
     assertNothingPrivateLeft(lab)
   }),
+
+  test('a repeated SYN of a flow does not leave when the service of its protocol is gone, and another is there', STAND_STILL, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    lab.a.send(tcp(`${A}:40001 > ${S}:80`, 'S'))
+    await lab.net.expect(`tcp ${P0}:40001 > ${S}:80 S`)
+    await lab.gateway.sh(deleteService('tcp'))
+    lab.a.send(tcp(`${A}:40001 > ${S}:80`, 'S'))
+    await lab.settle()
+    lab.net.refuse('tcp **')
+    assertNothingPrivateLeft(lab)
+  }),
 ])

@@ -6,8 +6,7 @@ import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
 import { echo, icmp, icmpError, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, POOL, ROUTER, S } from '../../vm/topology.ts'
-import { between, counter, snat, vsSysctl } from './lib/configure.ts'
-import { connectionOf, type Listed } from './lib/connections.ts'
+import { between, connectionOf, counter, type Listed, snat, vsSysctl } from './lib/configure.ts'
 import { anyFlags, KINDS, openFlow, quoted } from './lib/flow.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, everyKindGoesOut } from './lib/traffic.ts'
@@ -27,8 +26,8 @@ const PASSED_S = 60
 
 /** Asserts that a connection's timer was set to a limit a moment ago. */
 function assertLives(connection: Listed, limit: number): void {
-  const { seconds, state } = connection
-  assert.ok(seconds <= limit && seconds > Math.max(limit - PASSED_S, 0), `${state} for ${seconds} s more, of ${limit}`)
+  const { expires, state } = connection
+  assert.ok(expires <= limit && expires > Math.max(limit - PASSED_S, 0), `${state} for ${expires} s more, of ${limit}`)
 }
 
 /** An MPLS label as an extension of an ICMP error (RFC 4884, 7; RFC 4950), its checksum left out, which is allowed. */

@@ -180,6 +180,7 @@ export default suite('tcp', [
     await assertTransitory(lab, ['CLOSE'])
     await fromInside(lab, 'FA', { seq: client, ack: server + FAR_AHEAD + 4 })
     await fromOutside(lab, 'FA', { seq: server + FAR_AHEAD + 4, ack: client + 1 })
+    await fromInside(lab, 'A', { seq: client + 1, ack: server + FAR_AHEAD + 5 })
     await assertTransitory(lab, ['TIME_WAIT'])
   }),
 
@@ -228,13 +229,13 @@ export default suite('tcp', [
       else await fromInside(lab, 'FA', { seq: client + 1000, ack: server })
       assertLong((await connectionOf(lab, INSIDE)).expires)
       await (side === 'server' ? connection.fromServer('FA', '') : connection.fromClient('FA', ''))
-      const { state, expires } = await connectionOf(lab, INSIDE)
-      assert.ok(['FIN_WAIT', 'CLOSE_WAIT'].includes(state), state)
-      assertLong(expires)
-      // The other side may talk on for as long as it likes.
+      assertLong((await connectionOf(lab, INSIDE)).expires)
+      // The other side has seen it, and may talk on for as long as it likes.
       if (side === 'server') await connection.fromClient('PA', 'not done yet')
       else await connection.fromServer('PA', 'not done yet')
-      assertLong((await connectionOf(lab, INSIDE)).expires)
+      const { state, expires } = await connectionOf(lab, INSIDE)
+      assert.equal(state, side === 'server' ? 'CLOSE_WAIT' : 'FIN_WAIT')
+      assertLong(expires)
     }),
   ),
 
@@ -260,6 +261,30 @@ export default suite('tcp', [
       await connection.respond('yes')
     }),
   ),
+
+  test('nobody outside can place a number that lets a RST fit', BLIND, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const connection = await open(lab)
+    const { client, server } = connection.next
+    const guess = server + 700_000
+    await fromOutside(lab, 'A', { seq: guess, ack: client })
+    await fromOutside(lab, 'R', { seq: guess })
+    await assertEstablished(lab)
+    assert.equal(await counter(lab, 'rst_ignored'), 1)
+  }),
+
+  test('a FIN far ahead counts when the inside host has acknowledged it, and a made-up one never', BLIND, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const connection = await open(lab)
+    const { client, server } = connection.next
+    await fromOutside(lab, 'FA', { seq: server + 500, ack: client })
+    await fromInside(lab, 'FA', { seq: client, ack: server })
+    assertLong((await connectionOf(lab, INSIDE)).expires)
+    await fromOutside(lab, 'FA', { seq: server + FAR_AHEAD, ack: client + 1 })
+    assertLong((await connectionOf(lab, INSIDE)).expires)
+    await fromInside(lab, 'A', { seq: client + 1, ack: server + FAR_AHEAD + 1 })
+    await assertTransitory(lab, ['TIME_WAIT'])
+  }),
 
   test('only an answer to the SYN establishes a connection', STATES, async (lab) => {
     await snat(lab, { pool: [P0] })
