@@ -231,7 +231,7 @@ export default suite('tcp', [
       await (side === 'server' ? connection.fromServer('FA', '') : connection.fromClient('FA', ''))
       assertLong((await connectionOf(lab, INSIDE)).expires)
       // The other side has seen it, and may talk on for as long as it likes.
-      if (side === 'server') await connection.fromClient('PA', 'not done yet')
+      if (side === 'server') await fromInside(lab, 'PA', { seq: client, ack: server + 1, data: 'not done yet' })
       else await connection.fromServer('PA', 'not done yet')
       const { state, expires } = await connectionOf(lab, INSIDE)
       assert.equal(state, side === 'server' ? 'CLOSE_WAIT' : 'FIN_WAIT')

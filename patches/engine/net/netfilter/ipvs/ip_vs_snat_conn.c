@@ -129,10 +129,11 @@ static void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
  */
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 {
-	struct snat_tuple t;
-
-	snat_tuple_of_conn(&t, cp, false);
-	return snat_out_hash(ip_vs_snat_ipvs(cp)->snat, &t);
+	return jhash_3words((__force u32)cp->caddr.ip,
+			    (__force u32)cp->vaddr.ip,
+			    (__force u32)cp->cport << 16 |
+			    (__force u32)cp->vport,
+			    ip_vs_snat_ipvs(cp)->snat->hash_key[0]);
 }
 
 /* Inside hosts */
