@@ -24,7 +24,7 @@ static int fill(size_t size)
 	char bytes[1200] = { 0 };
 	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
 	socklen_t length = sizeof(self);
-	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_USERSOCK);
+	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
 
 	if (netlink < 0 || bind(netlink, (struct sockaddr *)&self, length) ||
 	    getsockname(netlink, (struct sockaddr *)&self, &length))
