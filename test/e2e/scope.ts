@@ -175,7 +175,7 @@ export default suite('scope', [
     await ask({ client: lab.a, sent: `${A}:40011 > ${S}:53`, server: lab.net, seen: `${P}:40011 > ${S}:53` })
   }),
 
-  test('a null route for a routed pool address is not in the way', 'README: which null route ends packets to a routed pool address while there is no service', async (lab) => {
+  test('a null route for a routed pool address is not in the way', 'issue 10, A 1: README says which null route ends packets to a routed pool address while there is no service', async (lab) => {
     const P = '192.0.2.77'
     await lab.gateway.sh(`ip route add blackhole ${P}/32 metric 1024`)
     try {
