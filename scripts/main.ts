@@ -1,9 +1,9 @@
 /** Entry point: `main.ts COMMAND [--help] [NAME=VALUE...]`; the Makefile calls it for every target. */
 
-import { report, runCommand } from './lib/cli.ts'
-import { EXIT } from './lib/errors.ts'
-import { log } from './lib/log.ts'
-import { interruption, killChildren, stopChildren } from './lib/run.ts'
+import { EXIT } from './base/errors.ts'
+import { log } from './base/log.ts'
+import { interruption, killChildren, stopChildren } from './base/run.ts'
+import { report, runCommand } from './cli.ts'
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {

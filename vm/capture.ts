@@ -1,8 +1,8 @@
 /** Shows a pcap file while it grows. */
 
 import { spawn } from 'node:child_process'
-import { Failure } from '../scripts/lib/errors.ts'
-import { capture, guardGroup } from '../scripts/lib/run.ts'
+import { Failure } from '../scripts/base/errors.ts'
+import { capture, guardGroup } from '../scripts/base/run.ts'
 
 /**
  * -n no names, -l a line at a time, -P a summary of each packet, -x its bytes. A shell's pipe between the two: tshark

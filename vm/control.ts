@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { createServer, connect, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { Failure } from '../scripts/lib/errors.ts'
+import { Failure } from '../scripts/base/errors.ts'
 import type { Outcome } from './guest/agent.ts'
 import type { Lab } from './lab.ts'
 import { LINKS, type Link } from './topology.ts'

@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Failure } from '../scripts/lib/errors.ts'
+import type { Failure } from '../scripts/base/errors.ts'
 import { QemuPort, Segment } from './ethernet/index.ts'
 import type { Image } from './guest/image.ts'
 import { Host } from './host/index.ts'

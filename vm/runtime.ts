@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Failure } from '../scripts/lib/errors.ts'
+import { Failure } from '../scripts/base/errors.ts'
 
 /** sockaddr_un has 108 bytes for a path and the NUL after it; the longest name in the folder is `gateway-3.agent`. */
 const MAX_FOLDER_BYTES = 107 - '/gateway-3.agent'.length

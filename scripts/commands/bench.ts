@@ -4,11 +4,11 @@ import { chooseParts, measure, partNames } from '../../vm/bench/measure.ts'
 import { tables } from '../../vm/bench/report.ts'
 import { Machine } from '../../vm/qemu/machine.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
-import type { Command } from '../lib/command.ts'
-import { Failure } from '../lib/errors.ts'
-import { bringGuest } from '../lib/guest.ts'
-import { log } from '../lib/log.ts'
-import { setUp } from '../lib/setup.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { setUp } from '../build/setup.ts'
+import type { Command } from '../command.ts'
+import { bringGuest } from '../lab/guest.ts'
 
 const command: Command = {
   summary: 'measure what a forwarded packet costs, in instructions',

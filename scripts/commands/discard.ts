@@ -1,12 +1,12 @@
 import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Command } from '../lib/command.ts'
-import type { Context } from '../lib/context.ts'
-import { DISK_FULL_HINT, Failure } from '../lib/errors.ts'
-import { shorten } from '../lib/excerpt.ts'
-import { withBuildLock } from '../lib/lock.ts'
-import { log } from '../lib/log.ts'
-import { APPLIED, BRANCH, changeTree, PRISTINE, treeGit, treeState } from '../lib/series.ts'
+import { DISK_FULL_HINT, Failure } from '../base/errors.ts'
+import { shorten } from '../base/excerpt.ts'
+import { log } from '../base/log.ts'
+import type { Context } from '../build/context.ts'
+import { withBuildLock } from '../build/lock.ts'
+import type { Command } from '../command.ts'
+import { APPLIED, BRANCH, changeTree, PRISTINE, treeGit, treeState } from '../kernel/series.ts'
 
 const command: Command = {
   summary: 'throw away the edits of the prepared tree',

@@ -1,10 +1,10 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { sweepTemporary, withNothingRunning } from '../lib/checkouts.ts'
-import type { Command } from '../lib/command.ts'
-import { preparedContexts } from '../lib/context.ts'
-import { log } from '../lib/log.ts'
-import { requireSaved } from '../lib/series.ts'
+import { log } from '../base/log.ts'
+import { sweepTemporary, withNothingRunning } from '../build/checkouts.ts'
+import { preparedContexts } from '../build/context.ts'
+import type { Command } from '../command.ts'
+import { requireSaved } from '../kernel/series.ts'
 
 const command: Command = {
   summary: 'remove all build results of this checkout',

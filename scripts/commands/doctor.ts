@@ -1,10 +1,10 @@
 import { existsSync, statfsSync } from 'node:fs'
-import type { Command } from '../lib/command.ts'
-import type { Context } from '../lib/context.ts'
-import { Failure } from '../lib/errors.ts'
-import { PLACES_HINT, placeProblems } from '../lib/places.ts'
-import { describe, missing, packageManager } from '../lib/setup.ts'
-import { toolVersions } from '../lib/toolversions.ts'
+import { Failure } from '../base/errors.ts'
+import type { Context } from '../build/context.ts'
+import { PLACES_HINT, placeProblems } from '../build/places.ts'
+import { describe, missing, packageManager } from '../build/setup.ts'
+import { toolVersions } from '../build/toolversions.ts'
+import type { Command } from '../command.ts'
 
 /** A pristine source, a build folder of the kernel and the packages, measured for TARGET=lts. */
 const NEEDED_BYTES = 12e9

@@ -1,8 +1,8 @@
+import { EXIT } from '../base/errors.ts'
+import { VARIABLES } from '../build/context.ts'
+import { commandNames, loadCommand } from '../cli.ts'
+import type { Command } from '../command.ts'
 import { TARGETS } from '../targets.ts'
-import type { Command } from '../lib/command.ts'
-import { VARIABLES } from '../lib/context.ts'
-import { EXIT } from '../lib/errors.ts'
-import { commandNames, loadCommand } from '../lib/cli.ts'
 
 const command: Command = {
   summary: 'list the commands, the variables and the exit codes',

@@ -1,12 +1,12 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkoutFolders, type CheckoutFolder } from '../lib/checkouts.ts'
-import type { Command } from '../lib/command.ts'
-import type { Context } from '../lib/context.ts'
-import { Failure } from '../lib/errors.ts'
-import { cacheLock, withLock } from '../lib/lock.ts'
-import { log } from '../lib/log.ts'
-import { requireSaved } from '../lib/series.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { checkoutFolders, type CheckoutFolder } from '../build/checkouts.ts'
+import type { Context } from '../build/context.ts'
+import { cacheLock, withLock } from '../build/lock.ts'
+import type { Command } from '../command.ts'
+import { requireSaved } from '../kernel/series.ts'
 
 /** What checkouts share in the cache. */
 const SHARED = ['store', 'results', 'pristine', 'apt', 'keys', 'accelerator.json'] as const

@@ -1,14 +1,14 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { findBuilder, HOST, requireBuilder } from '../lib/builders.ts'
-import type { Command } from '../lib/command.ts'
-import { asideOf, replaceFolder } from '../lib/files.ts'
-import { log } from '../lib/log.ts'
-import { Failure } from '../lib/errors.ts'
-import { requireEl6, verifyPackage } from '../lib/rpm.ts'
-import { runLogged } from '../lib/run.ts'
-import { bring } from '../lib/step.ts'
-import { injectedSrpm, requireSrpm, step as srpm } from './srpm.ts'
+import { Failure } from '../base/errors.ts'
+import { asideOf, replaceFolder } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { runLogged } from '../base/run.ts'
+import { bring } from '../build/step.ts'
+import type { Command } from '../command.ts'
+import { findBuilder, HOST, requireBuilder } from '../package/builders.ts'
+import { requireEl6, verifyPackage } from '../package/rpm.ts'
+import { injectedSrpm, requireSrpm, step as srpm } from '../steps/srpm.ts'
 
 const command: Command = {
   summary: "RHEL 6: build the SRPM with EL6's own compiler, in mock or podman (BUILDER=)",

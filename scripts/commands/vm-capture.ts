@@ -1,9 +1,9 @@
-import { Door, stateFile } from '../../vm/control.ts'
 import { followCapture } from '../../vm/capture.ts'
+import { Door, stateFile } from '../../vm/control.ts'
 import { LINKS, type Link } from '../../vm/topology.ts'
-import type { Command } from '../lib/command.ts'
-import { Failure } from '../lib/errors.ts'
-import { untilInterrupted } from '../lib/run.ts'
+import { Failure } from '../base/errors.ts'
+import { untilInterrupted } from '../base/run.ts'
+import type { Command } from '../command.ts'
 
 const command: Command = {
   summary: 'follow the packets on a link of the running virtual machine',

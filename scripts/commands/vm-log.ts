@@ -1,8 +1,8 @@
 import { Door, stateFile } from '../../vm/control.ts'
-import type { Command } from '../lib/command.ts'
-import { Failure } from '../lib/errors.ts'
-import { log } from '../lib/log.ts'
-import { untilInterrupted } from '../lib/run.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { untilInterrupted } from '../base/run.ts'
+import type { Command } from '../command.ts'
 
 const DEBUG_LEVEL = '/proc/sys/net/ipv4/vs/debug_level'
 /** Every line reaches the console too, as "echo 8 > /proc/sys/kernel/printk" has it in the walk-through. */

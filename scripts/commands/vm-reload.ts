@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Door, stateFile } from '../../vm/control.ts'
-import type { Command } from '../lib/command.ts'
-import { Failure } from '../lib/errors.ts'
-import { log } from '../lib/log.ts'
-import { kernelRelease } from './kernel.ts'
-import { ipvsModules } from './modules.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import type { Command } from '../command.ts'
+import { kernelRelease } from '../steps/kernel.ts'
+import { ipvsModules } from '../steps/modules.ts'
 
 /** The services are saved as ipvsadm prints them, and set up again; connections are lost, as on a gateway. */
 const RELOAD = `

@@ -4,12 +4,12 @@ import { serveControl, stateFile } from '../../vm/control.ts'
 import { GUIDE, makeInteractive } from '../../vm/interactive.ts'
 import { Lab } from '../../vm/lab.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
-import type { Command } from '../lib/command.ts'
-import type { Context } from '../lib/context.ts'
-import { bringGuest } from '../lib/guest.ts'
-import { checkoutLock, withLock } from '../lib/lock.ts'
-import { log } from '../lib/log.ts'
-import { setUp } from '../lib/setup.ts'
+import { log } from '../base/log.ts'
+import type { Context } from '../build/context.ts'
+import { checkoutLock, withLock } from '../build/lock.ts'
+import { setUp } from '../build/setup.ts'
+import type { Command } from '../command.ts'
+import { bringGuest } from '../lab/guest.ts'
 
 const command: Command = {
   summary: 'boot the gateway with scripted hosts around it, console on this terminal',

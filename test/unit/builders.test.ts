@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import test from 'ava'
-import { findBuilder, requireBuilder, type Host } from '../../scripts/lib/builders.ts'
-import { Failure } from '../../scripts/lib/errors.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { findBuilder, requireBuilder, type Host } from '../../scripts/package/builders.ts'
 
 let folder = ''
 const path = process.env['PATH'] ?? ''

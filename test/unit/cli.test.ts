@@ -2,14 +2,14 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { commandNames, loadCommand, parseVariables } from '../../scripts/lib/cli.ts'
-import { createContext } from '../../scripts/lib/context.ts'
-import { asFailure } from '../../scripts/lib/files.ts'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { withBuildLock } from '../../scripts/lib/lock.ts'
-import { ROOT } from '../../scripts/lib/root.ts'
-import { describe, missing, setUp } from '../../scripts/lib/setup.ts'
-import { bring, type Step } from '../../scripts/lib/step.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { asFailure } from '../../scripts/base/files.ts'
+import { ROOT } from '../../scripts/base/root.ts'
+import { createContext } from '../../scripts/build/context.ts'
+import { withBuildLock } from '../../scripts/build/lock.ts'
+import { describe, missing, setUp } from '../../scripts/build/setup.ts'
+import { bring, type Step } from '../../scripts/build/step.ts'
+import { commandNames, loadCommand, parseVariables } from '../../scripts/cli.ts'
 import { createFixture, fails } from './fixture.ts'
 
 const main = (...words: string[]) =>
@@ -105,7 +105,7 @@ test('make runs the sources as they are, after each change', (t) => {
   const help = make('help')
   t.regex(help.stdout, /\n {2}kernel /)
   t.notRegex(help.stdout, /greet/)
-  rmSync(join(copy, 'scripts/lib/root.ts'))
+  rmSync(join(copy, 'scripts/base/root.ts'))
   t.regex(make('help').stderr, /Could not resolve "\.\/root\.ts"/)
 })
 

@@ -3,10 +3,11 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { createContext, type Context, type Variables } from '../../scripts/lib/context.ts'
-import { Failure, type FailureKind } from '../../scripts/lib/errors.ts'
+import ts from 'typescript'
+import { Failure, type FailureKind } from '../../scripts/base/errors.ts'
+import { createContext, type Context, type Variables } from '../../scripts/build/context.ts'
 import { SOURCES } from '../../scripts/sources.ts'
 
 export interface Fixture {
@@ -147,3 +148,9 @@ export async function fails(t: ExecutionContext, kind: FailureKind, work: () => 
 }
 
 export const read = (...path: string[]): string => readFileSync(join(...path), 'utf8')
+
+/** @returns paths of the project's modules that a module imports, types too */
+export function imports(path: string): string[] {
+  const { importedFiles } = ts.preProcessFile(readFileSync(path, 'utf8'), true, true)
+  return importedFiles.filter(({ fileName }) => fileName.startsWith('.')).map(({ fileName }) => resolve(dirname(path), fileName))
+}

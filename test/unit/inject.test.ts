@@ -2,9 +2,9 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { injectSpec, setConfig, type Injection } from '../../scripts/lib/inject.ts'
-import { capture } from '../../scripts/lib/run.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { capture } from '../../scripts/base/run.ts'
+import { injectSpec, setConfig, type Injection } from '../../scripts/package/inject.ts'
 import { read, tarball } from './fixture.ts'
 
 /** A spec of our own with the places that matter, and functions that do what RHEL's do. */

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { compareAbi, parseSymvers } from '../../scripts/lib/kabi.ts'
+import { compareAbi, parseSymvers } from '../../scripts/kernel/kabi.ts'
 
 test('the lines of Module.symvers are read, whatever stands behind symbol and CRC', (t) => {
   const text = '0x01234567\tone\tvmlinux\tEXPORT_SYMBOL\n0x89abcdef\ttwo\tnet/netfilter/ipvs/ip_vs\tEXPORT_SYMBOL_GPL\n\nnothing\n'

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { checkoutLock, withBuildLock, withLock, withSharedThing } from '../../scripts/lib/lock.ts'
-import { ROOT } from '../../scripts/lib/root.ts'
+import { ROOT } from '../../scripts/base/root.ts'
+import { checkoutLock, withBuildLock, withLock, withSharedThing } from '../../scripts/build/lock.ts'
 import { createFixture, fails } from './fixture.ts'
 
 const until = async (met: () => boolean): Promise<void> => {
@@ -25,7 +25,7 @@ const isRunning = (pid: number): boolean => {
  */
 async function otherProcess(t: ExecutionContext, folder: string, path: string, script: string): Promise<ChildProcess> {
   const file = join(folder, 'other.mts')
-  const [lock, run] = ['lock', 'run'].map((name) => join(ROOT, 'scripts/lib', `${name}.ts`))
+  const [lock, run] = ['build/lock', 'base/run'].map((name) => join(ROOT, 'scripts', `${name}.ts`))
   writeFileSync(file, `import { withLock } from '${lock}'
 import { capture } from '${run}'
 await withLock(process.argv[2], 'try', () => capture(['sh', '-c', process.argv[3]], { cwd: '${folder}', anyExit: true }))

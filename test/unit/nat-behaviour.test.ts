@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { ROOT } from '../../scripts/lib/root.ts'
+import { ROOT } from '../../scripts/base/root.ts'
 import { SUITES } from '../e2e/index.ts'
 import { label } from '../e2e/lib/suite.ts'
 

@@ -2,16 +2,16 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import modules from '../../scripts/commands/modules.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { asFailure } from '../../scripts/base/files.ts'
+import { ROOT } from '../../scripts/base/root.ts'
+import { capture } from '../../scripts/base/run.ts'
+import { createContext } from '../../scripts/build/context.ts'
+import { placeProblems } from '../../scripts/build/places.ts'
+import { bring } from '../../scripts/build/step.ts'
 import doctor from '../../scripts/commands/doctor.ts'
-import { step as patch } from '../../scripts/commands/patch.ts'
-import { createContext } from '../../scripts/lib/context.ts'
-import { asFailure } from '../../scripts/lib/files.ts'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { placeProblems } from '../../scripts/lib/places.ts'
-import { ROOT } from '../../scripts/lib/root.ts'
-import { capture } from '../../scripts/lib/run.ts'
-import { bring } from '../../scripts/lib/step.ts'
+import modules from '../../scripts/commands/modules.ts'
+import { step as patch } from '../../scripts/steps/patch.ts'
 import { createFixture, fails } from './fixture.ts'
 
 for (const character of [' ', ':', "'", '"', '%', '$', '=', ',', '#', '\\', '\n', '*']) {
@@ -65,7 +65,7 @@ test("the compiler's warnings are told when modules are built", (t) => {
   writeFileSync(join(bin, 'make'), '#!/bin/sh\ncase " $* " in *" M="*) echo "ip_vs.c:3:1: warning: unused variable";; esac\nexec /usr/bin/make "$@"\n')
   chmodSync(join(bin, 'make'), 0o755)
   t.true(modules.summary.length > 0)
-  const script = `import { createContext } from '${join(ROOT, 'scripts/lib/context.ts')}'
+  const script = `import { createContext } from '${join(ROOT, 'scripts/build/context.ts')}'
 import modules from '${join(ROOT, 'scripts/commands/modules.ts')}'
 await modules.run(createContext(JSON.parse(process.argv[2]), process.argv[3]))
 `

@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { kbuildCommand } from '../../scripts/lib/kbuild.ts'
-import { quote, shellLine } from '../../scripts/lib/quote.ts'
-import { createContext } from '../../scripts/lib/context.ts'
+import { quote, shellLine } from '../../scripts/base/quote.ts'
+import { createContext } from '../../scripts/build/context.ts'
+import { kbuildCommand } from '../../scripts/kernel/kbuild.ts'
 import { createFixture } from './fixture.ts'
 
 for (const word of ['plain', '', 'two words', "o'brien", "''", '"$(id)"', '`id`', 'a;b|c&d', 'new\nline', '\\', '*', '~', '#', '-n', 'ä']) {

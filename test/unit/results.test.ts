@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import type { Context } from '../../scripts/lib/context.ts'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { bringResult, type Result } from '../../scripts/lib/results.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import type { Context } from '../../scripts/build/context.ts'
+import { bringResult, type Result } from '../../scripts/build/results.ts'
 import { createFixture, read } from './fixture.ts'
 
 /** A result of one file, and how often it was made. */

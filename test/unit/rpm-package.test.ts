@@ -2,12 +2,12 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync,
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import test from 'ava'
-import { step as rpm } from '../../scripts/commands/rpm.ts'
-import { createContext, type Context } from '../../scripts/lib/context.ts'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { sha256File } from '../../scripts/lib/files.ts'
-import { kbuildEnvironment } from '../../scripts/lib/kbuild.ts'
-import { buildPackages, publish, rebuildPackage, requireEl6, rpmEnvironment, verifyPackage } from '../../scripts/lib/rpm.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { sha256File } from '../../scripts/base/files.ts'
+import { createContext, type Context } from '../../scripts/build/context.ts'
+import { kbuildEnvironment } from '../../scripts/kernel/kbuild.ts'
+import { buildPackages, publish, rebuildPackage, requireEl6, rpmEnvironment, verifyPackage } from '../../scripts/package/rpm.ts'
+import { step as rpm } from '../../scripts/steps/rpm.ts'
 
 /** A package of one file, with the settings that our specs have. */
 const SPEC = `%global _buildhost localhost

@@ -2,8 +2,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, sy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { createContext } from '../../scripts/lib/context.ts'
-import { capture } from '../../scripts/lib/run.ts'
+import { capture } from '../../scripts/base/run.ts'
+import { createContext } from '../../scripts/build/context.ts'
 
 const context = createContext({})
 

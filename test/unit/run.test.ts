@@ -1,5 +1,5 @@
 import test from 'ava'
-import { capture } from '../../scripts/lib/run.ts'
+import { capture } from '../../scripts/base/run.ts'
 
 for (const input of [undefined, '']) {
   test(`a program that reads its input comes to the end of it (${JSON.stringify(input)})`, async (t) => {

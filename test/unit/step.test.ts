@@ -1,11 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import test from 'ava'
-import { commandNames } from '../../scripts/lib/cli.ts'
-import { ROOT } from '../../scripts/lib/root.ts'
-import { bring, type Step } from '../../scripts/lib/step.ts'
-import { TOOL_STEPS } from '../../scripts/commands/tools.ts'
-import { createFixture } from './fixture.ts'
+import { ROOT } from '../../scripts/base/root.ts'
+import { bring, type Step } from '../../scripts/build/step.ts'
+import { createFixture, imports } from './fixture.ts'
 
 test('a step whose recipe was changed runs again, and what needs it does too', async (t) => {
   const { context, write } = createFixture(t)
@@ -26,21 +24,16 @@ test('a step whose recipe was changed runs again, and what needs it does too', a
 })
 
 test('every step names its own module and those that exist, and imports what it names', async (t) => {
-  let count = 0
-  for (const name of commandNames()) {
-    const { step } = (await import(`../../scripts/commands/${name}.ts`)) as { step?: Step }
-    for (const one of step ? [step, ...(name === 'tools' ? TOOL_STEPS : [])] : []) {
-      count++
-      t.true(one.code.includes(`commands/${name}.ts`), one.name)
-      const imported = readFileSync(join(ROOT, 'scripts/commands', `${name}.ts`), 'utf8')
-      for (const module of one.code) {
-        t.true(existsSync(join(ROOT, 'scripts', module)), module)
-        const from = module.startsWith('lib/') ? `../${module}` : module.replace('commands/', './')
-        // What it calls by way of another of its modules counts as well.
-        const all = [imported, ...one.code.map((each) => readFileSync(join(ROOT, 'scripts', each), 'utf8'))].join('\n')
-        t.true(module === `commands/${name}.ts` || all.includes(`'${from}'`) || all.includes(`'${from.replace('../lib/', './')}'`), `${one.name}: ${module}`)
-      }
+  const scripts = join(ROOT, 'scripts')
+  const names = readdirSync(join(scripts, 'steps'))
+  for (const name of names) {
+    const { step, TOOL_STEPS = [] } = (await import(`../../scripts/steps/${name}`)) as { step: Step; TOOL_STEPS?: readonly Step[] }
+    for (const { name: called, code } of [step, ...TOOL_STEPS]) {
+      t.true(code.includes(`steps/${name}`), called)
+      // What it calls by way of another of its modules counts as well.
+      const imported = new Set(code.flatMap((module) => imports(join(scripts, module))))
+      for (const module of code) t.true(module === `steps/${name}` || imported.has(join(scripts, module)), `${called}: ${module}`)
     }
   }
-  t.true(count > 12)
+  t.true(names.length > 12)
 })

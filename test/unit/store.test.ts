@@ -1,12 +1,12 @@
 import { existsSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { bringVerified, sourceFile, step as fetch } from '../../scripts/commands/fetch.ts'
+import { sha256File } from '../../scripts/base/files.ts'
+import { bring } from '../../scripts/build/step.ts'
 import fetchCommand from '../../scripts/commands/fetch.ts'
-import { step as prep } from '../../scripts/commands/prep.ts'
-import { sha256File } from '../../scripts/lib/files.ts'
-import { bring } from '../../scripts/lib/step.ts'
-import { Store } from '../../scripts/lib/store.ts'
+import { Store } from '../../scripts/source/store.ts'
+import { bringVerified, sourceFile, step as fetch } from '../../scripts/steps/fetch.ts'
+import { step as prep } from '../../scripts/steps/prep.ts'
 import { createFixture, fails } from './fixture.ts'
 
 /** Changes a byte, and neither size nor time. */

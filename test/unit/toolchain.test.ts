@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { createContext } from '../../scripts/lib/context.ts'
-import { compilerOptions, toolchainPatches, versionIn } from '../../scripts/lib/toolchain.ts'
+import { createContext } from '../../scripts/build/context.ts'
+import { compilerOptions, toolchainPatches, versionIn } from '../../scripts/kernel/toolchain.ts'
 import { createFixture, fails } from './fixture.ts'
 
 for (const [output, version] of [

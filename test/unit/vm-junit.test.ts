@@ -1,5 +1,5 @@
 import test from 'ava'
-import { junit } from '../../scripts/lib/junit.ts'
+import { junit } from '../e2e/lib/junit.ts'
 
 test('results become well-formed XML, whatever is in the messages', (t) => {
   const xml = junit('lts', [

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { explain, scanKernelLog } from '../../scripts/lib/klog.ts'
+import { explain, scanKernelLog } from '../e2e/lib/klog.ts'
 
 /** One real line of each complaint that must never pass. */
 const COMPLAINTS = [

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import test from 'ava'
-import { Failure } from '../../scripts/lib/errors.ts'
+import { Failure } from '../../scripts/base/errors.ts'
 import { Machine } from '../../vm/qemu/machine.ts'
 
 /** A QEMU that takes its sockets and dies, as one that crashes while it boots. */

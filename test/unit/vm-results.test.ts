@@ -1,6 +1,6 @@
 import test from 'ava'
-import { runE2e } from '../../scripts/commands/e2e.ts'
-import { checkoutLock, withBuildLock, withLock } from '../../scripts/lib/lock.ts'
+import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
+import { runE2e } from '../../scripts/lab/e2e.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import { inapplicable, test as e2e } from '../e2e/lib/suite.ts'

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { newWarnings } from '../../scripts/lib/warnings.ts'
+import { newWarnings } from '../../scripts/kernel/warnings.ts'
 
 const old = ['  CC foo.o', '/a/net/x.c:10:3: warning: unused', "/a/net/x.c:20:1: warning: context imbalance in 'f'"]
 

@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { ROOT } from '../../scripts/lib/root.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { ROOT } from '../../scripts/base/root.ts'
 import { CHARACTER_DEVICE, cpio, type Entry, FILE, FOLDER, LINK } from './cpio.ts'
 import { closure, moduleName } from './modules.ts'
 

@@ -3,13 +3,12 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { sha256File } from '../../scripts/lib/files.ts'
-import { capture } from '../../scripts/lib/run.ts'
-import { FLAVOURS } from '../../scripts/targets.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { sha256File } from '../../scripts/base/files.ts'
+import { capture } from '../../scripts/base/run.ts'
 import { type Parts, pruneOthers } from './image.ts'
 
-/** Packages the guest is made of: a name, a version that begins with a digit, and no `-devel`. */
+/** Packages the guest is made of. */
 const PACKAGES = ['kernel', 'ipvsadm', 'keepalived'] as const
 const TOOLS = ['usr/sbin/ipvsadm', 'usr/sbin/keepalived'] as const
 const EXTRACT = 'rpm2cpio "$1" >payload && cpio --extract --make-directories --quiet --no-absolute-filenames <payload && rm payload'
@@ -34,8 +33,9 @@ export async function partsFromPackages(rpms: string, busybox: string, tools: Re
   return { kernel: join(root, 'boot', `vmlinuz-${release}`), modules, busybox, files }
 }
 
+/** The name, perhaps that of a variant such as "kernel-debug", a version that begins with a digit; and no "kernel-devel". */
 function findPackage(folder: string, name: string): string {
-  const pattern = new RegExp(`^${name}(-(${FLAVOURS.map((flavour) => flavour.name).join('|')}))?-\\d.*\\.x86_64\\.rpm$`)
+  const pattern = new RegExp(`^${name}(-(?!devel-)[a-z]+)?-\\d.*\\.x86_64\\.rpm$`)
   const found = existsSync(folder) ? readdirSync(folder).filter((file) => pattern.test(file)) : []
   const [first] = found
   if (first !== undefined && found.length === 1) return join(folder, first)

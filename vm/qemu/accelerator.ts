@@ -5,8 +5,8 @@
 
 import { constants, accessSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { log } from '../../scripts/lib/log.ts'
-import { capture } from '../../scripts/lib/run.ts'
+import { log } from '../../scripts/base/log.ts'
+import { capture } from '../../scripts/base/run.ts'
 import type { Image } from '../guest/image.ts'
 import { type Accelerator, qemuArguments } from './arguments.ts'
 import { QEMU, startQemu } from './process.ts'

@@ -3,8 +3,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { Failure } from '../../scripts/lib/errors.ts'
-import { capture, guardGroup } from '../../scripts/lib/run.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { capture, guardGroup } from '../../scripts/base/run.ts'
 
 export const QEMU = 'qemu-system-x86_64'
 

@@ -3,8 +3,8 @@
  * that is neither the kernel under test nor the lab's own packet codec.
  */
 
-import { Failure } from '../../../scripts/lib/errors.ts'
-import { capture } from '../../../scripts/lib/run.ts'
+import { Failure } from '../../../scripts/base/errors.ts'
+import { capture } from '../../../scripts/base/run.ts'
 
 /** Values of tshark's `*.checksum.status` fields. */
 const GOOD = '1'

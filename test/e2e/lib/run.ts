@@ -8,15 +8,15 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { Failure } from '../../../scripts/lib/errors.ts'
-import { junit, type TestResult } from '../../../scripts/lib/junit.ts'
-import { explain, scanKernelLog } from '../../../scripts/lib/klog.ts'
-import { green, log, red } from '../../../scripts/lib/log.ts'
-import { interruption } from '../../../scripts/lib/run.ts'
+import { Failure } from '../../../scripts/base/errors.ts'
+import { green, log, red } from '../../../scripts/base/log.ts'
+import { interruption } from '../../../scripts/base/run.ts'
 import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
+import { junit, type TestResult } from './junit.ts'
+import { explain, scanKernelLog } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 

@@ -1,0 +1,70 @@
+/** The folders that checkouts have in a cache, and what is in use of them. */
+
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { writeIfChanged } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { createContext, preparedContexts, variants, type Context } from './context.ts'
+import { checkoutLock, withBuildLock, withLock } from './lock.ts'
+
+/** Which checkout a folder is of. */
+const OWNER = 'root'
+
+/** Writes down whose folder it is, so that it can be told when that checkout is gone. */
+export function noteOwner({ paths }: Context): void {
+  mkdirSync(paths.checkout, { recursive: true })
+  writeIfChanged(join(paths.checkout, OWNER), paths.root)
+}
+
+/** A folder of a checkout's in the cache. */
+export interface CheckoutFolder {
+  path: string
+  /** The checkout; unknown of a folder that an older version made. */
+  root?: string
+  /** Its prepared kernels. */
+  contexts: readonly Context[]
+}
+
+/** @returns what checkouts, this one too, have in the cache */
+export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
+  const parent = join(paths.cache, 'checkouts')
+  const names = existsSync(parent) ? readdirSync(parent) : []
+  return names.map((name) => {
+    const path = join(parent, name)
+    const owner = join(path, OWNER)
+    if (!existsSync(owner)) return { path, contexts: [] }
+    const root = readFileSync(owner, 'utf8')
+    return { path, root, contexts: preparedContexts(createContext({ CACHE: paths.cache }, root)) }
+  })
+}
+
+/**
+ * Runs `work` while nothing else of these kernels' runs in the checkout: no build, test run or virtual machine.
+ *
+ * @throws Failure of kind `environment` when something does
+ */
+export async function withNothingRunning<T>(context: Context, kernels: readonly Context[], work: () => Promise<T>): Promise<T> {
+  const names = kernels.flatMap((kernel) => variants(kernel))
+  const locks = names.flatMap((name) => [[`e2e-${name}`, 'end-to-end test run'], [`vm-${name}`, 'virtual machine']] as const)
+  const take = (index: number): Promise<T> => {
+    const [name, what] = locks[index] ?? []
+    if (name === undefined) return work()
+    return withLock(checkoutLock(context, name), `${what} of this checkout`, () => take(index + 1), { hint: 'End it first: its recordings and results would be removed.' })
+  }
+  return withBuildLock(context, () => take(0))
+}
+
+/** What no run of a day's age still needs. */
+const KEPT_MS = 24 * 3600 * 1000
+
+/** Removes what runs that were killed have left in the folder for temporary files. */
+export function sweepTemporary(folder = tmpdir(), now = Date.now()): void {
+  for (const name of readdirSync(folder).filter((each) => /^lvs-(snat-[a-z]+-)?\w{6}$/.test(each))) {
+    const path = join(folder, name)
+    const stat = lstatSync(path, { throwIfNoEntry: false })
+    if (!stat?.isDirectory() || stat.uid !== process.getuid?.() || now - stat.mtimeMs < KEPT_MS) continue
+    rmSync(path, { recursive: true, force: true })
+    log.info(`removed ${path}, which a run that was killed has left`)
+  }
+}

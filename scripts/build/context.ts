@@ -1,0 +1,248 @@
+/** What every command is given: the variables of the command line, checked, and the folders they lead to. */
+
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
+import { availableParallelism, homedir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { ROOT } from '../base/root.ts'
+import type { SrpmSource } from '../sources.ts'
+import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Target, type TargetFlavour } from '../targets.ts'
+
+/** What the names of variables have before them in the environment, where others are called TARGET and DEBUG too. */
+export const PREFIX = 'LVS_SNAT_'
+
+/** The variables a user may set, as `make NAME=value`, or with {@link PREFIX} in the environment. */
+export const VARIABLES = {
+  TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
+  KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,
+  CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
+  SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
+  SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
+  DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
+  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
+  JOBS: 'parallel compile jobs (default: the number of CPUs)',
+  ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
+  CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
+  SETUP: 'no: report missing packages instead of installing them (default yes)',
+  SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',
+  BUILDER: 'mock or podman: what srpm-build builds with (el6)',
+  LEVEL: 'IPVS debug level that vm-log sets (default 12)',
+  LINK: 'network link that vm-capture follows (default outside)',
+} as const
+
+export type Variable = keyof typeof VARIABLES
+export type Variables = Partial<Record<Variable, string>>
+
+export interface Context {
+  readonly target: Target
+  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`. Names the working folder. */
+  readonly name: string
+  /** Name of the kernel's source, see `scripts/sources.ts`. */
+  readonly source: string
+  /** The kernel's source package, where the target is built from one. */
+  readonly srpm?: SrpmSource
+  /** Name of the kernel's configuration, as CONFIG= takes it. */
+  readonly config: string
+  /** Folders below `specs/kernel/` with its fragments, in order. */
+  readonly configs: readonly string[]
+  /** What the kernel is built as, unless it is the one that is released. */
+  readonly flavour?: Flavour & TargetFlavour
+  /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` if there is one: names the folder in dist. */
+  readonly variant: string
+  readonly jobs: number
+  readonly setup: boolean
+  readonly variables: Variables
+  readonly paths: Paths
+}
+
+/** How far a step's result reaches: all targets of the checkout, all variants of a target's kernel, or one variant. */
+export type Scope = 'checkout' | 'target' | 'variant'
+
+export interface Paths {
+  /** The checkout. */
+  readonly root: string
+  readonly cache: string
+  /** Content-addressed downloads: the file name is the SHA-256. */
+  readonly store: string
+  readonly ccache: string
+  /** Results that checkouts share, by the digest of what decided them, see results.ts. */
+  readonly results: string
+  /** Files of locks, those of checkouts too: a folder that is removed must not take its lock along. */
+  readonly locks: string
+  /** Everything below the cache that belongs to this checkout. */
+  readonly checkout: string
+  /** Everything below {@link checkout} that belongs to this target's kernel, in every variant. */
+  readonly work: string
+  /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
+  readonly tree: string
+  /**
+   * The kernel's output folder (`make O=`) of this variant, and that of the released kernel in its place. It lies directly below the
+   * source, because then kbuild calls the source ".." (Makefile, "building in a subdirectory
+   * of the source tree"), and the objects are the same wherever the checkout is. git does not see it.
+   */
+  readonly build: string
+  readonly releaseBuild: string
+  /** Static tools, the same for every target: one folder a tool, this checkout's copy of the shared result. */
+  readonly tools: string
+  /** What each step did, by the step's scope, see step.ts. */
+  readonly stamps: Readonly<Record<Scope, string>>
+  readonly logs: string
+  /** `dist/VARIANT` in the checkout. */
+  readonly dist: string
+}
+
+/**
+ * @param variables what the user set
+ * @param root the checkout
+ * @throws Failure of kind `usage` for a value that makes no sense
+ */
+export function createContext(variables: Variables, root = ROOT): Context {
+  const target = findTarget(variables.TARGET || DEFAULT_TARGET)
+  const srpm = chooseKernel(target, variables)
+  const name = srpm === undefined || srpm.kernel === target.kernels?.default ? target.name : `${target.name}-${srpm.kernel}`
+  const flavour = chooseFlavour(target, variables)
+  const [config, configs] = chooseConfig(target, variables.CONFIG)
+  return {
+    target,
+    name,
+    source: srpm?.name ?? target.source,
+    ...(srpm ? { srpm } : {}),
+    config,
+    configs,
+    ...(flavour ? { flavour } : {}),
+    variant: `${name}${variantSuffix(target, config, flavour)}`,
+    jobs: jobCount(variables.JOBS),
+    setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
+    variables,
+    paths: createPaths(root, cacheFolder(variables.CACHE), name, {
+      suffix: variantSuffix(target, config, flavour),
+      releaseSuffix: variantSuffix(target, config),
+    }),
+  }
+}
+
+/** What only makes sense for a target that is built from a source package. */
+const SRPM_VARIABLES = ['KERNEL', 'SRPM', 'SRPM_SHA256'] as const
+
+/** @returns the kernel that KERNEL= or the file name in SRPM= says, or the default; undefined where there is no choice */
+function chooseKernel({ name, source, kernels }: Target, variables: Variables): SrpmSource | undefined {
+  const given = SRPM_VARIABLES.filter((variable) => variables[variable])
+  if (kernels === undefined && given.length > 0) {
+    throw new Failure('usage', `${given.join(' and ')} mean nothing for TARGET=${name}, which is not built from a source package.`, {
+      hint: `Targets that are: ${TARGETS.filter((target) => target.kernels).map((target) => target.name).join(', ')}`,
+    })
+  }
+  if (kernels === undefined) return undefined
+  const kernel = variables.KERNEL || /\/?kernel-([^/]*)\.src\.rpm$/.exec(variables.SRPM ?? '')?.[1] || kernels.default
+  if (kernels.pattern.test(kernel)) return kernels.source(source, kernel)
+  throw new Failure('usage', `"${kernel}" is no kernel of TARGET=${name}.`, { hint: `For example: KERNEL=${kernels.default}` })
+}
+
+/**
+ * @returns the flavour that a variable chooses, if one does
+ * @throws Failure of kind `usage` for two of them, and for one that the target does not have
+ */
+function chooseFlavour(target: Target, variables: Variables): (Flavour & TargetFlavour) | undefined {
+  const [flavour, another] = FLAVOURS.filter(({ variable }) => flag(variable, variables[variable], { 1: true, 0: false }, false))
+  if (flavour === undefined) return undefined
+  if (another) throw new Failure('usage', `${flavour.variable}=1 and ${another.variable}=1 are different kernels.`, { hint: 'Choose one of them.' })
+  const ofTarget = target.flavours[flavour.name]
+  if (!('lacking' in ofTarget)) return { ...flavour, ...ofTarget }
+  throw new Failure('usage', `${flavour.variable}=1 is not available for TARGET=${target.name}: ${ofTarget.lacking}.`)
+}
+
+/** @returns what a variant has behind the {@link Context.name} */
+const variantSuffix = (target: Target, config: string, flavour?: Flavour): string =>
+  `${config === defaultConfig(target) ? '' : `-${config}`}${flavour ? `-${flavour.name}` : ''}`
+
+/** @returns the names of all variants of the context's kernel */
+export const variants = ({ target, name }: Context): string[] =>
+  Object.keys(target.configs).flatMap((config) => [undefined, ...FLAVOURS].map((flavour) => `${name}${variantSuffix(target, config, flavour)}`))
+
+/** @returns a context for every kernel that has a working folder in the checkout */
+export function preparedContexts(context: Context): Context[] {
+  const { checkout, root } = context.paths
+  const names = existsSync(checkout) ? readdirSync(checkout) : []
+  return names.flatMap((name) => {
+    const target = TARGETS.find((candidate) => name === candidate.name || (candidate.kernels && name.startsWith(`${candidate.name}-`)))
+    if (!target) return []
+    const KERNEL = name.slice(target.name.length + 1)
+    const CACHE = context.paths.cache
+    return [createContext({ CACHE, TARGET: target.name, ...(KERNEL === '' ? {} : { KERNEL }) }, root)]
+  })
+}
+
+const defaultConfig = (target: Target): string | undefined => Object.keys(target.configs)[0]
+
+function chooseConfig(target: Target, value: string | undefined): [name: string, folders: readonly string[]] {
+  const name = value || (defaultConfig(target) ?? '')
+  const folders = target.configs[name]
+  if (folders) return [name, folders]
+  throw new Failure('usage', `CONFIG="${name}" is no configuration of TARGET=${target.name}.`, {
+    hint: `CONFIG is one of: ${Object.keys(target.configs).join(', ')}`,
+  })
+}
+
+function findTarget(name: string): Target {
+  const target = TARGETS.find((candidate) => candidate.name === name)
+  if (target) return target
+  throw new Failure('usage', `Unknown target "${name}".`, {
+    hint: `TARGET is one of: ${TARGETS.map((known) => known.name).join(', ')}`,
+  })
+}
+
+function flag(name: string, value: string | undefined, values: Record<string, boolean>, fallback: boolean): boolean {
+  if (value === undefined || value === '') return fallback
+  const found = values[value]
+  if (found === undefined) {
+    throw new Failure('usage', `${name}="${value}" is not understood.`, {
+      hint: `${name} is one of: ${Object.keys(values).join(', ')}`,
+    })
+  }
+  return found
+}
+
+function jobCount(value: string | undefined): number {
+  if (value === undefined || value === '') return availableParallelism()
+  if (!/^[1-9]\d{0,3}$/.test(value)) {
+    throw new Failure('usage', `JOBS="${value}" is not a number of jobs.`, { hint: 'For example: JOBS=4' })
+  }
+  return Number(value)
+}
+
+function cacheFolder(value: string | undefined): string {
+  if (value) return resolve(value)
+  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'lvs-snat')
+}
+
+/** What names of output folders begin with. */
+export const OUTPUT = 'build'
+
+function createPaths(root: string, cache: string, name: string, { suffix, releaseSuffix }: { suffix: string; releaseSuffix: string }): Paths {
+  const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
+  const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
+  const work = join(checkout, name)
+  const tree = join(work, 'linux')
+  return {
+    root,
+    cache,
+    store: join(cache, 'store'),
+    ccache: join(cache, 'ccache'),
+    results: join(cache, 'results'),
+    locks: join(cache, 'locks'),
+    checkout,
+    work,
+    tree,
+    build: join(tree, `${OUTPUT}${suffix}`),
+    releaseBuild: join(tree, `${OUTPUT}${releaseSuffix}`),
+    tools: join(checkout, 'tools'),
+    stamps: {
+      checkout: join(checkout, 'stamps'),
+      target: join(work, 'stamps'),
+      variant: join(work, `stamps-${name}${suffix}`),
+    },
+    logs: join(work, `logs${suffix}`),
+    dist: join(root, 'dist', `${name}${suffix}`),
+  }
+}

@@ -1,0 +1,91 @@
+/** The command line: which command, which variables, and how a failure is reported. */
+
+import { existsSync, readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import semver from 'semver'
+import packageJson from '../package.json' with { type: 'json' }
+import { EXIT, Failure } from './base/errors.ts'
+import { asFailure } from './base/files.ts'
+import { log } from './base/log.ts'
+import { ROOT } from './base/root.ts'
+import { createContext, PREFIX, VARIABLES, type Variable, type Variables } from './build/context.ts'
+import type { Command } from './command.ts'
+
+const COMMANDS = join(ROOT, 'scripts/commands')
+
+/** @returns the names of all commands, which are the names of their files */
+export const commandNames = (): string[] => readdirSync(COMMANDS).map((file) => basename(file, '.ts')).sort()
+
+/** @throws Failure of kind `usage` if there is no such command */
+export async function loadCommand(name: string): Promise<Command> {
+  if (!/^[a-z][a-z0-9-]*$/.test(name) || !existsSync(join(COMMANDS, `${name}.ts`))) {
+    throw new Failure('usage', `Unknown command "${name}".`, { hint: 'make help lists the commands.' })
+  }
+  const module = (await import(`./commands/${name}.ts`)) as { default: Command }
+  return module.default
+}
+
+/** What the log looks at itself, see log.ts. */
+const NO_VARIABLE = 'LOG'
+
+/**
+ * Takes the variables from the environment, where each has {@link PREFIX} before its name, then from the command line.
+ *
+ * @throws Failure of kind `usage` for an unknown name
+ */
+export function parseVariables(words: readonly string[], environment: NodeJS.ProcessEnv): Variables {
+  const variables: Variables = {}
+  for (const [name, value] of Object.entries(environment)) {
+    if (name.startsWith(PREFIX) && name !== `${PREFIX}${NO_VARIABLE}`) variables[known(name.slice(PREFIX.length))] = value ?? ''
+  }
+  for (const word of words) {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(word) ?? [word, word]
+    if (!word.includes('=')) throw new Failure('usage', `Unknown argument "${word}".`, { hint: VARIABLES_HINT })
+    variables[known(name)] = value
+  }
+  return variables
+}
+
+const VARIABLES_HINT = `Variables: ${Object.keys(VARIABLES).join(', ')}; make help explains them.`
+
+function known(name: string): Variable {
+  if (Object.hasOwn(VARIABLES, name)) return name as Variable
+  throw new Failure('usage', `Unknown variable "${name}".`, { hint: VARIABLES_HINT })
+}
+
+/** @throws Failure of kind `environment` if this Node is too old */
+function requireNode(): void {
+  if (semver.satisfies(process.version, packageJson.engines.node)) return
+  throw new Failure('environment', `Node ${process.version} is too old; ${packageJson.engines.node} is needed.`)
+}
+
+/**
+ * Runs `COMMAND [--help] [NAME=VALUE...]`.
+ *
+ * @throws Failure of the command's, or of kind `usage`
+ */
+export async function runCommand(words: readonly string[]): Promise<void> {
+  requireNode()
+  const [name = 'help', ...rest] = words.filter((word) => word !== '--help')
+  const command = await loadCommand(name)
+  if (words.includes('--help')) {
+    process.stdout.write(`${name}: ${command.summary}\n\n${command.help.trim()}\n`)
+    return
+  }
+  await command.run(createContext(parseVariables(rest, process.env)))
+}
+
+/** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */
+export function report(thrown: unknown): number {
+  const error = asFailure(thrown)
+  if (!(error instanceof Failure)) {
+    log.error(`a defect of this tool: ${error instanceof Error ? error.stack : String(error)}`)
+    return EXIT.internal
+  }
+  log.error(error.message)
+  const { excerpt, hint, log: path } = error.details
+  for (const line of excerpt ?? []) process.stderr.write(`  | ${line}\n`)
+  for (const line of hint?.split('\n') ?? []) process.stderr.write(`  ${line}\n`)
+  if (path) process.stderr.write(`  Complete log: ${path}\n`)
+  return error.exitCode
+}

@@ -1,0 +1,11 @@
+/** The shape of a command: one file in `scripts/commands`, named as the user types it. */
+
+import type { Context } from './build/context.ts'
+
+export interface Command {
+  /** One line for `make help`. */
+  summary: string
+  /** What `--help` prints below the summary: what it reads, what it writes, an example. */
+  help: string
+  run: (context: Context) => Promise<void>
+}

@@ -1,0 +1,130 @@
+/** Runs of the end-to-end tests, and the folder of their results. */
+
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { SUITES } from '../../test/e2e/index.ts'
+import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
+import { runSuites, type RunReport } from '../../test/e2e/lib/run.ts'
+import { choose, type Suite } from '../../test/e2e/lib/suite.ts'
+import { withRuntimeFolder } from '../../vm/runtime.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import type { Context } from '../build/context.ts'
+import { checkoutLock, withLock } from '../build/lock.ts'
+import { bringGuest, type Guest } from './guest.ts'
+
+export interface Counts {
+  passed: number
+  failed: number
+  notApplicable: number
+}
+
+const resultsFolder = (context: Context): string => join(context.paths.dist, 'test')
+const lockFile = (context: Context): string => checkoutLock(context, `e2e-${context.variant}`)
+const LOCKED = 'end-to-end test run of this checkout'
+
+/**
+ * Runs the end-to-end tests that ONLY chooses against the packages in dist.
+ *
+ * @throws Failure of kind `usage` when ONLY chooses none, `test` when a test fails,
+ *   `lostVm` when a virtual machine does, `environment` when they run already in this checkout
+ */
+export async function runE2e(context: Context): Promise<Counts> {
+  const suites = chosenSuites(context)
+  const guest = await beforeTests(context, () => bringGuest(context))
+  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, guest))
+}
+
+/**
+ * Does what the tests depend on. If that fails, the results say of every chosen test that it did not run, and why;
+ * those of an earlier run are put aside, because they would be taken for this one's.
+ *
+ * @throws what `prepare` throws
+ */
+export async function beforeTests<T>(context: Context, prepare: () => Promise<T>): Promise<T> {
+  const suites = chosenSuites(context)
+  try {
+    return await prepare()
+  } catch (error) {
+    if (error instanceof Failure) await reportNotRun(context, suites, error.message)
+    throw error
+  }
+}
+
+async function reportNotRun(context: Context, suites: readonly Suite[], reason: string): Promise<void> {
+  const results = withNotRun(suites, [], reason)
+  process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
+  // The results of a run that is under way are not ours to remove.
+  await withLock(lockFile(context), LOCKED, async () => {
+    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results))
+  }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
+}
+
+function chosenSuites(context: Context): Suite[] {
+  const suites = choose(SUITES, context.variables.ONLY)
+  if (suites.length > 0) return suites
+  throw new Failure('usage', `No end-to-end test has a name with "${context.variables.ONLY}" in it.`, {
+    hint: `Suites: ${SUITES.map((suite) => suite.name).join(', ')}`,
+  })
+}
+
+/** @returns the results of all tests, in their order: those that there are, and that the others were not run */
+function withNotRun(suites: readonly Suite[], results: readonly TestResult[], reason: string): TestResult[] {
+  return suites.flatMap(({ name, tests }) =>
+    tests.map((test): TestResult => {
+      const result = results.find((one) => one.suite === name && one.name === test.name)
+      return result ?? { suite: name, name: test.name, seconds: 0, outcome: 'not run', message: reason }
+    }),
+  )
+}
+
+const JUNIT = 'junit.xml'
+
+/**
+ * Makes an empty folder of results. What an earlier run has recorded is put aside, and stays there until another
+ * run has recorded something.
+ */
+function newResults(context: Context): string {
+  const results = resultsFolder(context)
+  const hasRecordings = existsSync(results) && readdirSync(results).some((name) => name !== JUNIT)
+  if (hasRecordings) {
+    const previous = `${results}.previous`
+    rmSync(previous, { recursive: true, force: true })
+    renameSync(results, previous)
+  }
+  rmSync(results, { recursive: true, force: true })
+  mkdirSync(results, { recursive: true })
+  return results
+}
+
+/** Two runs at once would write over each other's captures, which are the evidence. */
+async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
+  const results = newResults(context)
+  const print = (line: string) => process.stdout.write(`${line}\n`)
+  const { lacks } = context.target
+  const unfinished = (done: readonly TestResult[], reason: string) =>
+    writeFileSync(join(results, JUNIT), junit(context.variant, withNotRun(suites, done, reason)))
+  const report = await withRuntimeFolder((sockets) =>
+    runSuites(suites, { ...guest, ...context.flavour?.lab, name: context.variant, lacks, sockets, results, print, unfinished }),
+  )
+  writeFileSync(join(results, JUNIT), report.xml)
+  return conclude(report, results)
+}
+
+function conclude(report: RunReport, results: string): Counts {
+  const count = (outcome: TestResult['outcome']) => report.results.filter((result) => result.outcome === outcome).length
+  const counts = { passed: count('passed'), failed: count('failed'), notApplicable: count('not applicable') }
+  log.info(`tshark has verified the checksums of ${report.verifiedFrames} packets; results are in ${results}`)
+  if (counts.failed === 0 && counts.passed > 0) return counts
+  process.stdout.write(`${describe(counts)}\n`)
+  const [lost] = report.lost
+  if (lost) {
+    throw new Failure('lostVm', `${counts.failed} end-to-end tests failed; a virtual machine was lost ${report.lost.length} times. First: ${lost.message}`, {
+      ...(lost.details.log === undefined ? {} : { log: lost.details.log }),
+    })
+  }
+  if (counts.failed === 0) throw new Failure('test', 'No end-to-end test was run: none of the chosen ones applies to this kernel.')
+  throw new Failure('test', `${counts.failed} end-to-end tests failed.`, { log: join(results, JUNIT) })
+}
+
+export const describe = ({ passed, failed, notApplicable }: Counts): string => `${passed} passed, ${failed} failed, ${notApplicable} not applicable`

@@ -1,0 +1,274 @@
+/**
+ * Source packages (SRPMs) of kernels: what vouches for one, what is in it, and the
+ * tree that its own %prep makes. rpm reads package and spec; only the calls of the
+ * spec's ApplyPatch functions are read here.
+ */
+
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { capture, runLogged } from '../base/run.ts'
+import type { PackageSigner } from '../sources.ts'
+
+/** What a package's header says. */
+export interface SrpmHeader {
+  /** VERSION-RELEASE. */
+  kernel: string
+  /** Name of the kernel's tarball in it. */
+  tarball: string
+}
+
+const BROUGHT_ANEW = 'It is truncated or tampered with. Nothing was kept; fetch it again.'
+
+/** rpm without the settings of the user's and with a database of its own. */
+function rpmOf(database: string): { options: string[]; env: NodeJS.ProcessEnv } {
+  return { options: ['--dbpath', database], env: { ...process.env, HOME: database, LC_ALL: 'C' } }
+}
+
+async function withDatabase<T>(work: (database: string) => Promise<T>): Promise<T> {
+  const database = mkdtempSync(join(tmpdir(), 'lvs-snat-rpm-'))
+  try {
+    return await work(database)
+  } finally {
+    rmSync(database, { recursive: true, force: true })
+  }
+}
+
+/**
+ * @param path of an SRPM
+ * @param called what it is called in messages
+ * @throws Failure of kind `source` when it is damaged, no source package, or not of a kernel
+ */
+export async function readSrpm(path: string, called: string): Promise<SrpmHeader> {
+  return withDatabase(async (database) => {
+    const { options, env } = rpmOf(database)
+    const check = await capture(['rpmkeys', ...options, '--checksig', '--nosignature', path], { env, anyExit: true })
+    if (check.exitCode !== 0) {
+      const excerpt = `${check.stdout}${check.stderr}`.trim().replaceAll(path, called).split('\n')
+      throw new Failure('source', `${called} is damaged: rpm does not accept its digests.`, { hint: BROUGHT_ANEW, excerpt })
+    }
+    const format = '%{NAME} %{VERSION}-%{RELEASE} %{SOURCEPACKAGE}\\n[%{SOURCE}\\n]'
+    const { stdout } = await capture(['rpm', ...options, '--query', '--nosignature', '--queryformat', format, '--package', path], { env, kind: 'source' })
+    const [first = '', ...sources] = stdout.split('\n')
+    const [name, kernel = '', source] = first.split(' ')
+    const tarball = sources.find((file) => /^linux-.*\.tar\.\w+$/.test(file))
+    if (name === 'kernel' && source === '1' && tarball !== undefined) return { kernel, tarball }
+    throw new Failure('source', `${called} is no source package of a kernel.`, { excerpt: [`rpm calls it ${first}`] })
+  })
+}
+
+/**
+ * Verifies the signature of a package against one key. Digests alone, which rpm accepts
+ * of an unsigned package, are not enough; nor is a signature of the header alone unless
+ * the header has a digest of the payload (rpmkeys(8), and the tags of rpm's file format).
+ *
+ * @param keyFile the key in OpenPGP's armour, and no other
+ * @throws Failure of kind `source`
+ */
+export async function verifySrpm(path: string, called: string, signer: PackageSigner, keyFile: string): Promise<void> {
+  await withDatabase(async (database) => {
+    const { options, env } = rpmOf(database)
+    const key = join(database, 'key.asc')
+    writeFileSync(key, await pinnedKey(keyFile, signer))
+    await capture(['rpmkeys', ...options, '--import', key], { env, kind: 'source' })
+    const { exitCode, stdout } = await capture(['rpmkeys', ...options, '--checksig', '--verbose', path], { env, anyExit: true })
+    const lines = stdout.split('\n').slice(1).map((line) => line.trim()).filter(Boolean)
+    if (exitCode === 0 && vouchedFor(lines, signer.keyFingerprint)) return
+    throw new Failure('source', `${called} is not signed by the key that is pinned for it.`, {
+      excerpt: lines,
+      hint: `A good signature by ${signer.keyFingerprint} (${signer.keyOwner}) is wanted. Nothing was kept.\n${nameDigestHint(called)}`,
+    })
+  })
+}
+
+/** How a file can be used that the pinned key did not sign. */
+export const nameDigestHint = (called: string): string =>
+  `If you trust this file for another reason, such as RHEL's own signature, name its digest:\n  SRPM=/path/${called} SRPM_SHA256=$(sha256sum < /path/${called} | cut -c1-64)`
+
+/**
+ * @param lines that `rpmkeys --checksig --verbose` prints of a package whose only known key is the pinned one
+ * @param fingerprint of the pinned key, which has to be the one that signed: rpm names it by its ID of 8 or 16
+ *   digits or, from version 6 on, by its fingerprint
+ */
+export function vouchedFor(lines: readonly string[], fingerprint: string): boolean {
+  const signers = lines.flatMap((line) => /[Ss]ignature, key (?:ID |fingerprint: )([0-9a-f]+)/.exec(line)?.[1] ?? [])
+  const own = signers.every((id) => id.length >= 8 && fingerprint.toLowerCase().endsWith(id))
+  const good = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line) && /: OK$/.test(line))
+  const all = lines.length > 0 && lines.every((line) => /: OK$/.test(line))
+  const whole = good(/^(OpenPGP )?V\d .*[Ss]ignature, key /)
+  const header = good(/^Header (OpenPGP )?V\d .*[Ss]ignature, key /) && good(/^Payload SHA\d+ digest/)
+  return all && signers.length > 0 && own && (whole || header)
+}
+
+/**
+ * A key is named by its primary's fingerprint. gpg finds keys by the fingerprints of subkeys
+ * too, and whoever has a public key can make it a subkey of his own.
+ *
+ * @returns the pinned key, in OpenPGP's armour
+ * @throws Failure of kind `source` unless it is the only key in the file
+ */
+export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise<string> {
+  const home = mkdtempSync(join(tmpdir(), 'lvs-snat-gpg-'))
+  const gpg = ['gpg', '--homedir', home, '--batch', '--no-options', '--quiet']
+  try {
+    await capture([...gpg, '--import', keyFile], { anyExit: true })
+    const { stdout: listed } = await capture([...gpg, '--with-colons', '--list-keys'], { anyExit: true })
+    const found = primaryFingerprints(listed)
+    if (found.length === 1 && found[0] === signer.keyFingerprint) {
+      return (await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { kind: 'source' })).stdout
+    }
+    throw new Failure('source', `${keyFile} does not hold the key ${signer.keyFingerprint} (${signer.keyOwner}), and no other.`, {
+      excerpt: [found.length > 0 ? `It holds ${found.join(', ')}.` : 'It holds no key.'],
+      hint: 'The fingerprint is pinned in scripts/sources.ts; a key with another one does not count.',
+    })
+  } finally {
+    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+/** @returns the fingerprint that follows each record of a primary key in what gpg lists with colons (doc/DETAILS of GnuPG) */
+function primaryFingerprints(listed: string): string[] {
+  return [...listed.matchAll(/^pub:.*\n(?:(?!(?:pub|sub|fpr):).*\n)*fpr:+([0-9A-F]{40}):/gm)].map(([, fingerprint = '']) => fingerprint)
+}
+
+/**
+ * Unpacks an SRPM into a new folder.
+ *
+ * @param log path of a log file
+ */
+export async function unpackSrpm(srpm: string, folder: string, log: string): Promise<void> {
+  mkdirSync(folder, { recursive: true })
+  await runLogged(['bash', '-o', 'pipefail', '-c', 'rpm2cpio "$1" | cpio --extract --quiet --no-absolute-filenames', '-', srpm], {
+    cwd: folder,
+    doing: 'unpacking the source package',
+    log,
+    kind: 'source',
+  })
+}
+
+/** @returns SHA-256 of a file inside an SRPM, in hexadecimal */
+export async function sha256Inside(srpm: string, file: string): Promise<string> {
+  const script = 'rpm2cpio "$1" | cpio --extract --quiet --to-stdout "$2" "./$2" | sha256sum'
+  const { stdout } = await capture(['bash', '-o', 'pipefail', '-c', script, '-', srpm, file], { kind: 'source' })
+  return stdout.slice(0, 64)
+}
+
+/** A patch that %prep applies. */
+export interface PrepPatch {
+  file: string
+  /** Skipped if it is of nine lines or fewer. */
+  optional: boolean
+  /** Options of its own for patch(1). */
+  options: readonly string[]
+}
+
+/** What a kernel spec's %prep does to make the source tree. */
+export interface PrepPlan {
+  tarball: string
+  /** patch(1) with its options. */
+  command: readonly string[]
+  patches: readonly PrepPatch[]
+}
+
+/** ApplyOptionalPatch of the spec takes only files that have more lines. */
+const EMPTY_PATCH_LINES = 9
+
+/**
+ * @param spec a kernel spec as `rpmspec --parse` prints it: macros and conditions resolved
+ * @throws Failure of kind `source` naming what a kernel spec of RHEL 6 has and this one lacks
+ */
+export function planPrep(spec: string): PrepPlan {
+  const [, prep] = /^%prep\n(.*?)^%build$/ms.exec(`${spec}\n%build\n`) ?? []
+  const tarball = /^Source0: *(\S+)$/m.exec(spec)?.[1]
+  const command = /^ *patch_command='(patch -p1(?: -F\d+)? -s)'$/m.exec(prep ?? '')?.[1]
+  const rule = new RegExp(`"\\$C" -gt ${EMPTY_PATCH_LINES} \\]`).test(prep ?? '')
+  const calls = [...(prep ?? '').matchAll(/^[ \t]*Apply(Optional)?Patch[ \t]+(\S+)[ \t]*(.*)$/gm)]
+  if (prep === undefined || tarball === undefined || command === undefined || !rule) {
+    const lacking = { '%prep': prep, Source0: tarball, "patch_command='patch -p1 ...'": command, [`the rule of ${EMPTY_PATCH_LINES} lines in ApplyOptionalPatch`]: rule || undefined }
+    throw new Failure('source', 'The spec in the source package is none of a RHEL 6 kernel.', {
+      excerpt: Object.entries(lacking).flatMap(([what, found]) => (found === undefined ? [`It lacks ${what}.`] : [])),
+    })
+  }
+  const isCall = (name: string): boolean => !/^[$"']/.test(name)
+  return {
+    tarball: tarball.replace(/^.*\//, ''),
+    command: command.split(' '),
+    patches: calls.flatMap(([, optional, file = '', options = '']) =>
+      isCall(file) ? [{ file, optional: optional !== undefined, options: options.split(/\s+/).filter(Boolean) }] : [],
+    ),
+  }
+}
+
+/**
+ * rpm 4.20 and later have a macro `rpmversion` of their own and refuse a spec that defines
+ * it, as those of RHEL 6 kernels do. Under another name it means the same to every rpm.
+ *
+ * @param spec text of RHEL's kernel.spec
+ */
+export const renameRpmversion = (spec: string): string =>
+  spec.replace(/(%(?:define|global)[ \t]+|%\{?[?!]*)rpmversion\b/g, '$1kernel_rpmversion')
+
+/** @returns the plan of the spec in a folder that {@link unpackSrpm} has made */
+export async function readPlan(folder: string): Promise<PrepPlan> {
+  const spec = join(folder, 'kernel.spec')
+  if (!existsSync(spec)) throw new Failure('source', 'The source package has no kernel.spec.', { excerpt: readdirSync(folder).slice(0, 20) })
+  const { stdout } = await withDatabase((database) => {
+    const readable = join(database, 'kernel.spec')
+    writeFileSync(readable, renameRpmversion(readFileSync(spec, 'utf8')))
+    return capture(['rpmspec', '--parse', '--target', 'x86_64', '--define', `_sourcedir ${folder}`, '--define', `_dbpath ${database}`, readable], {
+      env: rpmOf(database).env,
+      kind: 'source',
+    })
+  })
+  return planPrep(stdout)
+}
+
+/**
+ * Makes the source tree as the spec's %prep does, without what it adds for its own build.
+ *
+ * @param folder that {@link unpackSrpm} has made
+ * @param tree an empty folder
+ * @param logs folder for log files
+ * @returns the names of the patches that were applied
+ * @throws Failure of kind `source` when a patch does not apply
+ */
+export async function prepareTree(folder: string, tree: string, logs: string): Promise<string[]> {
+  const plan = await readPlan(folder)
+  const tarball = join(folder, plan.tarball)
+  if (!existsSync(tarball)) throw new Failure('source', `The source package lacks ${plan.tarball}, which its spec names.`)
+  await runLogged(['tar', '--extract', '--no-same-owner', '--strip-components=1', '--file', tarball, '--directory', tree], {
+    doing: `unpacking ${plan.tarball}`,
+    log: join(logs, 'unpack.log'),
+    kind: 'source',
+  })
+  const applied = plan.patches.filter(({ file, optional }) => !optional || !isEmptyPatch(folder, file))
+  for (const { file, options } of applied) {
+    const [program = 'patch', ...words] = plan.command
+    await runLogged([program, ...words, '--no-backup-if-mismatch', ...options, '--input', await plainPatch(folder, file)], {
+      cwd: tree,
+      doing: `applying ${file} of the source package`,
+      log: join(logs, 'srpm-patch.log'),
+      kind: 'source',
+    })
+  }
+  return applied.map(({ file }) => file)
+}
+
+function isEmptyPatch(folder: string, file: string): boolean {
+  return existsSync(join(folder, file)) && readFileSync(join(folder, file), 'utf8').split('\n').length - 1 <= EMPTY_PATCH_LINES
+}
+
+const DECOMPRESSORS: Readonly<Record<string, string>> = { '.bz2': 'bunzip2', '.gz': 'gunzip' }
+
+/** @returns the path of a patch, of which a compressed one is decompressed first */
+async function plainPatch(folder: string, file: string): Promise<string> {
+  const ending = /\.\w+$/.exec(file)?.[0] ?? ''
+  const program = DECOMPRESSORS[ending]
+  if (program === undefined) return join(folder, file)
+  const plain = join(folder, `.${file.slice(0, -ending.length)}`)
+  copyFileSync(join(folder, file), `${plain}${ending}`)
+  await capture([program, '--force', `${plain}${ending}`], { kind: 'source' })
+  return plain
+}

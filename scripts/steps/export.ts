@@ -1,0 +1,65 @@
+/** The series as one patch that applies to the pristine source. */
+
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { asideOf } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { capture } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import { type Step } from '../build/step.ts'
+import { APPLIED, BASE, PRISTINE, treeGit } from '../kernel/series.ts'
+import { step as patch } from './patch.ts'
+import { sourceVersion } from './prep.ts'
+
+export const step: Step = {
+  name: 'export',
+  scope: 'variant',
+  needs: [patch],
+  code: ['steps/export.ts'],
+  inputs: (context) => ({ version: sourceVersion(context) }),
+  outputs: (context) => [exportedPatch(context)],
+  async run(context) {
+    const path = exportedPatch(context)
+    mkdirSync(dirname(path), { recursive: true })
+    const content = await treeGit(context).raw('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', BASE, APPLIED)
+    const aside = asideOf(path)
+    writeFileSync(aside, content)
+    const files = await verify(context, aside)
+    renameSync(aside, path)
+    log.step('export', `${path}: ${files} files`)
+    return { files }
+  },
+}
+
+/** @returns the path of the self-contained patch in dist */
+export const exportedPatch = (context: Context): string =>
+  join(context.paths.dist, `lvs-snat-${sourceVersion(context)}.patch`)
+
+/**
+ * Applies the patch to a copy of the pristine files as a user would, and compares
+ * the result with the prepared tree.
+ *
+ * @returns how many files it touches
+ * @throws Failure of kind `patch`
+ */
+async function verify(context: Context, path: string): Promise<number> {
+  const git = treeGit(context)
+  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
+  const old = (await git.raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...touched)).split('\n').filter(Boolean)
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-export-'))
+  try {
+    const script = 'git -C "$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
+    await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, PRISTINE, folder, ...old])
+    await capture(['patch', '--strip=1', '--fuzz=0', '--silent', '--directory', folder, '--input', path], { kind: 'patch' })
+    for (const name of touched) {
+      const wanted = await capture(['git', 'show', `${APPLIED}:${name}`], { cwd: context.paths.tree })
+      if (readFileSync(join(folder, name), 'utf8') === wanted.stdout) continue
+      throw new Failure('patch', `The exported patch does not yield the same ${name} as the series.`)
+    }
+    return touched.length
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,194 @@
+/** The sources that a build needs, verified, in the store. */
+
+import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import { download, megabytes } from '../base/download.ts'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { verifyTarball } from '../base/signature.ts'
+import type { Context } from '../build/context.ts'
+import { withSharedThing } from '../build/lock.ts'
+import { readStamp, type Json, type Step } from '../build/step.ts'
+import { Apt } from '../source/apt.ts'
+import { fetchSrpm, localFile } from '../source/fetch-srpm.ts'
+import { Store, type Stored } from '../source/store.ts'
+import lock from '../sources.lock.json' with { type: 'json' }
+import { SOURCES, TOOL_SOURCES, type Source } from '../sources.ts'
+
+const DIGESTS: Readonly<Record<string, string>> = lock
+
+export const step: Step = {
+  name: 'fetch',
+  scope: 'target',
+  needs: [],
+  code: ['steps/fetch.ts', 'source/apt.ts', 'base/download.ts', 'source/fetch-srpm.ts', 'base/signature.ts', 'source/srpm.ts', 'source/store.ts'],
+  inputs: (context) => ({
+    sources: wanted(context) as unknown as Json,
+    lock: DIGESTS as Json,
+    local: Object.fromEntries([...localFiles(context)].map(([name, path]) => [name, fileIdentity(path)])),
+    ...srpmInputs(context),
+  }),
+  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name)),
+  run: (context) => alone(context, async () => {
+    const fetched: Record<string, Json> = {}
+    if (context.srpm) fetched[context.source] = { ...(await fetchSrpm(context, context.srpm, DIGESTS)) }
+    for (const source of wanted(context)) fetched[source.name] = { ...(await fetchSource(context, source)) }
+    return fetched
+  }),
+}
+
+/** Checkouts share the store, what grows in it, and the folder of apt. */
+const alone = <T>(context: Context, work: () => Promise<T>): Promise<T> => withSharedThing(context, 'store', 'download', work)
+
+/**
+ * A source that was fetched, for whoever wants to know which; to build of it, see {@link bringVerified}.
+ *
+ * @param name one of the names in `scripts/sources.ts`
+ * @returns its path in the store, and what is known of it
+ */
+export function sourceFile(context: Context, name: string): Stored & { path: string } {
+  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+  if (!stored) throw new Failure('internal', `${name} was asked for before it was fetched.`)
+  return { ...stored, path: join(context.paths.store, stored.sha256) }
+}
+
+/**
+ * A source that was fetched, for building of it: with the bytes that it was fetched with.
+ *
+ * @throws Failure of kind `source` when it was damaged and cannot be had again
+ */
+export async function bringVerified(context: Context, name: string): Promise<Stored & { path: string }> {
+  const wanted = sourceFile(context, name)
+  if (await new Store(context.paths.store).isWhole(wanted)) return wanted
+  const { sha256 } = await alone(context, () => fetchNamed(context, name))
+  if (sha256 === wanted.sha256) return wanted
+  throw new Failure('source', `${wanted.filename} in the store was damaged, and what is fetched for it is another one by now.`, {
+    hint: 'The same command takes the new one when it is run again.',
+  })
+}
+
+/** Of a target that is built from a source package: which, and what the user says of it. */
+function srpmInputs(context: Context): Record<string, Json> {
+  if (!context.srpm) return {}
+  const local = localFile(context)
+  const { signer: _signer, ...source } = context.srpm
+  return { srpm: source as unknown as Json, brought: local === undefined ? null : fileIdentity(local), named: context.variables.SRPM_SHA256 ?? null }
+}
+
+/**
+ * Brings one source that a command of its own needs, beside those of every build.
+ *
+ * @param name one of the names in `scripts/sources.ts`
+ * @returns its path in the store
+ * @throws Failure of kind `source`
+ */
+export async function bringSource(context: Context, name: string): Promise<string> {
+  return join(context.paths.store, (await alone(context, () => fetchNamed(context, name))).sha256)
+}
+
+async function fetchNamed(context: Context, name: string): Promise<Stored> {
+  if (context.srpm?.name === name) return fetchSrpm(context, context.srpm, DIGESTS)
+  const source = SOURCES.find((candidate) => candidate.name === name)
+  if (!source) throw new Failure('internal', `There is no source "${name}".`)
+  return fetchSource(context, source)
+}
+
+/** @returns path of a stored file, or one that there is not when it was cut short; digests are for those who use it */
+function storedFile(context: Context, name: string): string {
+  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+  const path = join(context.paths.store, stored?.sha256 ?? 'not fetched')
+  return statSync(path, { throwIfNoEntry: false })?.size === stored?.size ? path : `${path}, whole`
+}
+
+function wanted(context: Context): Source[] {
+  return SOURCES.filter(({ name }) => name === context.source || (TOOL_SOURCES as readonly string[]).includes(name))
+}
+
+/** Parses `SOURCE=NAME=PATH,NAME=PATH`. */
+function localFiles(context: Context): Map<string, string> {
+  const files = new Map<string, string>()
+  for (const item of (context.variables.SOURCE ?? '').split(',').filter(Boolean)) {
+    const [name = '', ...rest] = item.split('=')
+    const path = resolve(rest.join('='))
+    if (!SOURCES.some((source) => source.name === name)) {
+      throw new Failure('usage', `SOURCE= names "${name}", which is no source.`, {
+        hint: `SOURCE=NAME=PATH, where NAME is one of: ${SOURCES.map((source) => source.name).join(', ')}`,
+      })
+    }
+    if (!existsSync(path) || !statSync(path).isFile()) {
+      throw new Failure('usage', `SOURCE= names ${path}, which is not a file.`)
+    }
+    files.set(name, path)
+  }
+  return files
+}
+
+/** Tells one local file from another without reading it. */
+function fileIdentity(path: string): Json {
+  const { size, mtimeMs } = statSync(path)
+  return { path, size, mtimeMs }
+}
+
+async function fetchSource(context: Context, source: Source): Promise<Stored> {
+  const store = new Store(context.paths.store)
+  const local = localFiles(context).get(source.name)
+  if (local) return takeLocal(store, source, local)
+  const known = store.find(source.name)
+  if (known && acceptable(known, source) && (await store.isWhole(known))) return known
+  log.step('fetch', `${source.name}: ${source.summary}`)
+  const stored = (await fetchByApt(context, store, source)) ?? (await fetchUpstream(store, source))
+  log.info(`${stored.filename} ${stored.version}, ${megabytes(stored.size)}, from ${stored.from}; ${stored.verified}`)
+  return stored
+}
+
+/** An upstream file stays good only as long as the lock still names it. */
+function acceptable(known: Stored, source: Source): boolean {
+  return known.origin === 'apt' || known.sha256 === DIGESTS[basename(source.upstream.urls[0] ?? '')]
+}
+
+async function takeLocal(store: Store, source: Source, path: string): Promise<Stored> {
+  const filename = basename(path)
+  const incoming = store.incoming(filename)
+  copyFileSync(path, incoming)
+  const pinned = DIGESTS[filename]
+  const version = /(\d+(?:\.\d+)+)/.exec(filename)?.[1] ?? 'unknown'
+  const verified = pinned ? 'sha256 pinned in sources.lock.json' : 'brought by the user, not pinned'
+  return store.add(incoming, { name: source.name, version, filename, origin: 'local', from: path, verified }, pinned)
+}
+
+const bringHint = ({ name }: Source): string => `Or bring the file and name it: SOURCE=${name}=PATH`
+
+async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
+  if (!(await Apt.available())) return undefined
+  const apt = aptOf(context)
+  const folder = store.incoming(`apt-${source.name}-${process.pid}`)
+  try {
+    const file = await apt.fetch(source.apt, folder, bringHint(source))
+    if (!file) return undefined
+    const { version, filename, from } = file
+    return await store.add(file.path, { name: source.name, version, filename, origin: 'apt', from, verified: "apt's signature chain" })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+let apt: Apt | undefined
+const aptOf = (context: Context): Apt => (apt ??= new Apt(join(context.paths.cache, 'apt')))
+
+async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
+  const { version, urls, signature } = source.upstream
+  const filename = basename(urls[0] ?? '')
+  const pinned = DIGESTS[filename]
+  if (!pinned) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json.`)
+  const incoming = store.incoming(filename)
+  const from = await download(urls, incoming, bringHint(source))
+  let verified = 'sha256 pinned in sources.lock.json'
+  if (signature) {
+    const sign = store.incoming(basename(signature.url))
+    await download([signature.url], sign, bringHint(source))
+    await verifyTarball(incoming, sign, signature)
+    rmSync(sign)
+    verified += `, signature by ${signature.keyFingerprint}`
+  }
+  return store.add(incoming, { name: source.name, version, filename, origin: 'upstream', from, verified }, pinned)
+}

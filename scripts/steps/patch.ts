@@ -1,0 +1,60 @@
+/** Engine and series as commits of the prepared tree. */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { digestTree } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import type { Context } from '../build/context.ts'
+import { type Json, type Step } from '../build/step.ts'
+import { preparedFamily } from '../kernel/family.ts'
+import { APPLIED, BASE, BRANCH, changeTree, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { toolchainPatches } from '../kernel/toolchain.ts'
+import { sourceVersion, step as prep } from './prep.ts'
+
+export const step: Step = {
+  name: 'patch',
+  scope: 'target',
+  needs: [prep],
+  code: ['steps/patch.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
+  inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
+  outputs: (context) => [appliedRef(context)],
+  async run(context) {
+    const toolchain = await toolchainPatches(context)
+    await applySeries(context, toolchain)
+    const names = (paths: readonly string[]): string[] => paths.map((path) => basename(path))
+    return { toolchain: names(toolchain), patches: names(seriesPatches(context)) }
+  },
+}
+
+/** @returns the file in which git keeps what was applied last; a tree that was prepared anew has none */
+function appliedRef(context: Context): string {
+  const packed = join(context.paths.tree, '.git', 'packed-refs')
+  const isPacked = existsSync(packed) && readFileSync(packed, 'utf8').includes(` ${APPLIED}\n`)
+  return isPacked ? packed : join(context.paths.tree, '.git', APPLIED)
+}
+
+function relativeDigests(context: Context, paths = [engineFolder(context), compatFolder(context), seriesFolder(context)]): Json {
+  const digests = digestTree(...paths)
+  return Object.fromEntries(Object.entries(digests).map(([path, digest]) => [path.slice(context.paths.root.length + 1), digest]))
+}
+
+/** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
+async function applySeries(context: Context, toolchain: readonly string[]): Promise<void> {
+  const version = sourceVersion(context)
+  log.step('patch', `the ${preparedFamily(context).series} series on Linux ${version}`)
+  const { base, applied: made } = await commitSeries(context, version, toolchain)
+  const git = treeGit(context)
+  const difference = await git.raw('diff', '--name-only', made)
+  if (difference !== '') {
+    await requireSaved(context, 'the series cannot be applied again')
+    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH, made])
+  } else {
+    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH])
+    await changeTree(context, ['reset', '--quiet', made])
+  }
+  await git.raw('tag', '--force', BASE, base)
+  await git.raw('update-ref', APPLIED, made)
+  const first = toolchain.length > 0 ? `${toolchain.length} patches for today's tools, then ` : ''
+  log.info(`${first}the engine and ${seriesPatches(context).length} patches, in ${context.paths.tree}`)
+}
+

@@ -1,0 +1,185 @@
+/** The pristine source as a git work tree. */
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { asideOf, replaceFolder, writeIfChanged } from '../base/files.ts'
+import { git } from '../base/git.ts'
+import { log } from '../base/log.ts'
+import { capture, requireUninterrupted, runLogged } from '../base/run.ts'
+import { OUTPUT, type Context } from '../build/context.ts'
+import { withSharedThing } from '../build/lock.ts'
+import { codeDigest, readStamp, type Json, type Step } from '../build/step.ts'
+import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../kernel/family.ts'
+import { PRISTINE, requireSaved } from '../kernel/series.ts'
+import { prepareTree, unpackSrpm } from '../source/srpm.ts'
+import type { Family } from '../targets.ts'
+import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
+
+/** The modules that make the pristine source of a tarball or source package. */
+const CODE = ['steps/prep.ts', 'kernel/family.ts', 'source/srpm.ts']
+
+export const step: Step = {
+  ...RECOGNISED_BY,
+  needs: [],
+  code: CODE,
+  after: [fetch],
+  inputs: (context) => ({ source: sourceFile(context, context.source).sha256, families: context.target.families as unknown as Json }),
+  outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context), ...(context.srpm ? [srpmFolder(context)] : [])],
+  async run(context) {
+    const pristine = pristineOf(context)
+    await withSharedThing(context, `pristine-${basename(pristine)}`, 'import of this kernel', async () => {
+      if (!isImported(context, pristine)) await importSource(context, pristine)
+      writeIfChanged(recipeOf(pristine), codeDigest(CODE))
+    })
+    const family = await recogniseCommitted(context, pristine)
+    await checkOut(context, pristine)
+    return {
+      version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')),
+      family: family.name,
+    }
+  },
+}
+
+/** @returns what the prepared source is known as: "6.1.192", or "2.6.32-279.el6" */
+export const sourceVersion = (context: Context): string => context.srpm?.kernel ?? preparedVersion(context)
+
+/** @returns the version of the prepared kernel, such as "6.1.192" */
+export function preparedVersion(context: Context): string {
+  const version = readStamp(context, step)?.facts['version']
+  if (typeof version !== 'string') throw new Failure('internal', 'The kernel version was asked for before prep.')
+  return version
+}
+
+/** The pristine source as a bare git repository, one for all checkouts, named by the tarball's digest. */
+function pristineOf(context: Context): string {
+  return join(context.paths.cache, 'pristine', `${sourceFile(context, context.source).sha256}.git`)
+}
+
+/** The file that tells by which code a pristine source was imported; of an older version there is none. */
+const recipeOf = (pristine: string): string => join(pristine, 'lvs-snat-recipe')
+
+function isImported(context: Context, pristine: string): boolean {
+  if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) return false
+  return !existsSync(recipeOf(pristine)) || readFileSync(recipeOf(pristine), 'utf8') === codeDigest(CODE)
+}
+
+/**
+ * @param makefile the kernel's top Makefile
+ * @returns VERSION.PATCHLEVEL.SUBLEVEL with EXTRAVERSION
+ */
+export function kernelVersion(makefile: string): string {
+  const value = (name: string): string => new RegExp(`^${name} *= *(.*)$`, 'm').exec(makefile)?.[1]?.trim() ?? ''
+  return `${value('VERSION')}.${value('PATCHLEVEL')}.${value('SUBLEVEL')}${value('EXTRAVERSION')}`
+}
+
+/** @throws Failure of kind `source` when the tree is not of the target's line */
+function requireLine(context: Context, folder: string): void {
+  const makefile = join(folder, 'Makefile')
+  const version = existsSync(makefile) ? kernelVersion(readFileSync(makefile, 'utf8')) : 'no kernel'
+  if (`${version}.`.startsWith(`${context.target.line}.`)) return
+  throw new Failure('source', `The source of ${context.target.name} is ${version}, but Linux ${context.target.line} is wanted.`, {
+    hint: `The series is made for Linux ${context.target.line}; give another file with SOURCE=${context.source}=PATH.`,
+  })
+}
+
+/** Recognises the family of a source that was imported earlier, of which the tree may carry edits. */
+async function recogniseCommitted(context: Context, pristine: string): Promise<Family> {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-family-'))
+  try {
+    const listed = await git(pristine).raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...IPVS_SOURCES)
+    const script = 'git --git-dir="$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
+    await capture(['bash', '-o', 'pipefail', '-c', script, '-', pristine, PRISTINE, folder, ...listed.split('\n').filter(Boolean)])
+    return recognise(context.target, folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function importSource(context: Context, pristine: string): Promise<void> {
+  const source = await bringVerified(context, context.source)
+  const aside = asideOf(pristine)
+  const folder = `${aside}.tree`
+  const unpacked = `${aside}.srpm`
+  mkdirSync(folder, { recursive: true })
+  try {
+    log.step('prep', `unpacking ${source.filename} ${source.version}`)
+    if (context.srpm) await unpackPackage(context, source.path, unpacked, folder)
+    else await unpackTarball(context, source.path, folder)
+    requireLine(context, folder)
+    recognise(context.target, folder)
+    await commitPristine(context, folder, aside)
+    if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
+    await addPristine(aside, pristine)
+  } finally {
+    // Not all at once: a Ctrl-C would not be heard while the files of a kernel are removed.
+    for (const path of [folder, unpacked, aside]) await rm(path, { recursive: true, force: true })
+  }
+}
+
+/** Other checkouts' trees have their objects in the repository: what is imported anew is added to it, and nothing cleared away. */
+async function addPristine(from: string, pristine: string): Promise<void> {
+  if (existsSync(pristine)) await capture(['git', '-c', 'gc.auto=0', '-c', 'maintenance.auto=false', 'fetch', '--quiet', '--force', from, `refs/tags/${PRISTINE}:refs/tags/${PRISTINE}`], { cwd: pristine })
+  else renameSync(from, pristine)
+}
+
+async function unpackTarball(context: Context, tarball: string, folder: string): Promise<void> {
+  await runLogged(['tar', '--extract', '--strip-components=1', '--file', tarball, '--directory', folder], {
+    doing: `unpacking ${basename(tarball)}`,
+    log: join(context.paths.logs, 'unpack.log'),
+    kind: 'source',
+  })
+}
+
+/** Keeps the unpacked source package: the configuration is made from its files, and it is packaged again with the series in it. */
+async function unpackPackage(context: Context, srpm: string, unpacked: string, folder: string): Promise<void> {
+  await unpackSrpm(srpm, unpacked, join(context.paths.logs, 'unpack-srpm.log'))
+  const applied = await prepareTree(unpacked, folder, context.paths.logs)
+  log.info(`its own patches: ${applied.join(', ') || 'none'}`)
+}
+
+/** @returns the folder with all files of the kernel's source package, of a target that is built from one */
+export const srpmFolder = (context: Context): string => pristineOf(context).replace(/\.git$/, '.srpm')
+
+async function commitPristine(context: Context, folder: string, repository: string): Promise<void> {
+  log.info('importing it into git')
+  await capture(['git', 'init', '--quiet', '--bare', repository])
+  const identity = { NAME: 'pristine', EMAIL: 'pristine@localhost', DATE: '2000-01-01T00:00:00Z' }
+  const environment: NodeJS.ProcessEnv = { ...process.env, GIT_DIR: repository, GIT_WORK_TREE: folder }
+  for (const [key, value] of Object.entries(identity)) {
+    environment[`GIT_AUTHOR_${key}`] = environment[`GIT_COMMITTER_${key}`] = value
+  }
+  // The objects are thrown away together with the repository, so speed goes before size and durability.
+  const fast = ['-c', 'core.looseCompression=0', '-c', 'core.fsync=none', '-c', 'core.autocrlf=false', '-c', 'gc.auto=0']
+  const options = { env: environment, cwd: folder, doing: 'importing the kernel source into git' }
+  await runLogged(['git', ...fast, 'add', '--all', '--force', '.'], { ...options, log: join(context.paths.logs, 'import.log') })
+  await capture(['git', ...fast, 'commit', '--quiet', '--message', 'pristine'], options)
+  await capture(['git', 'tag', PRISTINE], options)
+}
+
+/** Makes the work tree, unless it is there and of this pristine source; moves it to a new one otherwise. */
+async function checkOut(context: Context, pristine: string): Promise<void> {
+  const { tree } = context.paths
+  if (existsSync(tree)) {
+    if ((await pristineCommit(tree)) === (await pristineCommit(pristine))) return
+    await requireSaved(context, 'it cannot be replaced by another source')
+  }
+  rmSync(tree, { recursive: true, force: true })
+  mkdirSync(context.paths.work, { recursive: true })
+  log.step('prep', `checking out ${tree}`)
+  const aside = asideOf(tree)
+  try {
+    await capture(['git', 'clone', '--quiet', '--shared', '--no-checkout', pristine, aside])
+    mkdirSync(join(aside, '.git/info'), { recursive: true })
+    writeFileSync(join(aside, '.git/info/exclude'), `/${OUTPUT}*/\n`)
+    await capture(['git', 'checkout', '--quiet', '--detach', PRISTINE], { cwd: aside })
+    requireUninterrupted()
+    renameSync(aside, tree)
+  } finally {
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+const pristineCommit = async (repository: string): Promise<string> => git(repository).raw('rev-parse', `${PRISTINE}^{commit}`)

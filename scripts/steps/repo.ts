@@ -1,0 +1,75 @@
+/** dist as a package repository, with digests of all that is in it. */
+
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { asideOf, listFiles, replaceFolder, sha256File, writeIfChanged } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { runLogged } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import { type Facts, type Step } from '../build/step.ts'
+import { SOURCE_DATE_EPOCH } from '../release.ts'
+import { step as exportStep } from './export.ts'
+import { step as rpm } from './rpm.ts'
+
+/** The folders of dist that the checksums cover, besides the exported patch. */
+const COVERED = ['RPMS', 'SRPMS', 'repodata']
+
+export const step: Step = {
+  name: 'repo',
+  scope: 'variant',
+  needs: [rpm, exportStep],
+  code: ['steps/repo.ts'],
+  inputs: () => ({ options: [...OPTIONS] }),
+  outputs: (context) => [join(context.paths.dist, 'repodata', 'repomd.xml'), sumsFile(context)],
+  async run(context) {
+    await createRepository(context)
+    return writeSums(context)
+  },
+}
+
+/**
+ * No time of this run and no database whose bytes depend on the library's version; gzip,
+ * which yum of EL6 reads too. The files' own times were set when they were published.
+ */
+const OPTIONS = [
+  '--quiet',
+  '--revision',
+  String(SOURCE_DATE_EPOCH),
+  '--set-timestamp-to-revision',
+  '--no-database',
+  '--general-compress-type=gz',
+  '--checksum=sha256',
+  '--workers=1',
+  '--excludes=test/*',
+  '--excludes=production/*',
+]
+
+async function createRepository(context: Context): Promise<void> {
+  const { dist, logs } = context.paths
+  const aside = asideOf(join(dist, 'repodata'))
+  mkdirSync(aside)
+  try {
+    await runLogged(['createrepo_c', ...OPTIONS, '--outputdir', aside, dist], {
+      log: join(logs, 'createrepo.log'),
+      doing: 'making the RPM repository',
+    })
+    replaceFolder(join(aside, 'repodata'), join(dist, 'repodata'))
+  } finally {
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+export const sumsFile = (context: Context): string => join(context.paths.dist, 'SHA256SUMS')
+
+/** Writes dist's SHA256SUMS, which `sha256sum --check` reads. */
+async function writeSums(context: Context): Promise<Facts> {
+  const { dist } = context.paths
+  const patches = readdirSync(dist).filter((name) => name.endsWith('.patch'))
+  const packaged = COVERED.filter((folder) => existsSync(join(dist, folder)))
+    .flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))
+  const lines: string[] = []
+  for (const name of [...packaged, ...patches].sort()) lines.push(`${await sha256File(join(dist, name))}  ${name}\n`)
+  writeIfChanged(sumsFile(context), lines.join(''))
+  log.info(`${lines.length} files in ${sumsFile(context)}`)
+  return { files: lines.length }
+}

@@ -1,0 +1,307 @@
+/** The static tools: packages of ipvsadm and keepalived, and programs of the virtual machines. */
+
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join, relative } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { digestTree, listFiles, sha256File } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { quote } from '../base/quote.ts'
+import { capture, runLogged } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import { bringResult } from '../build/results.ts'
+import { codeDigest, digest, type Facts, type Json, type Step } from '../build/step.ts'
+import { ask } from '../build/toolversions.ts'
+import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
+import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
+import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
+
+/** A tool that becomes a package, and the libraries that are compiled into it. */
+interface PackagedTool {
+  name: string
+  libraries: readonly string[]
+}
+
+const PACKAGED: readonly PackagedTool[] = [
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'] },
+  { name: 'keepalived', libraries: ['openssl', 'libnl'] },
+]
+
+/** A program of the virtual machines that is built as autoconf has it. */
+interface GuestTool {
+  name: string
+  configure: readonly string[]
+  /** Arguments of make. */
+  make: readonly string[]
+  /** What comes out, in the source folder. */
+  program: string
+}
+
+const GUEST_TOOLS: readonly GuestTool[] = [
+  {
+    name: 'iptables',
+    // The legacy interface, which 2.6.32 has too.
+    configure: ['--disable-shared', '--enable-static', '--disable-nftables', '--disable-ipv6', '--disable-connlabel', '--disable-devel'],
+    // libtool drops -static.
+    make: ['LDFLAGS="$LDFLAGS -all-static"'],
+    program: 'iptables/xtables-legacy-multi',
+  },
+  { name: 'ethtool', configure: ['--disable-netlink', '--disable-pretty-dump'], make: [], program: 'ethtool' },
+]
+
+/** Programs of the virtual machines that are our own: `vm/guest/NAME.c`. */
+const OWN_TOOLS = ['fresh-slabs', 'netlink-batch', 'queue-accept'] as const
+
+const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
+
+/** The modules by which tools are built, and results of them shared. */
+const CODE = ['steps/tools.ts', 'kernel/kconfig.ts', 'package/rpm.ts']
+
+/** One step a tool, so that a change in one does not build the others again. */
+export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), ...PACKAGED.map(packageStep)]
+
+export const step: Step = {
+  name: 'tools',
+  scope: 'checkout',
+  needs: TOOL_STEPS,
+  code: CODE,
+  inputs: () => null,
+  outputs: () => [],
+  run: async () => ({}),
+}
+
+/** @returns the static busybox of the virtual machines */
+export const busyboxFile = (context: Context): string => join(context.paths.tools, 'busybox', 'busybox')
+
+/** @returns further programs of the virtual machines: path there, path here */
+export const guestTools = (context: Context): Map<string, string> =>
+  new Map([...GUEST_TOOLS.map(({ name }) => name), ...OWN_TOOLS].map((name) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
+
+/** @returns of each tool the paths of its packages, the source package among them */
+export function toolPackages(context: Context): Record<string, string[]> {
+  return Object.fromEntries(
+    PACKAGED.map(({ name }): [string, string[]] => {
+      const folder = join(context.paths.tools, name)
+      return [name, listFiles(folder).filter((file) => file.endsWith('.rpm')).map((file) => join(folder, file))]
+    }),
+  )
+}
+
+const specsFolder = (context: Context, name: string): string => join(context.paths.root, 'specs', name)
+
+function fileDigests(context: Context, ...paths: string[]): Json {
+  const digests = Object.entries(digestTree(...paths))
+  return Object.fromEntries(digests.map(([path, digest]) => [relative(context.paths.root, path), digest]))
+}
+
+let toolchainInputs: Promise<Json> | undefined
+
+/** What decides a tool's bytes besides its sources, spec and script; results are shared by it. Found out once, for all tools. */
+const toolchain = (): Promise<Json> => (toolchainInputs ??= findToolchain())
+
+async function findToolchain(): Promise<Json> {
+  const [libc, wrapper, ...programs] = await Promise.all([
+    ask('musl-gcc', '-print-file-name=libc.a'), ask('sh', '-c', 'command -v musl-gcc'),
+    ask('gcc', '--version'), ask('ld', '--version'), ask('rpmbuild', '--version'),
+  ])
+  return {
+    macros: locationMacros('.', 1),
+    programs,
+    wrapper: readFileSync(wrapper, 'utf8'),
+    libc: await sha256File(libc),
+    kernelHeaders: await sha256File('/usr/include/linux/version.h'),
+  }
+}
+
+function packageStep(tool: PackagedTool): Step {
+  return toolStep(tool.name, {
+    inputs: (context) => ({
+      sources: [tool.name, ...tool.libraries].map((name) => sourceFile(context, name).sha256),
+      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
+      release: [RELEASE, SOURCE_DATE_EPOCH, BUILD_HOST],
+    }),
+    async make(context, folder) {
+      await publish(await buildTool(context, tool), folder)
+      rmSync(topdirOf(context, tool.name), { recursive: true, force: true })
+    },
+  })
+}
+
+interface Recipe {
+  /** What decides the result besides the toolchain. */
+  inputs: (context: Context) => { [key: string]: Json }
+  /** Builds the tool into a folder. */
+  make: (context: Context, folder: string) => Promise<void>
+}
+
+/** A step whose result all checkouts share. */
+function toolStep(name: string, recipe: Recipe): Step {
+  const folder = (context: Context): string => join(context.paths.tools, name)
+  return {
+    name: `tool-${name}`,
+    scope: 'checkout',
+    needs: [],
+    code: CODE,
+    after: [fetch],
+    inputs: async (context) => ({ ...recipe.inputs(context), toolchain: await toolchain() }),
+    outputs: (context) => [folder(context)],
+    async run(context): Promise<Facts> {
+      const key = digest({ ...recipe.inputs(context), toolchain: await toolchain(), code: codeDigest(CODE) })
+      const built = await bringResult(context, { name, key, make: (into) => recipe.make(context, into) }, folder(context))
+      const files = digestTree(folder(context))
+      return { built, files: Object.fromEntries(Object.entries(files).map(([path, sha256]) => [basename(path), sha256])) }
+    },
+  }
+}
+
+const topdirOf = (context: Context, name: string): string => join(context.paths.tools, `rpmbuild-${name}`)
+
+async function buildTool(context: Context, tool: PackagedTool): Promise<string[]> {
+  const { version, filename } = sourceFile(context, tool.name)
+  log.step('tools', `${tool.name} ${version}, static, with ${tool.libraries.join(' and ')}`)
+  let lines = 0
+  const packages = await buildPackages(context, {
+    name: tool.name,
+    spec: toolSpec(context, tool, filename),
+    sources: await toolSources(context, tool),
+    topdir: topdirOf(context, tool.name),
+    log: join(context.paths.logs, `tool-${tool.name}.log`),
+    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+  })
+  for (const path of packages) await requireEl6(path)
+  return packages
+}
+
+function toolSpec(context: Context, tool: PackagedTool, filename: string): string {
+  const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
+  const libraries = tool.libraries.map((name) => [`${name}_source`, sourceFile(context, name).filename])
+  return setGlobals(spec, {
+    tool_version: upstreamVersion(filename),
+    tool_source: filename,
+    tool_release: RELEASE,
+    build_host: BUILD_HOST,
+    ...Object.fromEntries(libraries),
+  })
+}
+
+async function toolSources(context: Context, tool: PackagedTool): Promise<PackageSource[]> {
+  const fetched: PackageSource[] = []
+  for (const name of [tool.name, ...tool.libraries]) {
+    const { filename, path } = await bringVerified(context, name)
+    fetched.push({ name: filename, path })
+  }
+  const own = listFiles(specsFolder(context, tool.name))
+    .filter((name) => !name.endsWith('.spec'))
+    .map((name) => ({ name, path: join(specsFolder(context, tool.name), name) }))
+  const shared = SHARED_FILES.map((name) => ({ name, path: join(specsFolder(context, 'static'), name) }))
+  return [...fetched, ...own, ...shared]
+}
+
+/** busybox as its own documentation says: a configuration, here defconfig and our fragment, and make. */
+const BUSYBOX_MAKE = {
+  defconfig: 'make defconfig',
+  config: "yes '' | make oldconfig",
+  build: 'make CC=static-cc HOSTCC=gcc busybox',
+}
+
+function busyboxStep(): Step {
+  return toolStep('busybox', {
+    inputs: (context) => ({
+      source: sourceFile(context, 'busybox').sha256,
+      files: fileDigests(context, specsFolder(context, 'busybox'), join(specsFolder(context, 'static'), 'musl.sh')),
+      release: [SOURCE_DATE_EPOCH],
+      make: BUSYBOX_MAKE,
+    }),
+    make: buildBusybox,
+  })
+}
+
+async function buildBusybox(context: Context, folder: string): Promise<void> {
+  const { path, version } = await bringVerified(context, 'busybox')
+  log.step('tools', `busybox ${version}, static, for the virtual machines`)
+  const top = join(context.paths.tools, 'busybox-build')
+  const fragment = join(specsFolder(context, 'busybox'), 'busybox.config')
+  rmSync(top, { recursive: true, force: true })
+  mkdirSync(top, { recursive: true })
+  const script = (log: string, lines: readonly string[]) => staticScript(context, 'busybox', log, top, ['unset CFLAGS LDFLAGS', ...lines])
+  await script('busybox-defconfig', [`static_unpack ${quote(path)} source && cd source`, BUSYBOX_MAKE.defconfig])
+  replaceSymbols(join(top, 'source', '.config'), readFileSync(fragment, 'utf8'))
+  await script('busybox-config', ['cd source', BUSYBOX_MAKE.config])
+  requireSymbols(fragment, join(top, 'source', '.config'))
+  await script('busybox', [`cd source && MAKEFLAGS=-j${context.jobs} ${BUSYBOX_MAKE.build}`])
+  await capture([join(top, 'source', 'busybox'), 'true'])
+  copyFileSync(join(top, 'source', 'busybox'), join(folder, 'busybox'))
+  rmSync(top, { recursive: true, force: true })
+}
+
+function guestToolStep(tool: GuestTool): Step {
+  return toolStep(tool.name, {
+    inputs: (context) => ({
+      source: sourceFile(context, tool.name).sha256,
+      files: fileDigests(context, join(specsFolder(context, 'static'), 'musl.sh')),
+      release: [SOURCE_DATE_EPOCH],
+      recipe: [...tool.configure, ...tool.make, tool.program],
+    }),
+    make: (context, folder) => buildGuestTool(context, tool, folder),
+  })
+}
+
+async function buildGuestTool(context: Context, tool: GuestTool, folder: string): Promise<void> {
+  const { path, version } = await bringVerified(context, tool.name)
+  log.step('tools', `${tool.name} ${version}, static, for the virtual machines`)
+  const top = join(context.paths.tools, `${tool.name}-build`)
+  rmSync(top, { recursive: true, force: true })
+  mkdirSync(top, { recursive: true })
+  await staticScript(context, tool.name, tool.name, top, [
+    `static_unpack ${quote(path)} source && cd source`,
+    `./configure --host=x86_64-linux-musl --prefix=/usr ${tool.configure.join(' ')}`,
+    `make -j${context.jobs} ${tool.make.join(' ')}`,
+  ])
+  copyFileSync(join(top, 'source', tool.program), join(folder, tool.name))
+  rmSync(top, { recursive: true, force: true })
+}
+
+const OWN_TOOL_FLAGS = '-Wall -Wextra'
+
+function ownToolStep(name: string): Step {
+  const source = (context: Context): string => join(context.paths.root, 'vm/guest', `${name}.c`)
+  return toolStep(name, {
+    inputs: (context) => ({
+      files: fileDigests(context, source(context), join(specsFolder(context, 'static'), 'musl.sh')),
+      flags: OWN_TOOL_FLAGS,
+    }),
+    async make(context, folder) {
+      const top = join(context.paths.tools, `${name}-build`)
+      rmSync(top, { recursive: true, force: true })
+      mkdirSync(top, { recursive: true })
+      await staticScript(context, name, name, top, [`$CC $CFLAGS ${OWN_TOOL_FLAGS} $LDFLAGS -o '${join(folder, name)}' '${source(context)}'`])
+      rmSync(top, { recursive: true, force: true })
+    },
+  })
+}
+
+/** Runs lines of shell in `top`, with the functions of specs/static/musl.sh. */
+async function staticScript(context: Context, tool: string, name: string, top: string, lines: readonly string[]): Promise<void> {
+  const prologue = [`. ${quote(join(specsFolder(context, 'static'), 'musl.sh'))}`, 'static_toolchain static']
+  let count = 0
+  await runLogged(['sh', '-e', '-c', [...prologue, ...lines].join('\n')], {
+    cwd: top,
+    env: { ...rpmEnvironment(context, top), KCONFIG_NOTIMESTAMP: '1', SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) },
+    log: join(context.paths.logs, `${name}.log`),
+    doing: `building ${tool}`,
+    onLine: (line) => log.progress(`${++count} ${line.trim()}`),
+  })
+}
+
+/** Of two lines for a symbol busybox's kconfig takes the first, so those of the defconfig go. */
+function replaceSymbols(config: string, fragment: string): void {
+  const requested = new Set(parseFragment(fragment).map(([symbol]) => symbol))
+  const kept = readFileSync(config, 'utf8').split('\n').filter((line) => !requested.has(parseFragment(line)[0]?.[0] ?? ''))
+  writeFileSync(config, `${kept.join('\n')}\n${fragment}`)
+}
+
+function requireSymbols(fragment: string, config: string): void {
+  const lost = lostSymbols(new Map(parseFragment(readFileSync(fragment, 'utf8'))), readFileSync(config, 'utf8'))
+  if (lost.length === 0) return
+  throw new Failure('build', `${lost.length} symbols of ${basename(fragment)} did not survive busybox's configuration.`, { excerpt: lost })
+}
