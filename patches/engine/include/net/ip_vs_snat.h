@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* IP Virtual Server: source NAT for connections opened by inside hosts.
  *
- * This is what the rest of IPVS calls. Packets come to the engine by hooks of its
- * own.
+ * This is what the rest of IPVS calls. Packets come to the engine from the hooks of
+ * IPVS, but for replies, which it meets earlier by a hook of its own.
  */
 
 #ifndef _NET_IP_VS_SNAT_H
@@ -24,6 +24,20 @@ void ip_vs_snat_dest_changed(struct netns_ipvs *ipvs, struct ip_vs_dest *dest,
 			     bool available);
 void ip_vs_snat_dest_free(struct ip_vs_dest *dest);
 
+unsigned int __ip_vs_snat_local_in(struct netns_ipvs *ipvs,
+				   struct sk_buff *skb,
+				   const struct net_device *in);
+unsigned int __ip_vs_snat_local_out(struct netns_ipvs *ipvs,
+				    struct sk_buff *skb);
+unsigned int __ip_vs_snat_forward_known(struct netns_ipvs *ipvs,
+					struct sk_buff *skb,
+					const struct net_device *in,
+					const struct net_device *out);
+unsigned int __ip_vs_snat_forward_new(struct netns_ipvs *ipvs,
+				      struct sk_buff *skb,
+				      const struct net_device *in,
+				      const struct net_device *out);
+
 void ip_vs_snat_conn_init(struct ip_vs_conn *cp);
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
@@ -34,6 +48,51 @@ bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp);
 bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp);
 bool ip_vs_snat_conn_shed_rest(struct netns_ipvs *ipvs);
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp);
+
+/* Was there ever a pool? If so, the tables are there. */
+static inline bool ip_vs_snat_enabled(const struct netns_ipvs *ipvs)
+{
+	return smp_load_acquire(&ipvs->snat_enabled);
+}
+
+/* LOCAL_IN, after services have taken what is theirs */
+static inline unsigned int ip_vs_snat_local_in(struct netns_ipvs *ipvs,
+					       struct sk_buff *skb,
+					       const struct net_device *in)
+{
+	return ip_vs_snat_enabled(ipvs) ? __ip_vs_snat_local_in(ipvs, skb, in) :
+	       NF_ACCEPT;
+}
+
+/* LOCAL_OUT, after services have taken what is theirs */
+static inline unsigned int ip_vs_snat_local_out(struct netns_ipvs *ipvs,
+						struct sk_buff *skb)
+{
+	return ip_vs_snat_enabled(ipvs) ? __ip_vs_snat_local_out(ipvs, skb) :
+	       NF_ACCEPT;
+}
+
+/* FORWARD, before services: packets that belong to an SNAT connection. They are
+ * marked, so that services leave them alone.
+ */
+static inline unsigned int
+ip_vs_snat_forward_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
+			 const struct net_device *in,
+			 const struct net_device *out)
+{
+	return ip_vs_snat_enabled(ipvs) ?
+	       __ip_vs_snat_forward_known(ipvs, skb, in, out) : NF_ACCEPT;
+}
+
+/* FORWARD, after services: packets that belong to no connection at all */
+static inline unsigned int
+ip_vs_snat_forward_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
+		       const struct net_device *in,
+		       const struct net_device *out)
+{
+	return ip_vs_snat_enabled(ipvs) ?
+	       __ip_vs_snat_forward_new(ipvs, skb, in, out) : NF_ACCEPT;
+}
 
 /* Is this connection one of ours? */
 static inline bool ip_vs_snat_conn(const struct ip_vs_conn *cp)
@@ -66,7 +125,7 @@ static inline int ip_vs_snat_service_prepare(struct netns_ipvs *ipvs, u16 af,
 static inline void ip_vs_snat_service_added(struct netns_ipvs *ipvs,
 					    const struct ip_vs_service *svc)
 {
-	if (ipvs->snat_enabled && svc->af == AF_INET && !svc->fwmark &&
+	if (ip_vs_snat_enabled(ipvs) && svc->af == AF_INET && !svc->fwmark &&
 	    svc->addr.ip != htonl(INADDR_ANY))
 		__ip_vs_snat_service_added(ipvs, svc->protocol, svc->addr.ip,
 					   svc->port);
@@ -76,7 +135,7 @@ static inline void ip_vs_snat_service_added(struct netns_ipvs *ipvs,
 static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
 					  const struct ip_vs_conn *cp)
 {
-	if (ipvs->snat_enabled && !ip_vs_snat_conn(cp) && cp->af == AF_INET)
+	if (ip_vs_snat_enabled(ipvs) && !ip_vs_snat_conn(cp) && cp->af == AF_INET)
 		__ip_vs_snat_service_conn_new(ipvs, cp);
 }
 
@@ -86,7 +145,7 @@ static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
 {
 	if (ip_vs_snat_conn(cp))
 		__ip_vs_snat_conn_release(cp);
-	else if (ipvs->snat_enabled && cp->protocol == IPPROTO_UDP &&
+	else if (ip_vs_snat_enabled(ipvs) && cp->protocol == IPPROTO_UDP &&
 		 cp->af == AF_INET)
 		__ip_vs_snat_service_conn_gone(ipvs, cp);
 }
@@ -96,6 +155,40 @@ static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
 static inline int ip_vs_snat_net_init(struct netns_ipvs *ipvs) { return 0; }
 static inline void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs) { }
 static inline void ip_vs_snat_net_disable(struct netns_ipvs *ipvs) { }
+
+static inline bool ip_vs_snat_enabled(const struct netns_ipvs *ipvs)
+{
+	return false;
+}
+
+static inline unsigned int ip_vs_snat_local_in(struct netns_ipvs *ipvs,
+					       struct sk_buff *skb,
+					       const struct net_device *in)
+{
+	return NF_ACCEPT;
+}
+
+static inline unsigned int ip_vs_snat_local_out(struct netns_ipvs *ipvs,
+						struct sk_buff *skb)
+{
+	return NF_ACCEPT;
+}
+
+static inline unsigned int
+ip_vs_snat_forward_known(struct netns_ipvs *ipvs, struct sk_buff *skb,
+			 const struct net_device *in,
+			 const struct net_device *out)
+{
+	return NF_ACCEPT;
+}
+
+static inline unsigned int
+ip_vs_snat_forward_new(struct netns_ipvs *ipvs, struct sk_buff *skb,
+		       const struct net_device *in,
+		       const struct net_device *out)
+{
+	return NF_ACCEPT;
+}
 
 static inline bool ip_vs_snat_service(u16 af, u32 fwmark, __be32 addr,
 				      __be16 port)

@@ -19,6 +19,8 @@
 #define SNAT_USER_CONNS			4096
 #define SNAT_MIN_TAB_BITS		8
 #define SNAT_MAX_TAB_BITS		22
+/* A refusal is remembered for a moment only */
+#define SNAT_REFUSED_BITS		13
 
 static int snat_tab_bits __read_mostly;
 module_param_named(snat_tab_bits, snat_tab_bits, int, 0444);
@@ -688,7 +690,7 @@ static u64 *snat_memo_slot(struct ip_vs_snat *snat, struct snat_memo *memo,
 			   const struct snat_tuple *t, u32 *hash)
 {
 	*hash = snat_out_hash(snat, t);
-	return &memo->slot[*hash >> (32 - SNAT_MEMO_BITS)];
+	return &memo->slot[*hash >> (32 - memo->bits)];
 }
 
 /* Two tuples with the same hash would be taken for each other, so keep another hash
@@ -752,6 +754,16 @@ static struct hlist_head *snat_tab_alloc(unsigned int bits)
 	return ip_vs_snat_big_alloc(sizeof(struct hlist_head) << bits);
 }
 
+static struct snat_memo *snat_memo_alloc(unsigned int bits)
+{
+	struct snat_memo *memo;
+
+	memo = ip_vs_snat_big_alloc(sizeof(*memo) + (sizeof(u64) << bits));
+	if (memo)
+		memo->bits = bits;
+	return memo;
+}
+
 /**
  * snat_default_max_conns - the number of connections that memory is enough for
  * @ipvs:	the network namespace
@@ -796,8 +808,8 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 	snat->addr_tab = snat_tab_alloc(SNAT_ADDR_BITS);
 	snat->host_tab = snat_tab_alloc(snat->host_bits);
 	snat->hot_tab = snat_tab_alloc(SNAT_HOT_BITS);
-	snat->late = ip_vs_snat_big_alloc(sizeof(*snat->late));
-	snat->refused = ip_vs_snat_big_alloc(sizeof(*snat->refused));
+	snat->late = snat_memo_alloc(bits);
+	snat->refused = snat_memo_alloc(SNAT_REFUSED_BITS);
 	if (snat->in_tab && snat->out_tab && snat->addr_tab &&
 	    snat->host_tab && snat->hot_tab && snat->late && snat->refused)
 		return 0;

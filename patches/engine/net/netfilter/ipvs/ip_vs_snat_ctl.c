@@ -313,7 +313,7 @@ int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
 {
 	int ret;
 
-	if (ipvs->snat_enabled)
+	if (ip_vs_snat_enabled(ipvs))
 		return 0;
 	ret = snat_conn_init_net(ipvs);
 	if (ret)
@@ -324,8 +324,7 @@ int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
 		return ret;
 	}
 	/* Who sees that has to see the tables as well */
-	smp_wmb();
-	ipvs->snat_enabled = true;
+	smp_store_release(&ipvs->snat_enabled, true);
 	return 0;
 }
 
@@ -335,8 +334,10 @@ int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
  */
 void __net_exit ip_vs_snat_net_disable(struct netns_ipvs *ipvs)
 {
-	if (ipvs->snat_enabled)
-		snat_hooks_unregister(ipvs);
+	if (!ip_vs_snat_enabled(ipvs))
+		return;
+	snat_hooks_unregister(ipvs);
+	WRITE_ONCE(ipvs->snat_enabled, false);
 }
 
 /**

@@ -41,7 +41,6 @@
 
 #define SNAT_ADDR_BITS		10
 #define SNAT_HOT_BITS		8
-#define SNAT_MEMO_BITS		13
 
 enum snat_counter {
 	SNAT_CTR_CREATED,
@@ -113,7 +112,8 @@ struct ip_vs_snat_host {
  * place of an older one, so nothing may depend on finding it.
  */
 struct snat_memo {
-	u64	slot[1 << SNAT_MEMO_BITS];	/* hash << 32 | jiffies */
+	unsigned int	bits;
+	u64		slot[];			/* hash << 32 | jiffies */
 };
 
 /* Connections that there is little to lose with, oldest first: nobody has answered, or

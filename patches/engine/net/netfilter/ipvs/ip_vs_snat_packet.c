@@ -407,17 +407,24 @@ static noinline bool snat_is_unsolicited(struct netns_ipvs *ipvs,
 	       ntohs(t.lport) >= range >> 16 &&
 	       ntohs(t.lport) <= (range & 0xffff) &&
 	       !ip_vs_snat_has_socket(ipvs, t.protocol, t.raddr, t.rport,
-				      t.laddr, t.lport, in->ifindex);
+				      t.laddr, t.lport,
+				      ip_vs_snat_iif(skb, in));
 }
 
-/* LOCAL_IN, after services have taken what is theirs: who sends a SYN to a pool
- * address, where nobody listens, may be opening a connection at the same time as
- * an inside host. It must not get a RST (RFC 5382, REQ-4).
+/**
+ * __ip_vs_snat_local_in - packets to this host
+ * @ipvs:	the network namespace
+ * @skb:	a packet in LOCAL_IN, that services have not taken
+ * @in:		the device that it came in by
+ *
+ * Who sends a SYN to a pool address, where nobody listens, may be opening a connection
+ * at the same time as an inside host. It must not get a RST (RFC 5382, REQ-4).
+ *
+ * Return: a verdict.
  */
-static unsigned int snat_local_in(struct netns_ipvs *ipvs,
-				  struct sk_buff *skb,
-				  const struct net_device *in,
-				  const struct net_device *out)
+unsigned int __ip_vs_snat_local_in(struct netns_ipvs *ipvs,
+				   struct sk_buff *skb,
+				   const struct net_device *in)
 {
 	struct ip_vs_snat_addr *addr;
 
@@ -471,16 +478,24 @@ static bool snat_packet_out(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	}
 }
 
-/* FORWARD, before services: packets from inside hosts that belong to a connection */
-static unsigned int snat_forward_known(struct netns_ipvs *ipvs,
-				       struct sk_buff *skb,
-				       const struct net_device *in,
-				       const struct net_device *out)
+/**
+ * __ip_vs_snat_forward_known - packets from inside hosts that belong to a connection
+ * @ipvs:	the network namespace
+ * @skb:	a packet in FORWARD, that services have not seen yet
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Return: a verdict; what was translated is marked as IPVS does it.
+ */
+unsigned int __ip_vs_snat_forward_known(struct netns_ipvs *ipvs,
+					struct sk_buff *skb,
+					const struct net_device *in,
+					const struct net_device *out)
 {
 	unsigned int verdict = NF_ACCEPT;
 	bool bh, forged;
 
-	if (skb->ipvs_property || !snat_has_protocol(ip_hdr(skb)->protocol))
+	if (!snat_has_protocol(ip_hdr(skb)->protocol))
 		return NF_ACCEPT;
 	/* Somebody outside says that he's inside */
 	forged = unlikely(in == out) && !READ_ONCE(ipvs->snat->set.one_armed);
@@ -543,20 +558,28 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	return snat_send_out(skb, cp, thoff);
 }
 
-/* FORWARD, after services: what belongs to no connection at all. Packets to a pool
- * address have nowhere to go: the router that they come from would send them
- * back.
+/**
+ * __ip_vs_snat_forward_new - packets that belong to no connection at all
+ * @ipvs:	the network namespace
+ * @skb:	a packet in FORWARD, that services have not taken
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Packets to a pool address have nowhere to go: the router that they come from would
+ * send them back.
+ *
+ * Return: a verdict.
  */
-static unsigned int snat_forward_new(struct netns_ipvs *ipvs,
-				     struct sk_buff *skb,
-				     const struct net_device *in,
-				     const struct net_device *out)
+unsigned int __ip_vs_snat_forward_new(struct netns_ipvs *ipvs,
+				      struct sk_buff *skb,
+				      const struct net_device *in,
+				      const struct net_device *out)
 {
 	struct ip_vs_snat_addr *addr;
 	unsigned int verdict;
 	bool bh;
 
-	if (skb->ipvs_property || !atomic_read(&ipvs->nullsvc_counter))
+	if (!atomic_read(&ipvs->nullsvc_counter))
 		return NF_ACCEPT;
 
 	addr = snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr);
@@ -628,18 +651,22 @@ static noinline unsigned int snat_own_packet(struct netns_ipvs *ipvs,
 	return snat_reject(ipvs, skb, thoff) ? NF_ACCEPT : NF_DROP;
 }
 
-/* LOCAL_OUT: what the gateway itself sends. It's left alone, except for what it says
- * about translated packets.
+/**
+ * __ip_vs_snat_local_out - packets that the gateway itself sends
+ * @ipvs:	the network namespace
+ * @skb:	a packet in LOCAL_OUT, that services have not taken
+ *
+ * They are left alone, except for what they say about translated packets.
+ *
+ * Return: a verdict.
  */
-static unsigned int snat_local_out(struct netns_ipvs *ipvs,
-				   struct sk_buff *skb,
-				   const struct net_device *in,
-				   const struct net_device *out)
+unsigned int __ip_vs_snat_local_out(struct netns_ipvs *ipvs,
+				    struct sk_buff *skb)
 {
 	unsigned int verdict;
 	bool bh;
 
-	if (skb->ipvs_property || skb->len < sizeof(struct iphdr) ||
+	if (skb->len < sizeof(struct iphdr) ||
 	    !snat_has_protocol(ip_hdr(skb)->protocol) ||
 	    ip_is_fragment(ip_hdr(skb)))
 		return NF_ACCEPT;
@@ -652,25 +679,11 @@ static unsigned int snat_local_out(struct netns_ipvs *ipvs,
 }
 
 IP_VS_SNAT_HOOK(snat_pre_routing)
-IP_VS_SNAT_HOOK(snat_local_in)
-IP_VS_SNAT_HOOK(snat_forward_known)
-IP_VS_SNAT_HOOK(snat_forward_new)
-IP_VS_SNAT_HOOK(snat_local_out)
 
 static ip_vs_snat_hook_ops snat_ops[] = {
 	/* After reassembly and rules on raw packets */
 	IP_VS_SNAT_HOOK_OPS(snat_pre_routing, NF_INET_PRE_ROUTING,
 			    NF_IP_PRI_CONNTRACK - 1),
-	/* After ip_vs_in */
-	IP_VS_SNAT_HOOK_OPS(snat_local_in, NF_INET_LOCAL_IN,
-			    NF_IP_PRI_NAT_SRC),
-	/* Before ip_vs_forward_icmp, after packet filtering */
-	IP_VS_SNAT_HOOK_OPS(snat_forward_known, NF_INET_FORWARD, 98),
-	/* After ip_vs_out */
-	IP_VS_SNAT_HOOK_OPS(snat_forward_new, NF_INET_FORWARD, 101),
-	/* After packet filtering */
-	IP_VS_SNAT_HOOK_OPS(snat_local_out, NF_INET_LOCAL_OUT,
-			    NF_IP_PRI_NAT_SRC),
 };
 
 /**

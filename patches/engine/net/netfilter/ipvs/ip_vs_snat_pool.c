@@ -38,7 +38,7 @@ int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest)
 	struct ip_vs_snat *snat = ipvs->snat;
 	struct ip_vs_snat_addr *a;
 
-	if (!ipvs->snat_enabled ||
+	if (!ip_vs_snat_enabled(ipvs) ||
 	    !ip_vs_snat_service(AF_INET, dest->vfwmark, dest->vaddr.ip,
 				dest->vport) || !ip_vs_snat_dest_is_ip4(dest))
 		return 0;

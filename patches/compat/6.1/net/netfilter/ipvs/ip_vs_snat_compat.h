@@ -16,6 +16,7 @@
 #include <linux/seq_file_net.h>
 #include <linux/siphash.h>
 #include <net/inet_hashtables.h>
+#include <net/l3mdev.h>
 #include <net/ip.h>
 #include <net/ip_fib.h>
 #include <net/nexthop.h>
@@ -135,26 +136,31 @@ static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
 	return inet_is_local_reserved_port(ipvs->net, ntohs(port));
 }
 
-/* Would a packet from the remote address and port to the local ones end up in
- * a socket of this host? Called under RCU lock.
+/* Would a packet from the remote address and port to the local ones, that comes in by
+ * the device, end up in a socket of this host? Called under RCU lock.
  */
 static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 					 __be32 raddr, __be16 rport,
 					 __be32 laddr, __be16 lport, int ifindex)
 {
 	struct net *net = ipvs->net;
+	/* A packet of a device in a VRF comes in by the VRF as well */
+	int vrf = l3mdev_master_ifindex_by_index(net, ifindex);
+	int dif = vrf ? : ifindex, sdif = vrf ? ifindex : 0;
+	bool refcounted;
 	struct sock *sk;
 
 	switch (protocol) {
 	case IPPROTO_TCP:
-		sk = inet_lookup(net, net->ipv4.tcp_death_row.hashinfo, NULL, 0,
-				 raddr, rport, laddr, lport, ifindex);
-		if (sk)
+		sk = __inet_lookup(net, net->ipv4.tcp_death_row.hashinfo, NULL,
+				   0, raddr, rport, laddr, ntohs(lport), dif,
+				   sdif, &refcounted);
+		if (sk && refcounted)
 			sock_gen_put(sk);
 		return sk;
 	case IPPROTO_UDP:
 		return __udp4_lib_lookup(net, raddr, rport, laddr, lport,
-					 ifindex, 0, &udp_table, NULL);
+					 dif, sdif, &udp_table, NULL);
 	default:
 		return false;
 	}
