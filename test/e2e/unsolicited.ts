@@ -5,9 +5,9 @@ import { Connection, Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, fragment, icmp, icmpError, ipv4, PROTOCOL, summary, tcp, udp } from '../../vm/packet/index.ts'
 import { A, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
-import { counter, nat, snat, snatCommands, vsSysctl } from './lib/configure.ts'
+import { between, counter, nat, snat, snatCommands, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, assertNothingPrivateLeft, until } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, everyKindGoesOut, until } from './lib/traffic.ts'
 
 const OUTSIDE = 'issue 10, A 1: a packet that comes in by an outside device is never new outbound'
 const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, and what comes unsolicited ends here'
@@ -242,6 +242,40 @@ export default suite('unsolicited', [
       })
     }),
   ),
+
+  test('a pool address in a virtual routing domain is as silent as any other, and who listens there is heard', SILENT, async (lab) => {
+    const carrier = 'until [ "$(cat /sys/class/net/outside/carrier)" = 1 ]; do usleep 50000; done'
+    await between(lab, `
+      modprobe vrf
+      ip link add red type vrf table 10
+      ip link set red up
+      ip link set outside master red
+      ip route add default via ${ROUTER} dev outside table 10
+      ip route add 192.168.1.0/24 dev inside table 10
+      ip route add default via ${ROUTER} dev outside
+      ${carrier}`, `
+      ip link set outside nomaster
+      ip link del red
+      ip route flush table 10
+      ip route replace default via ${ROUTER}
+      ip -6 addr add ${GATEWAY.outside.address6}/64 dev outside 2>/dev/null
+      echo 0 >/proc/sys/net/ipv4/tcp_l3mdev_accept
+      ${carrier}`, async () => {
+      await snat(lab, { pool: [P0], device: 'outside' })
+      await everyKindGoesOut(lab, P0)
+      await listening(lab, '8081', async () => {
+        const knock = (port: number) => lab.net.send(tcp(`${CLIENT}:${port} > ${P0}:8081`, 'S'))
+        // A program that is in no domain does not listen in this one.
+        knock(5001)
+        await lab.settle()
+        lab.net.refuse(`tcp ${P0}:8081 > *:*`)
+        await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/tcp_l3mdev_accept')
+        knock(5002)
+        await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5002 SA`)
+        lab.net.send(tcp(`${CLIENT}:5002 > ${P0}:8081`, 'R', { seq: 1 }))
+      })
+    })
+  }, { needs: ['vrf'] }),
 
   test('a SYN to a balanced service at a pool address is balanced', SILENT, async (lab) => {
     await snat(lab, { pool: [P0] })

@@ -153,7 +153,7 @@ static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 	switch (protocol) {
 	case IPPROTO_TCP:
 		sk = __inet_lookup(net, net->ipv4.tcp_death_row.hashinfo, NULL,
-				   0, raddr, rport, laddr, ntohs(lport), dif,
+				   0, raddr, rport, laddr, lport, dif,
 				   sdif, &refcounted);
 		if (sk && refcounted)
 			sock_gen_put(sk);
