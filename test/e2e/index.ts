@@ -2,6 +2,7 @@
 
 import both from './both.ts'
 import change from './change.ts'
+import exhaustion from './exhaustion.ts'
 import firewall from './firewall.ts'
 import fragments from './fragments.ts'
 import gatewayErrors from './gateway-errors.ts'
@@ -10,10 +11,9 @@ import icmp from './icmp.ts'
 import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
 import load from './load.ts'
+import mapping from './mapping.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
-import pool from './pool.ts'
-import pooling from './pooling.ts'
 import ports from './ports.ts'
 import precedence from './precedence.ts'
 import removal from './removal.ts'
@@ -26,6 +26,6 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, pool, pooling, scope, unsolicited, precedence, removal, hairpin, icmp, gatewayErrors,
+  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, hairpin, icmp, gatewayErrors,
   fragments, rfc, tcp, firewall, offload, limits, tables, tools, load, change,
 ]

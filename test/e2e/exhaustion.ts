@@ -98,7 +98,7 @@ async function addressesOf(lab: Lab, source: string, round: number, remote = S):
   return [...new Set(left.map(({ ip }) => ip?.src ?? ''))]
 }
 
-export default suite('pool', [
+export default suite('exhaustion', [
   ...(['sh', 'dh'] as const).map((scheduler) =>
     test(`the scheduler ${scheduler} refuses nobody because of an address of weight 0`, SCHEDULER, async (lab) => {
       await snat(lab, { pool: [P0, P1], scheduler, protocols: ['udp'] })

@@ -35,7 +35,7 @@ async function addressesOf(lab: Lab, from: readonly string[], remotePorts: reado
   return found
 }
 
-export default suite('pooling', [
+export default suite('mapping', [
   test('sh gives an inside host one address for TCP, UDP and echo', PAIRED, async (lab) => {
     await snat(lab, { pool: FOUR, scheduler: 'sh' })
     const used = new Set<string>()
