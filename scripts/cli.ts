@@ -8,7 +8,7 @@ import { EXIT, Failure } from './base/errors.ts'
 import { asFailure } from './base/files.ts'
 import { log } from './base/log.ts'
 import { ROOT } from './base/root.ts'
-import { createContext, PREFIX, VARIABLES, type Variable, type Variables } from './build/context.ts'
+import { createContext, isKernel, PREFIX, VARIABLES, type Variable, type Variables } from './build/context.ts'
 import type { Command } from './command.ts'
 
 const COMMANDS = join(ROOT, 'scripts/commands')
@@ -72,7 +72,9 @@ export async function runCommand(words: readonly string[]): Promise<void> {
     process.stdout.write(`${name}: ${command.summary}\n\n${command.help.trim()}\n`)
     return
   }
-  await command.run(createContext(parseVariables(rest, process.env)))
+  const context = createContext(parseVariables(rest, process.env))
+  if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
+  await command.run(context)
 }
 
 /** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */

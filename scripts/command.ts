@@ -7,5 +7,7 @@ export interface Command {
   summary: string
   /** What `--help` prints below the summary: what it reads, what it writes, an example. */
   help: string
+  /** Whether it is about the tree that TREE= names; else it is about the kernel, and refuses another. */
+  anyTree?: true
   run: (context: Context) => Promise<void>
 }

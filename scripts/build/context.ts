@@ -8,6 +8,7 @@ import { Failure } from '../base/errors.ts'
 import { ROOT } from '../base/root.ts'
 import type { SrpmSource } from '../sources.ts'
 import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Target, type TargetFlavour } from '../targets.ts'
+import { KERNEL_TREE, TREES, type Tree } from '../trees.ts'
 
 /** What the names of variables have before them in the environment, where others are called TARGET and DEBUG too. */
 export const PREFIX = 'LVS_SNAT_'
@@ -16,6 +17,7 @@ export const PREFIX = 'LVS_SNAT_'
 export const VARIABLES = {
   TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
   KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,
+  TREE: `source whose series patch, save and discard are about: ${TREES.map((tree) => tree.name).join(', ')} (default ${KERNEL_TREE})`,
   CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
   SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
   SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
@@ -36,9 +38,11 @@ export type Variables = Partial<Record<Variable, string>>
 
 export interface Context {
   readonly target: Target
-  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`. Names the working folder. */
+  /** The source that is prepared here and has a series. All that tells of kernels means nothing where it is a tool's. */
+  readonly tree: Tree
+  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`; or a tool. Names the working folder. */
   readonly name: string
-  /** Name of the kernel's source, see `scripts/sources.ts`. */
+  /** Name of the tree's source, see `scripts/sources.ts`. */
   readonly source: string
   /** The kernel's source package, where the target is built from one. */
   readonly srpm?: SrpmSource
@@ -74,7 +78,7 @@ export interface Paths {
   readonly checkout: string
   /** Everything below {@link checkout} that belongs to this target's kernel, in every variant. */
   readonly work: string
-  /** The kernel's source as a git work tree: pristine, engine and series are its commits. */
+  /** The source as a git work tree: pristine, engine and series are its commits. */
   readonly tree: string
   /**
    * The kernel's output folder (`make O=`) of this variant, and that of the released kernel in its place. It lies directly below the
@@ -99,14 +103,16 @@ export interface Paths {
  */
 export function createContext(variables: Variables, root = ROOT): Context {
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
-  const srpm = chooseKernel(target, variables)
-  const name = srpm === undefined || srpm.kernel === target.kernels?.default ? target.name : `${target.name}-${srpm.kernel}`
+  const tree = findTree(variables.TREE || KERNEL_TREE)
+  const srpm = isKernel({ tree }) ? chooseKernel(target, variables) : undefined
+  const name = isKernel({ tree }) ? kernelName(target, srpm) : tree.name
   const flavour = chooseFlavour(target, variables)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
   return {
     target,
+    tree,
     name,
-    source: srpm?.name ?? target.source,
+    source: isKernel({ tree }) ? srpm?.name ?? target.source : tree.name,
     ...(srpm ? { srpm } : {}),
     config,
     configs,
@@ -115,12 +121,21 @@ export function createContext(variables: Variables, root = ROOT): Context {
     jobs: jobCount(variables.JOBS),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     variables,
-    paths: createPaths(root, cacheFolder(variables.CACHE), name, {
+    paths: createPaths(root, cacheFolder(variables.CACHE), name, tree.folder, {
       suffix: variantSuffix(target, config, flavour),
       releaseSuffix: variantSuffix(target, config),
     }),
   }
 }
+
+/** @returns whether the tree is the kernel's, with an engine and a series for each family, and not a tool's */
+export const isKernel = ({ tree }: Pick<Context, 'tree'>): boolean => tree.series === undefined
+
+/** @returns the context of another tree of the same checkout */
+export const contextOf = ({ variables, paths }: Context, tree: string): Context => createContext({ ...variables, TREE: tree }, paths.root)
+
+const kernelName = ({ name, kernels }: Target, srpm?: SrpmSource): string =>
+  srpm === undefined || srpm.kernel === kernels?.default ? name : `${name}-${srpm.kernel}`
 
 /** What only makes sense for a target that is built from a source package. */
 const SRPM_VARIABLES = ['KERNEL', 'SRPM', 'SRPM_SHA256'] as const
@@ -160,11 +175,12 @@ const variantSuffix = (target: Target, config: string, flavour?: Flavour): strin
 export const variants = ({ target, name }: Context): string[] =>
   Object.keys(target.configs).flatMap((config) => [undefined, ...FLAVOURS].map((flavour) => `${name}${variantSuffix(target, config, flavour)}`))
 
-/** @returns a context for every kernel that has a working folder in the checkout */
+/** @returns a context for every kernel and tool that has a working folder in the checkout */
 export function preparedContexts(context: Context): Context[] {
   const { checkout, root } = context.paths
   const names = existsSync(checkout) ? readdirSync(checkout) : []
   return names.flatMap((name) => {
+    if (TREES.some((tree) => tree.name === name)) return [createContext({ CACHE: context.paths.cache, TREE: name }, root)]
     const target = TARGETS.find((candidate) => name === candidate.name || (candidate.kernels && name.startsWith(`${candidate.name}-`)))
     if (!target) return []
     const KERNEL = name.slice(target.name.length + 1)
@@ -190,6 +206,12 @@ function findTarget(name: string): Target {
   throw new Failure('usage', `Unknown target "${name}".`, {
     hint: `TARGET is one of: ${TARGETS.map((known) => known.name).join(', ')}`,
   })
+}
+
+function findTree(name: string): Tree {
+  const tree = TREES.find((candidate) => candidate.name === name)
+  if (tree) return tree
+  throw new Failure('usage', `There is no series for "${name}".`, { hint: `TREE is one of: ${TREES.map((known) => known.name).join(', ')}` })
 }
 
 function flag(name: string, value: string | undefined, values: Record<string, boolean>, fallback: boolean): boolean {
@@ -219,11 +241,11 @@ function cacheFolder(value: string | undefined): string {
 /** What names of output folders begin with. */
 export const OUTPUT = 'build'
 
-function createPaths(root: string, cache: string, name: string, { suffix, releaseSuffix }: { suffix: string; releaseSuffix: string }): Paths {
+function createPaths(root: string, cache: string, name: string, folder: string, { suffix, releaseSuffix }: { suffix: string; releaseSuffix: string }): Paths {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
   const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)
   const work = join(checkout, name)
-  const tree = join(work, 'linux')
+  const tree = join(work, folder)
   return {
     root,
     cache,

@@ -28,6 +28,8 @@ export interface Step {
   readonly needs: readonly Step[]
   /** Steps that come first, of whose results `inputs` names what counts. */
   readonly after?: readonly Step[]
+  /** In whose context it is brought, if not in that of the step which needs it: a tool's source has its own. */
+  readonly context?: (context: Context) => Context
   /** Whether there is such a step for this target; else those that need it do without. */
   readonly applies?: (context: Context) => boolean
   /** The modules that make the result, below `scripts/`: a change of them is one of the result. */
@@ -66,8 +68,9 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
   })
 }
 
-async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): Promise<Stamp> {
-  const before = done.get(step)
+async function bringOnce(given: Context, step: Step, done: Map<string, Stamp>): Promise<Stamp> {
+  const context = step.context?.(given) ?? given
+  const before = done.get(stampPath(context, step))
   if (before) return before
   for (const earlier of step.after ?? []) await bringOnce(context, earlier, done)
   const needed: Json = {}
@@ -77,7 +80,7 @@ async function bringOnce(context: Context, step: Step, done: Map<Step, Stamp>): 
   const stamp = readStamp(context, step)
   const current = stamp?.key === key && step.outputs(context, inputs).every((path) => existsSync(path))
   const result = current ? stamp : await runStep(context, step, key, inputs)
-  done.set(step, result)
+  done.set(stampPath(context, step), result)
   return result
 }
 

@@ -8,7 +8,9 @@ import { requireSaved } from '../kernel/series.ts'
 
 const command: Command = {
   summary: "remove this checkout's build results of one kernel",
-  help: `Removes the prepared tree, the output folders and dist of TARGET and KERNEL, all variants.
+  anyTree: true,
+  help: `Removes the prepared tree, the output folders and dist of TARGET and KERNEL, all variants, or
+those of a tool (TREE=ipvsadm).
 Downloads and ccache stay, so that the next build is quick. A prepared tree with
 edits that were not saved is not removed, nor is anything while a build, a test run
 or a virtual machine of that kernel is running.`,

@@ -6,17 +6,18 @@ import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import { withBuildLock } from '../build/lock.ts'
 import type { Command } from '../command.ts'
-import { APPLIED, BRANCH, changeTree, PRISTINE, treeGit, treeState } from '../kernel/series.ts'
+import { APPLIED, BRANCH, changeTree, goal, PRISTINE, treeGit, treeState } from '../kernel/series.ts'
 
 const command: Command = {
   summary: 'throw away the edits of the prepared tree',
+  anyTree: true,
   help: `Puts the prepared tree back to what engine and series made of it, whatever an interrupted
 command left of it. Your commits stay in the reflog of the prepared tree for a while;
 uncommitted edits are gone. A tree that git cannot restore is put aside, and the next
 command prepares another.`,
   async run(context) {
     const { tree } = context.paths
-    if (!existsSync(tree)) throw new Failure('usage', 'There is no prepared tree.', { hint: 'make patch prepares it.' })
+    if (!existsSync(tree)) throw new Failure('usage', 'There is no prepared tree.', { hint: `${goal(context, 'patch')} prepares it.` })
     await withBuildLock(context, () => discard(context))
   },
 }
@@ -31,7 +32,7 @@ async function discard(context: Context): Promise<void> {
     const aside = `${tree}.damaged-${new Date().toISOString().replace(/\W/g, '')}`
     renameSync(tree, aside)
     log.warn(`git cannot restore the prepared tree: ${(error.details.excerpt ?? [error.message])[0]}`)
-    log.info(`it was put aside, for make clean to remove: ${aside}`)
+    log.info(`it was put aside, for ${goal(context, 'clean')} to remove: ${aside}`)
   }
 }
 

@@ -5,9 +5,12 @@ import { step } from '../steps/patch.ts'
 
 const command: Command = {
   summary: 'apply the engine and the patch series to the prepared source',
+  anyTree: true,
   help: `Every patch becomes a commit on the branch "${BRANCH}" of the prepared tree. All of
 them are tried first, beside the work tree; a patch that does not fit names the
 file and the hunk, and nothing changes.
+
+TREE=ipvsadm is about ipvsadm's source and patches/ipvsadm, which have no engine.
 
 Edits that you made in the prepared tree are never overwritten: keep them by
 "make save" or throw them away by "make discard".`,

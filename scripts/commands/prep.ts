@@ -4,7 +4,8 @@ import { PRISTINE } from '../kernel/series.ts'
 import { step } from '../steps/prep.ts'
 
 const command: Command = {
-  summary: 'unpack the pristine kernel source into a git work tree',
+  summary: 'unpack the pristine source into a git work tree',
+  anyTree: true,
   help: `Imports the fetched source into a git repository in the cache, once for all
 checkouts, and checks it out where the series will be applied. The tag "${PRISTINE}"
 is the source as it was published; of a source package, what its own %prep makes of it.

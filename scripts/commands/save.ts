@@ -9,7 +9,7 @@ import type { Context } from '../build/context.ts'
 import { withBuildLock } from '../build/lock.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { BASE, engineFiles, engineFolder, seriesFolder, treeGit, treeState } from '../kernel/series.ts'
+import { BASE, engineFiles, engineFolder, engineFolders, goal, seriesFolder, treeGit, treeState } from '../kernel/series.ts'
 import { step as patch } from '../steps/patch.ts'
 
 /** What belongs to the engine even if it is new. */
@@ -23,11 +23,13 @@ const FORMAT = ['--no-signature', '--zero-commit', '--no-numbered', '--no-stat',
 
 const command: Command = {
   summary: 'save the edits of the prepared tree into patches/',
+  anyTree: true,
   help: `Engine files are copied back as they are in the prepared tree, committed or not.
 Hooks are saved from the commits on top of the engine's, one patch a commit, so
 commit your edits of them first, in the prepared tree:
   git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}
-or as a new commit, which becomes a new patch. Patches that did not change stay
+or as a new commit, which becomes a new patch; of a tool (TREE=ipvsadm) every edit is
+saved so. Patches that did not change stay
 the same to the byte; one that is a link to that of another family becomes a file
 of its own when it changes.`,
   async run(context) {
@@ -42,6 +44,7 @@ of its own when it changes.`,
 export default command
 
 async function enginePaths(context: Context): Promise<string[]> {
+  if (engineFolders(context).length === 0) return []
   const { uncommitted } = await treeState(context)
   const committed = (await treeGit(context).raw('diff', '--name-only', BASE, 'HEAD')).split('\n').filter(Boolean)
   const known = engineFiles(context).keys()
@@ -51,7 +54,7 @@ async function enginePaths(context: Context): Promise<string[]> {
 
 async function requireCommitted(context: Context): Promise<void> {
   if (!existsSync(join(context.paths.tree, '.git'))) {
-    throw new Failure('usage', 'There is no prepared tree to save from.', { hint: 'make patch prepares it.' })
+    throw new Failure('usage', 'There is no prepared tree to save from.', { hint: `${goal(context, 'patch')} prepares it.` })
   }
   await requireBase(context)
   await requireSquashed(context)
@@ -59,7 +62,7 @@ async function requireCommitted(context: Context): Promise<void> {
   const { uncommitted } = await treeState(context)
   const hooks = uncommitted.filter((name) => !engine.includes(name))
   if (hooks.length === 0) return
-  throw new Failure('patch', 'Edits of the hooks are not committed, so it is not known which patch they belong to.', {
+  throw new Failure('patch', 'Edits are not committed, so it is not known which patch they belong to.', {
     excerpt: shorten(hooks),
     hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}`,
   })

@@ -12,7 +12,7 @@ import { shorten } from '../base/excerpt.ts'
 import { listFiles } from '../base/files.ts'
 import { git, type Git } from '../base/git.ts'
 import { capture, type CaptureOptions } from '../base/run.ts'
-import type { Context } from '../build/context.ts'
+import { isKernel, type Context } from '../build/context.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { preparedFamily } from './family.ts'
 
@@ -28,11 +28,13 @@ export const APPLIED = 'refs/lvs-snat/applied'
 /** Who commits is not who wrote: the same series gives the same commit names on every machine. */
 const COMMITTER = { GIT_COMMITTER_NAME: 'lvs-snat', GIT_COMMITTER_EMAIL: 'lvs-snat@localhost' }
 
-export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', preparedFamily(context).series)
+export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', context.tree.series ?? preparedFamily(context).series)
 /** The engine's files that are the same for every kernel. */
 export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
 /** The engine's files that hide what differs between kernels. */
-export const compatFolder = (context: Context): string => join(context.paths.root, 'patches', 'compat', preparedFamily(context).compat)
+const compatFolder = (context: Context): string => join(context.paths.root, 'patches', 'compat', preparedFamily(context).compat)
+/** Folders whose files the tree gets as they are, before the patches: the engine, in a kernel. */
+export const engineFolders = (context: Context): string[] => (isKernel(context) ? [engineFolder(context), compatFolder(context)] : [])
 /** The engine commit's message stands beside the engine's files; its author is who signed it off. */
 export const ENGINE_MESSAGE = 'commit-message'
 
@@ -45,7 +47,7 @@ export function parseSeries(content: string): string[] {
 }
 
 /**
- * @returns paths of the target's patches, in order
+ * @returns paths of the tree's patches, in order
  * @throws Failure of kind `patch` if the series names a file that is not there
  */
 export const seriesPatches = (context: Context): string[] => readSeries(seriesFolder(context))
@@ -63,18 +65,24 @@ export function readSeries(folder: string): string[] {
   })
 }
 
-/** @returns the engine's files by their names in the kernel tree, with the paths they come from and are saved to */
+/** @returns the subject of a patch in git-format-patch(1) form, which may go over several lines */
+export const subjectOf = (patch: string): string =>
+  (/^Subject: (?:\[PATCH[^\]]*\] )?(.*(?:\n[ \t].*)*)$/m.exec(patch)?.[1] ?? '').replace(/\n[ \t]+/g, ' ')
+
+/** @returns the engine's files by their names in the tree, with the paths they come from and are saved to */
 export function engineFiles(context: Context): Map<string, string> {
-  const folders = [engineFolder(context), compatFolder(context)]
-  const files = folders.flatMap((folder) => listFiles(folder).map((name) => [name, join(folder, name)] as const))
+  const files = engineFolders(context).flatMap((folder) => listFiles(folder).map((name) => [name, join(folder, name)] as const))
   return new Map(files.filter(([name]) => name !== ENGINE_MESSAGE))
 }
 
 /** @returns git on the prepared tree; user configuration that would change commits or files is switched off */
 export function treeGit(context: Context, environment: Record<string, string> = {}): Git {
   const env = { ...treeEnvironment(context), ...environment }
-  return git(context.paths.tree, { config: TREE_CONFIG, env, hint: 'If the prepared tree is damaged: make discard brings it back, without the edits in it.' })
+  return git(context.paths.tree, { config: TREE_CONFIG, env, hint: `If the prepared tree is damaged: ${goal(context, 'discard')} brings it back, without the edits in it.` })
 }
+
+/** @returns the command line of a command for the context's tree */
+export const goal = (context: Context, command: string): string => `make ${command}${isKernel(context) ? '' : ` TREE=${context.tree.name}`}`
 
 const TREE_CONFIG = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
 
@@ -102,21 +110,21 @@ interface Commit {
 /**
  * Makes the commits of engine and series on top of the pristine source, beside the work tree.
  *
- * @param version of the kernel, for messages
  * @param toolchain patches that come before the engine
+ * @param what the source is, for messages: "Linux 6.1.5"
  * @returns the names of the commits that engine and series begin and end with
  * @throws Failure of kind `patch` that tells the patch, file and hunk that does not fit
  */
-export async function commitSeries(context: Context, version: string, toolchain: readonly string[]): Promise<{ base: string; applied: string }> {
+export async function commitSeries(context: Context, toolchain: readonly string[], what: string): Promise<{ base: string; applied: string }> {
   const index = join(context.paths.work, 'series-index')
   const git = treeGit(context, { GIT_INDEX_FILE: index })
   try {
     await git.raw('read-tree', PRISTINE)
     let parent = (await git.raw('rev-parse', `${PRISTINE}^{commit}`)).trim()
-    for (const patch of toolchain) parent = await commitPatch(context, git, index, parent, patch, version)
+    for (const patch of toolchain) parent = await commitPatch(context, git, index, parent, patch, what)
     const base = parent
-    parent = await commitEngine(context, git, index, parent)
-    for (const patch of seriesPatches(context)) parent = await commitPatch(context, git, index, parent, patch, version)
+    if (engineFolders(context).length > 0) parent = await commitEngine(context, git, index, parent)
+    for (const patch of seriesPatches(context)) parent = await commitPatch(context, git, index, parent, patch, what)
     return { base, applied: parent }
   } finally {
     rmSync(index, { force: true })
@@ -139,7 +147,7 @@ async function commitPatch(
   index: string,
   parent: string,
   patch: string,
-  version: string,
+  what: string,
 ): Promise<string> {
   const environment = { ...process.env, GIT_INDEX_FILE: index }
   const apply = (...options: string[]) =>
@@ -151,23 +159,23 @@ async function commitPatch(
   const { exitCode, stderr } = await apply()
   if (exitCode !== 0) {
     const reversible = (await apply('--reverse', '--check')).exitCode === 0
-    throw misfit(patch, stderr, version, reversible)
+    throw misfit(patch, stderr, what, reversible)
   }
   return commitIndex(context, git, index, parent, await parseMail(context, readFileSync(patch, 'utf8')))
 }
 
 /** Explains a patch that does not fit, from what git said of it. */
-export function misfit(patch: string, complaint: string, version: string, reversible: boolean): Failure {
+export function misfit(patch: string, complaint: string, what: string, reversible: boolean): Failure {
   if (reversible) {
-    return new Failure('patch', `${patch} is already applied in Linux ${version}.`, {
-      hint: 'The kernel source carries this change already: take the patch out of the series file.',
+    return new Failure('patch', `${patch} is already applied in ${what}.`, {
+      hint: 'The source carries this change already: take the patch out of the series file.',
     })
   }
   const places = [...complaint.matchAll(/^error: patch failed: (.*):(\d+)$/gm)].map(([, file = '', line = '']) => {
     const hunk = hunkAt(readFileSync(patch, 'utf8'), file, Number(line))
     return `${file}: hunk ${hunk.number} ${hunk.header}`
   })
-  return new Failure('patch', `${patch} does not fit Linux ${version}.`, {
+  return new Failure('patch', `${patch} does not fit ${what}.`, {
     excerpt: places.length > 0 ? places : complaint.trim().split('\n'),
     hint: 'Nothing was changed. Rebase the series on this version (README, "Developing the series"), or build the version it fits.',
   })
@@ -221,12 +229,9 @@ async function parseMail(context: Context, mail: string): Promise<Commit> {
 export interface TreeState {
   /** Commits that the user made on top or instead. */
   committed: boolean
-  /** Files with changes that are not committed, tracked or new, among the folders of a networking patch. */
+  /** Files with changes that are not committed, tracked or new, among the folders where the series may have some. */
   uncommitted: string[]
 }
-
-/** Where new files of a series can appear; searching the whole tree for them would take seconds. */
-const NEW_FILE_FOLDERS = ['net', 'include', 'Documentation/networking']
 
 /** @returns what the user changed in the prepared tree since the series was applied */
 export async function treeState(context: Context): Promise<TreeState> {
@@ -234,7 +239,7 @@ export async function treeState(context: Context): Promise<TreeState> {
   const head = await git.raw('rev-parse', 'HEAD')
   const applied = await git.raw('for-each-ref', '--format=%(objectname)', APPLIED)
   const changed = await git.raw('diff', '--name-only', 'HEAD')
-  const created = await git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS)
+  const created = await git.raw('ls-files', '--others', '--exclude-standard', '--', ...context.tree.newFiles)
   const made = applied || (await git.raw('rev-parse', `${PRISTINE}^{commit}`))
   return { committed: head.trim() !== made.trim(), uncommitted: `${changed}${created}`.split('\n').filter(Boolean) }
 }
@@ -245,7 +250,7 @@ export async function treeContent(context: Context): Promise<string> {
   const [tree, changes, created] = await Promise.all([
     git.raw('rev-parse', 'HEAD^{tree}'),
     git.raw('diff', 'HEAD'),
-    git.raw('ls-files', '--others', '--exclude-standard', '--', ...NEW_FILE_FOLDERS),
+    git.raw('ls-files', '--others', '--exclude-standard', '--', ...context.tree.newFiles),
   ])
   const contents = created.split('\n').filter(Boolean).map((name) => readFileSync(join(context.paths.tree, name), 'utf8'))
   return [tree, changes, created, ...contents].join('\n')
@@ -262,6 +267,6 @@ export async function requireSaved(context: Context, doing: string): Promise<voi
   if (!committed && uncommitted.length === 0) return
   throw new Failure('patch', `The prepared tree has edits that are not in the series, so ${doing}.`, {
     excerpt: shorten([...(committed ? ['commits that the series does not have'] : []), ...uncommitted]),
-    hint: `They are in ${context.paths.tree}\nKeep them: make save. Throw them away: make discard.`,
+    hint: `They are in ${context.paths.tree}\nKeep them: ${goal(context, 'save')}. Throw them away: ${goal(context, 'discard')}.`,
   })
 }

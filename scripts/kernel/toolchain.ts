@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import semver from 'semver'
 import { Failure } from '../base/errors.ts'
-import type { Context } from '../build/context.ts'
+import { isKernel, type Context } from '../build/context.ts'
 import { ask } from '../build/toolversions.ts'
 import { readSeries } from './series.ts'
 
@@ -42,10 +42,10 @@ async function isNewer(tool: string, since: string): Promise<boolean> {
   throw new Failure('environment', `It is unknown which version ${argv[0]} is: "${answer.trim()}".`)
 }
 
-/** @returns paths of the patches of the target's toolchain series that today's tools need, in order */
+/** @returns paths of the patches of the kernel's toolchain series that today's tools need, in order */
 export async function toolchainPatches(context: Context): Promise<string[]> {
   const { toolchain } = context.target
-  if (toolchain === undefined) return []
+  if (toolchain === undefined || !isKernel(context)) return []
   const needed: string[] = []
   for (const path of readSeries(join(context.paths.root, 'patches', toolchain.series))) {
     if (await isNeeded(path)) needed.push(path)

@@ -7,7 +7,7 @@ import type { Context } from '../build/context.ts'
 import { kbuildEnvironment, localVersion } from '../kernel/kbuild.ts'
 import { APPLIED, BASE, treeGit } from '../kernel/series.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
-import { setGlobals, type PackageSource } from './rpm.ts'
+import { fillLines, setGlobals, type PackageSource } from './rpm.ts'
 
 const PATCHES = '# @patches@'
 const PROVIDES = '# @provides@'
@@ -71,11 +71,6 @@ export function kernelSpec(context: Context, spec: string, kernel: KernelPackage
   const patches = kernel.patches.map((name, index) => `${`Patch${index + 1}:`.padEnd(15)} ${name}`)
   const provides = (kernel.provides ?? []).map((provided) => `${'Provides:'.padEnd(15)} ${provided}`)
   return fillLines(fillLines(filled, PATCHES, patches), PROVIDES, provides)
-}
-
-function fillLines(spec: string, marker: string, lines: readonly string[]): string {
-  if (!spec.includes(marker)) throw new Failure('internal', `The kernel's spec has no line "${marker}".`)
-  return spec.replace(marker, () => lines.join('\n'))
 }
 
 /** @returns the spec with a version that cannot be an RPM's refused */

@@ -83,6 +83,16 @@ export function setGlobals(spec: string, values: Readonly<Record<string, string>
 }
 
 /**
+ * Puts lines where the spec has a marker.
+ *
+ * @throws Failure of kind `internal` for a marker that it does not have
+ */
+export function fillLines(spec: string, marker: string, lines: readonly string[]): string {
+  if (!spec.includes(marker)) throw new Failure('internal', `The spec has no line "${marker}".`)
+  return spec.replace(marker, () => lines.join('\n'))
+}
+
+/**
  * @param filename of an upstream tarball, such as `openssl_3.0.22.orig.tar.gz` or `popt-1.19.tar.gz`
  * @throws Failure of kind `source` when the name tells no version
  */

@@ -6,8 +6,7 @@ import { digestTree } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import { type Json, type Step } from '../build/step.ts'
-import { preparedFamily } from '../kernel/family.ts'
-import { APPLIED, BASE, BRANCH, changeTree, commitSeries, compatFolder, engineFolder, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, BRANCH, changeTree, commitSeries, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -33,16 +32,16 @@ function appliedRef(context: Context): string {
   return isPacked ? packed : join(context.paths.tree, '.git', APPLIED)
 }
 
-function relativeDigests(context: Context, paths = [engineFolder(context), compatFolder(context), seriesFolder(context)]): Json {
+function relativeDigests(context: Context, paths = [...engineFolders(context), seriesFolder(context)]): Json {
   const digests = digestTree(...paths)
   return Object.fromEntries(Object.entries(digests).map(([path, digest]) => [path.slice(context.paths.root.length + 1), digest]))
 }
 
 /** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
 async function applySeries(context: Context, toolchain: readonly string[]): Promise<void> {
-  const version = sourceVersion(context)
-  log.step('patch', `the ${preparedFamily(context).series} series on Linux ${version}`)
-  const { base, applied: made } = await commitSeries(context, version, toolchain)
+  const what = `${context.tree.title} ${sourceVersion(context)}`
+  log.step('patch', `the ${basename(seriesFolder(context))} series on ${what}`)
+  const { base, applied: made } = await commitSeries(context, toolchain, what)
   const git = treeGit(context)
   const difference = await git.raw('diff', '--name-only', made)
   if (difference !== '') {
@@ -55,6 +54,7 @@ async function applySeries(context: Context, toolchain: readonly string[]): Prom
   await git.raw('tag', '--force', BASE, base)
   await git.raw('update-ref', APPLIED, made)
   const first = toolchain.length > 0 ? `${toolchain.length} patches for today's tools, then ` : ''
-  log.info(`${first}the engine and ${seriesPatches(context).length} patches, in ${context.paths.tree}`)
+  const engine = engineFolders(context).length > 0 ? 'the engine and ' : ''
+  log.info(`${first}${engine}${seriesPatches(context).length} patches, in ${context.paths.tree}`)
 }
 

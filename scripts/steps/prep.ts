@@ -9,11 +9,12 @@ import { asideOf, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { git } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { capture, requireUninterrupted, runLogged } from '../base/run.ts'
-import { OUTPUT, type Context } from '../build/context.ts'
+import { isKernel, OUTPUT, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
-import { codeDigest, readStamp, type Json, type Step } from '../build/step.ts'
+import { codeDigest, readStamp, type Facts, type Json, type Step } from '../build/step.ts'
 import { IPVS_SOURCES, RECOGNISED_BY, recognise } from '../kernel/family.ts'
 import { PRISTINE, requireSaved } from '../kernel/series.ts'
+import { upstreamVersion } from '../package/rpm.ts'
 import { prepareTree, unpackSrpm } from '../source/srpm.ts'
 import type { Family } from '../targets.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
@@ -26,30 +27,28 @@ export const step: Step = {
   needs: [],
   code: CODE,
   after: [fetch],
-  inputs: (context) => ({ source: sourceFile(context, context.source).sha256, families: context.target.families as unknown as Json }),
+  inputs: (context) => ({ source: sourceFile(context, context.source).sha256, ...(isKernel(context) ? { families: context.target.families as unknown as Json } : {}) }),
   outputs: (context) => [join(context.paths.tree, '.git'), pristineOf(context), ...(context.srpm ? [srpmFolder(context)] : [])],
-  async run(context) {
+  async run(context): Promise<Facts> {
     const pristine = pristineOf(context)
-    await withSharedThing(context, `pristine-${basename(pristine)}`, 'import of this kernel', async () => {
+    await withSharedThing(context, `pristine-${basename(pristine)}`, 'import of this source', async () => {
       if (!isImported(context, pristine)) await importSource(context, pristine)
       writeIfChanged(recipeOf(pristine), codeDigest(CODE))
     })
-    const family = await recogniseCommitted(context, pristine)
+    const family = isKernel(context) ? await recogniseCommitted(context, pristine) : undefined
     await checkOut(context, pristine)
-    return {
-      version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')),
-      family: family.name,
-    }
+    if (!family) return { version: upstreamVersion(sourceFile(context, context.source).filename) }
+    return { version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')), family: family.name }
   },
 }
 
 /** @returns what the prepared source is known as: "6.1.192", or "2.6.32-279.el6" */
 export const sourceVersion = (context: Context): string => context.srpm?.kernel ?? preparedVersion(context)
 
-/** @returns the version of the prepared kernel, such as "6.1.192" */
+/** @returns the version of the prepared source, such as "6.1.192" */
 export function preparedVersion(context: Context): string {
   const version = readStamp(context, step)?.facts['version']
-  if (typeof version !== 'string') throw new Failure('internal', 'The kernel version was asked for before prep.')
+  if (typeof version !== 'string') throw new Failure('internal', 'The version was asked for before prep.')
   return version
 }
 
@@ -108,8 +107,10 @@ async function importSource(context: Context, pristine: string): Promise<void> {
     log.step('prep', `unpacking ${source.filename} ${source.version}`)
     if (context.srpm) await unpackPackage(context, source.path, unpacked, folder)
     else await unpackTarball(context, source.path, folder)
-    requireLine(context, folder)
-    recognise(context.target, folder)
+    if (isKernel(context)) {
+      requireLine(context, folder)
+      recognise(context.target, folder)
+    }
     await commitPristine(context, folder, aside)
     if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
     await addPristine(aside, pristine)
@@ -153,7 +154,7 @@ async function commitPristine(context: Context, folder: string, repository: stri
   }
   // The objects are thrown away together with the repository, so speed goes before size and durability.
   const fast = ['-c', 'core.looseCompression=0', '-c', 'core.fsync=none', '-c', 'core.autocrlf=false', '-c', 'gc.auto=0']
-  const options = { env: environment, cwd: folder, doing: 'importing the kernel source into git' }
+  const options = { env: environment, cwd: folder, doing: 'importing the source into git' }
   await runLogged(['git', ...fast, 'add', '--all', '--force', '.'], { ...options, log: join(context.paths.logs, 'import.log') })
   await capture(['git', ...fast, 'commit', '--quiet', '--message', 'pristine'], options)
   await capture(['git', 'tag', PRISTINE], options)
@@ -173,7 +174,7 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   try {
     await capture(['git', 'clone', '--quiet', '--shared', '--no-checkout', pristine, aside])
     mkdirSync(join(aside, '.git/info'), { recursive: true })
-    writeFileSync(join(aside, '.git/info/exclude'), `/${OUTPUT}*/\n`)
+    writeFileSync(join(aside, '.git/info/exclude'), [`/${OUTPUT}*/`, ...context.tree.ignored, ''].join('\n'))
     await capture(['git', 'checkout', '--quiet', '--detach', PRISTINE], { cwd: aside })
     requireUninterrupted()
     renameSync(aside, tree)

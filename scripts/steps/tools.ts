@@ -7,25 +7,34 @@ import { digestTree, listFiles, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { quote } from '../base/quote.ts'
 import { capture, runLogged } from '../base/run.ts'
-import type { Context } from '../build/context.ts'
+import { contextOf, type Context } from '../build/context.ts'
 import { bringResult } from '../build/results.ts'
 import { codeDigest, digest, type Facts, type Json, type Step } from '../build/step.ts'
 import { ask } from '../build/toolversions.ts'
 import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
-import { buildPackages, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
-import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { requireSaved, seriesPatches, subjectOf } from '../kernel/series.ts'
+import { buildPackages, fillLines, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
+import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../release.ts'
+import { TREES } from '../trees.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
+import { step as patch } from './patch.ts'
 
 /** A tool that becomes a package, and the libraries that are compiled into it. */
 interface PackagedTool {
   name: string
   libraries: readonly string[]
+  /** What its release begins with: it grows whenever the same version of the tool comes with other patches. */
+  build: number
 }
 
 const PACKAGED: readonly PackagedTool[] = [
-  { name: 'ipvsadm', libraries: ['popt', 'libnl'] },
-  { name: 'keepalived', libraries: ['openssl', 'libnl'] },
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'], build: 2 },
+  { name: 'keepalived', libraries: ['openssl', 'libnl'], build: 1 },
 ]
+
+/** What a spec has where the patches of a series are named, and where its changelog tells of them. */
+const PATCHES = '# @patches@'
+const CHANGES = '- @changes@'
 
 /** A program of the virtual machines that is built as autoconf has it. */
 interface GuestTool {
@@ -113,13 +122,27 @@ async function findToolchain(): Promise<Json> {
   }
 }
 
+/** @returns the context of the tool's own tree, if it has a series */
+function treeOf(context: Context, { name }: PackagedTool): Context | undefined {
+  return TREES.some(({ series }) => series === name) ? contextOf(context, name) : undefined
+}
+
+/** @returns the tool's patches, in order; its tree has them applied, and nothing else */
+async function toolPatches(context: Context, tool: PackagedTool): Promise<string[]> {
+  const tree = treeOf(context, tool)
+  if (!tree) return []
+  await requireSaved(tree, `${tool.name} cannot be packaged`)
+  return seriesPatches(tree)
+}
+
 function packageStep(tool: PackagedTool): Step {
   return toolStep(tool.name, {
-    inputs: (context) => ({
+    inputs: async (context) => ({
       sources: [tool.name, ...tool.libraries].map((name) => sourceFile(context, name).sha256),
-      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static')),
-      release: [RELEASE, SOURCE_DATE_EPOCH, BUILD_HOST],
+      files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static'), ...await toolPatches(context, tool)),
+      release: [tool.build, BUILDID, SOURCE_DATE_EPOCH, BUILD_HOST],
     }),
+    after: TREES.filter(({ series }) => series === tool.name).map(() => ({ ...patch, context: (context) => contextOf(context, tool.name) })),
     async make(context, folder) {
       await publish(await buildTool(context, tool), folder)
       rmSync(topdirOf(context, tool.name), { recursive: true, force: true })
@@ -129,7 +152,9 @@ function packageStep(tool: PackagedTool): Step {
 
 interface Recipe {
   /** What decides the result besides the toolchain. */
-  inputs: (context: Context) => { [key: string]: Json }
+  inputs: (context: Context) => Promise<{ [key: string]: Json }> | { [key: string]: Json }
+  /** Steps that come before it, besides fetching. */
+  after?: readonly Step[]
   /** Builds the tool into a folder. */
   make: (context: Context, folder: string) => Promise<void>
 }
@@ -142,11 +167,11 @@ function toolStep(name: string, recipe: Recipe): Step {
     scope: 'checkout',
     needs: [],
     code: CODE,
-    after: [fetch],
-    inputs: async (context) => ({ ...recipe.inputs(context), toolchain: await toolchain() }),
+    after: [fetch, ...(recipe.after ?? [])],
+    inputs: async (context) => ({ ...await recipe.inputs(context), toolchain: await toolchain() }),
     outputs: (context) => [folder(context)],
     async run(context): Promise<Facts> {
-      const key = digest({ ...recipe.inputs(context), toolchain: await toolchain(), code: codeDigest(CODE) })
+      const key = digest({ ...await recipe.inputs(context), toolchain: await toolchain(), code: codeDigest(CODE) })
       const built = await bringResult(context, { name, key, make: (into) => recipe.make(context, into) }, folder(context))
       const files = digestTree(folder(context))
       return { built, files: Object.fromEntries(Object.entries(files).map(([path, sha256]) => [basename(path), sha256])) }
@@ -162,7 +187,7 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
   let lines = 0
   const packages = await buildPackages(context, {
     name: tool.name,
-    spec: toolSpec(context, tool, filename),
+    spec: toolSpec(context, tool, filename, await toolPatches(context, tool)),
     sources: await toolSources(context, tool),
     topdir: topdirOf(context, tool.name),
     log: join(context.paths.logs, `tool-${tool.name}.log`),
@@ -172,16 +197,24 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
   return packages
 }
 
-function toolSpec(context: Context, tool: PackagedTool, filename: string): string {
+function toolSpec(context: Context, tool: PackagedTool, filename: string, patches: readonly string[]): string {
   const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
   const libraries = tool.libraries.map((name) => [`${name}_source`, sourceFile(context, name).filename])
-  return setGlobals(spec, {
+  const filled = setGlobals(spec, {
     tool_version: upstreamVersion(filename),
     tool_source: filename,
-    tool_release: RELEASE,
+    tool_release: `${tool.build}${BUILDID}`,
     build_host: BUILD_HOST,
     ...Object.fromEntries(libraries),
   })
+  return treeOf(context, tool) ? fillPatches(filled, patches) : filled
+}
+
+/** Names the patches where the spec takes them, and in its changelog by their subjects. */
+export function fillPatches(spec: string, patches: readonly string[]): string {
+  const lines = patches.map((path, index) => `${`Patch${index + 1}:`.padEnd(15)} ${basename(path)}`)
+  const changes = patches.map((path) => `- ${subjectOf(readFileSync(path, 'utf8')).replaceAll('%', '%%')}`)
+  return fillLines(fillLines(spec, PATCHES, lines), CHANGES, changes)
 }
 
 async function toolSources(context: Context, tool: PackagedTool): Promise<PackageSource[]> {
@@ -193,8 +226,9 @@ async function toolSources(context: Context, tool: PackagedTool): Promise<Packag
   const own = listFiles(specsFolder(context, tool.name))
     .filter((name) => !name.endsWith('.spec'))
     .map((name) => ({ name, path: join(specsFolder(context, tool.name), name) }))
+  const patches = (await toolPatches(context, tool)).map((path) => ({ name: basename(path), path }))
   const shared = SHARED_FILES.map((name) => ({ name, path: join(specsFolder(context, 'static'), name) }))
-  return [...fetched, ...own, ...shared]
+  return [...fetched, ...own, ...patches, ...shared]
 }
 
 /** busybox as its own documentation says: a configuration, here defconfig and our fragment, and make. */

@@ -7,7 +7,8 @@ import { capture } from '../../scripts/base/run.ts'
 import { createContext } from '../../scripts/build/context.ts'
 import { kernelPackage, kernelSpec, readKernelSpec } from '../../scripts/package/rpm-kernel.ts'
 import { el6Problems, judgeFindings, lintFindings, lintSummary, setGlobals, upstreamVersion } from '../../scripts/package/rpm.ts'
-import { BUILD_HOST, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
+import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
+import { fillPatches } from '../../scripts/steps/tools.ts'
 
 const normal = createContext({})
 const debug = createContext({ DEBUG: '1' })
@@ -63,7 +64,7 @@ test('findings of rpmlint are found, and a run that checked too little is refuse
 })
 
 test('every spec parses as it is committed, and has the release of the project', async (t) => {
-  t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-${RELEASE}.x86_64`])
+  t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-2${BUILDID}.x86_64`])
   t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-${RELEASE}.x86_64`])
   const kernel = await packageNames(specOf('kernel'))
   t.true(kernel.every((name) => name.endsWith(`-${RELEASE}.x86_64`)), kernel.join())
@@ -113,6 +114,22 @@ test('patches are applied in order and counted', async (t) => {
   t.regex(spec, /Patch1: +0001-engine\.patch\nPatch2: +0002-hooks\.patch/)
   t.regex(spec, /for patch in '\S+\/0001-engine\.patch' '\S+\/0002-hooks\.patch' ; do/)
   t.regex(spec, /test "\$number" -eq 2/)
+})
+
+test("a tool's series is named, applied in order, and told of in the changelog", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const mail = (subject: string): string => `From 0000\nFrom: A Writer <a.writer@example.org>\nDate: today\nSubject: [PATCH] ${subject}\n\nBecause.\n`
+  const patches = Object.entries({ '0001-a.patch': 'add 100 %{rules}', '0002-b.patch': 'list rules, with their\n counters' }).map(([name, subject]) => {
+    writeFileSync(join(folder, name), mail(subject))
+    return join(folder, name)
+  })
+  const spec = fillPatches(specOf('ipvsadm'), patches)
+  const expanded = await expand(spec)
+  t.regex(expanded, /Patch1: +0001-a\.patch\nPatch2: +0002-b\.patch/)
+  t.regex(expanded, /for patch in '\S+\/0001-a\.patch' '\S+\/0002-b\.patch' ; do\n +patch -d ipvsadm -p1 -F0 -s < "\$patch"/)
+  const changelog = await rpmspec(spec, '--query', '--srpm', '--queryformat', '[%{CHANGELOGNAME}\\n%{CHANGELOGTEXT}\\n]')
+  t.regex(changelog, /- 1:1\.31-2\.snat1\n- add 100 %\{rules\}\n- list rules, with their counters\n/)
 })
 
 test('keepalived is patched only where it still frees sync groups late', async (t) => {

@@ -15,17 +15,20 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
+import clean from '../../scripts/commands/clean.ts'
+import distclean from '../../scripts/commands/distclean.ts'
 import exportCommand from '../../scripts/commands/export.ts'
 import { exportedPatch } from '../../scripts/steps/export.ts'
 import discard from '../../scripts/commands/discard.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
 import save from '../../scripts/commands/save.ts'
-import type { Context } from '../../scripts/build/context.ts'
+import { runCommand } from '../../scripts/cli.ts'
+import type { Context, Variables } from '../../scripts/build/context.ts'
 import { hunkAt, parseSeries } from '../../scripts/kernel/series.ts'
 import { bring } from '../../scripts/build/step.ts'
-import { coreFile, createFixture, fails, hookPatch, kernelTarball, read } from './fixture.ts'
+import { coreFile, createFixture, fails, hookPatch, kernelTarball, read, tarball } from './fixture.ts'
 
 const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
 const ENGINE = 'net/netfilter/ipvs/ip_vs_snat.c'
@@ -230,4 +233,74 @@ test('commits that do not stand on what the series stands on are not saved', asy
   t.regex(failure.message, /below the tag "base"/)
   t.is(read(root, 'patches/lts/series'), before)
   t.not(read(root, 'patches/engine', ENGINE), 'int better;\n')
+})
+
+const TOOL_PATCH = '0001-ipvsadm-know-SNAT.patch'
+
+/** A checkout with a series of one patch for ipvsadm, whose source is a file of twelve lines. */
+function withTool(t: ExecutionContext): { root: string; tool: (variables?: Variables) => Context; kernel: Context } {
+  const { context, root, write } = createFixture(t)
+  const source = tarball(join(root, '..'), 'ipvsadm_1.31.orig.tar.gz', { 'ipvsadm.c': coreFile() })
+  const SOURCE = (context().variables.SOURCE ?? '').replace(/ipvsadm=[^,]*/, `ipvsadm=${source}`)
+  write('patches/ipvsadm/series', `# in its own style\n${TOOL_PATCH}\n`)
+  write(`patches/ipvsadm/${TOOL_PATCH}`, hookPatch(5, 'ipvsadm: know SNAT').replaceAll(CORE, 'ipvsadm.c'))
+  return { root, tool: (variables = {}) => context({ SOURCE, TREE: 'ipvsadm', ...variables }), kernel: context({ SOURCE }) }
+}
+
+test("a tool's series is applied beside the kernel's, and saved by the same commands", async (t) => {
+  const { root, tool, kernel } = withTool(t)
+  const c = tool()
+  await bring(kernel, patch)
+  await bring(c, patch)
+  t.is(git(c, 'log', '--format=%s|%an', 'pristine..HEAD'), 'ipvsadm: know SNAT|A Writer\n')
+  t.true(read(c.paths.tree, 'ipvsadm.c').includes('int hooked_5;'))
+  await save.run(c)
+  const before = read(root, 'patches/ipvsadm', TOOL_PATCH)
+  writeFileSync(join(c.paths.tree, 'ip_vs_snat.h'), 'int snat;\n')
+  writeFileSync(join(c.paths.tree, 'ipvsadm.o'), 'built')
+  const failure = await fails(t, 'patch', () => save.run(c))
+  t.deepEqual(failure.details.excerpt, ['ip_vs_snat.h'], 'a new file is seen wherever it is, what a build leaves is not')
+  git(c, 'add', 'ip_vs_snat.h')
+  git(c, 'commit', '--quiet', '-m', 'ipvsadm: list rules')
+  await save.run(c)
+  t.is(read(root, 'patches/ipvsadm', TOOL_PATCH), before)
+  t.is(read(root, 'patches/ipvsadm/series'), `# in its own style\n${TOOL_PATCH}\n0002-ipvsadm-list-rules.patch\n`)
+  t.false(existsSync(join(root, 'patches/engine/ip_vs_snat.h')))
+  t.is(git(kernel, 'log', '--format=%s', 'pristine..HEAD'), 'ipvs: call the engine\nipvs: add an SNAT engine\n')
+})
+
+test("a tool's series is the same for every kernel, and a patch that does not fit tells the tool's version", async (t) => {
+  const { root, tool } = withTool(t)
+  const el6 = tool({ TARGET: 'el6', KERNEL: '2.6.32-358.el6', DEBUG: '1' })
+  t.is(el6.paths.tree, tool().paths.tree)
+  await bring(el6, patch)
+  const stamp = readFileSync(join(el6.paths.stamps.target, 'patch.json'))
+  await bring(tool(), patch)
+  t.deepEqual(readFileSync(join(el6.paths.stamps.target, 'patch.json')), stamp)
+  writeFileSync(join(root, 'patches/ipvsadm', TOOL_PATCH), hookPatch(5).replaceAll(CORE, 'ipvsadm.c').replace(' int line_4;', ' int other;'))
+  const failure = await fails(t, 'patch', () => bring(tool(), patch))
+  t.regex(failure.message, /0001-ipvsadm-know-SNAT\.patch does not fit ipvsadm 1\.31/)
+})
+
+test("edits of a tool's source are never overwritten or removed, and the hint names its tree", async (t) => {
+  const { tool, kernel } = withTool(t)
+  const c = tool()
+  await bring(c, patch)
+  writeFileSync(join(c.paths.tree, 'ipvsadm.c'), 'mine\n')
+  for (const command of [clean, distclean]) {
+    const failure = await fails(t, 'patch', () => command.run(command === clean ? c : kernel))
+    t.regex(failure.details.hint ?? '', /make save TREE=ipvsadm.*make discard TREE=ipvsadm/)
+  }
+  t.is(read(c.paths.tree, 'ipvsadm.c'), 'mine\n')
+  await discard.run(c)
+  t.true(read(c.paths.tree, 'ipvsadm.c').includes('int hooked_5;'))
+  await clean.run(c)
+  t.false(existsSync(c.paths.work))
+})
+
+test('a command that is about kernels refuses the tree of a tool, and there are no others', async (t) => {
+  const failure = await fails(t, 'usage', () => runCommand(['export', 'TREE=ipvsadm']))
+  t.regex(failure.message, /make export knows no TREE=ipvsadm/)
+  const unknown = await fails(t, 'usage', () => runCommand(['patch', 'TREE=busybox']))
+  t.regex(unknown.details.hint ?? '', /kernel, ipvsadm/)
 })
