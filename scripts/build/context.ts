@@ -25,6 +25,7 @@ export const VARIABLES = {
   SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
+  REPEAT: 'how many times the end-to-end tests are run (default 1)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
   SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',
@@ -55,6 +56,8 @@ export interface Context {
   /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` if there is one: names the folder in dist. */
   readonly variant: string
   readonly jobs: number
+  /** How many times the end-to-end tests are run. */
+  readonly repeat: number
   readonly setup: boolean
   readonly variables: Variables
   readonly paths: Paths
@@ -118,7 +121,8 @@ export function createContext(variables: Variables, root = ROOT): Context {
     configs,
     ...(flavour ? { flavour } : {}),
     variant: `${name}${variantSuffix(target, config, flavour)}`,
-    jobs: jobCount(variables.JOBS),
+    jobs: count('JOBS', variables.JOBS, availableParallelism()),
+    repeat: count('REPEAT', variables.REPEAT, 1),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     variables,
     paths: createPaths(root, cacheFolder(variables.CACHE), name, tree.folder, {
@@ -225,12 +229,10 @@ function flag(name: string, value: string | undefined, values: Record<string, bo
   return found
 }
 
-function jobCount(value: string | undefined): number {
-  if (value === undefined || value === '') return availableParallelism()
-  if (!/^[1-9]\d{0,3}$/.test(value)) {
-    throw new Failure('usage', `JOBS="${value}" is not a number of jobs.`, { hint: 'For example: JOBS=4' })
-  }
-  return Number(value)
+function count(name: string, value: string | undefined, fallback: number): number {
+  if (value === undefined || value === '') return fallback
+  if (/^[1-9]\d{0,3}$/.test(value)) return Number(value)
+  throw new Failure('usage', `${name}="${value}" is not a number from 1 to 9999.`, { hint: `For example: ${name}=4` })
 }
 
 function cacheFolder(value: string | undefined): string {

@@ -11,6 +11,8 @@ tests by words of their names, for example
   make e2e ONLY=nat:,fragments
 Suites: ${SUITES.map((suite) => suite.name).join(', ')}.
 Tests that cannot apply to the target's kernel are listed as N/A with the reason.
+REPEAT=50 runs them as often, says which failed how often, and fails if one did; only
+recordings of runs with failures stay, in test/run-NUMBER.
 SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
 memory after each suite; it takes its time.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs;

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync }
 import { join } from 'node:path'
 import { SUITES } from '../../test/e2e/index.ts'
 import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
+import { mergeResults, repeat } from '../../test/e2e/lib/repeat.ts'
 import { runSuites, type RunReport } from '../../test/e2e/lib/run.ts'
 import { choose, type Suite } from '../../test/e2e/lib/suite.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
@@ -24,7 +25,7 @@ const lockFile = (context: Context): string => checkoutLock(context, `e2e-${cont
 const LOCKED = 'end-to-end test run of this checkout'
 
 /**
- * Runs the end-to-end tests that ONLY chooses against the packages in dist.
+ * Runs the end-to-end tests that ONLY chooses against the packages in dist, as often as REPEAT says.
  *
  * @throws Failure of kind `usage` when ONLY chooses none, `test` when a test fails,
  *   `lostVm` when a virtual machine does, `environment` when they run already in this checkout
@@ -102,12 +103,19 @@ async function runIn(context: Context, suites: readonly Suite[], guest: Guest): 
   const results = newResults(context)
   const print = (line: string) => process.stdout.write(`${line}\n`)
   const { lacks } = context.target
-  const unfinished = (done: readonly TestResult[], reason: string) =>
-    writeFileSync(join(results, JUNIT), junit(context.variant, withNotRun(suites, done, reason)))
-  const report = await withRuntimeFolder((sockets) =>
-    runSuites(suites, { ...guest, ...context.flavour?.lab, name: context.variant, lacks, sockets, results, print, unfinished }),
-  )
-  writeFileSync(join(results, JUNIT), report.xml)
+  const write = (all: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, all))
+  const report = await repeat({
+    times: context.repeat,
+    folder: results,
+    print,
+    run: (folder, before) => {
+      const unfinished = (done: readonly TestResult[], reason: string) => write(mergeResults([...before, withNotRun(suites, done, reason)]))
+      return withRuntimeFolder((sockets) =>
+        runSuites(suites, { ...guest, ...context.flavour?.lab, lacks, sockets, results: folder, print, unfinished }),
+      )
+    },
+  })
+  write(report.results)
   return conclude(report, results)
 }
 

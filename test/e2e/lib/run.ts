@@ -15,14 +15,12 @@ import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
-import { junit, type TestResult } from './junit.ts'
+import type { TestResult } from './junit.ts'
 import { explain, scanKernelLog } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
-  /** Name of the run in the report. */
-  name: string
   /** What the kernel lacks, and why: tests that need it do not apply. */
   lacks: Target['lacks']
   /** Whether the kernel tells of leaked memory: it is asked after each suite. */
@@ -39,8 +37,6 @@ export interface RunReport {
   lost: Failure[]
   /** IPv4 frames whose checksums were verified. */
   verifiedFrames: number
-  /** The results as JUnit XML. */
-  xml: string
 }
 
 /** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
@@ -203,7 +199,7 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
   if (results.some((result) => result.outcome === 'passed') && verifiedFrames === 0) {
     throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
   }
-  return { results, lost, verifiedFrames, xml: junit(options.name, results) }
+  return { results, lost, verifiedFrames }
 }
 
 const frameCounts = (lab: Lab): Record<Link, number> =>
