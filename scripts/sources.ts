@@ -64,7 +64,7 @@ export const SOURCES: readonly Source[] = [
   {
     name: 'linux-6.1',
     summary: 'the kernel',
-    apt: { kind: 'binary', package: 'linux-source-6.1', file: /^\.?\/usr\/src\/linux-source-6\.1\.tar\.xz$/ },
+    apt: { kind: 'binary', package: 'linux-source-6.1', file: /^usr\/src\/linux-source-6\.1\.tar\.xz$/ },
     upstream: {
       version: '6.1.127',
       urls: [

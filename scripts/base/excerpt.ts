@@ -15,7 +15,7 @@ const ERROR_LINE = /\berror:|\bERROR:|\bError \d+|undefined reference|No space l
  * @returns the first error lines with a little context, or the last lines when nothing looks like an error
  */
 export function excerpt(path: string): string[] {
-  return pickErrors(readTail(path).split('\n'))
+  return pickErrors(readTail(path, SEARCHED_BYTES).split('\n'))
 }
 
 /** The part of {@link excerpt} that knows lines, not files. */
@@ -39,13 +39,13 @@ export function shorten(lines: readonly string[]): string[] {
   return [...lines.slice(0, MAX_LINES - 1), `... and ${lines.length - MAX_LINES + 1} more`]
 }
 
-function readTail(path: string): string {
+/** @returns the last bytes of a file, as text */
+export function readTail(path: string, bytes: number): string {
   const fd = openSync(path, 'r')
   try {
     const { size } = fstatSync(fd)
-    const length = Math.min(size, SEARCHED_BYTES)
-    const buffer = Buffer.alloc(length)
-    readSync(fd, buffer, 0, length, size - length)
+    const buffer = Buffer.alloc(Math.min(size, bytes))
+    readSync(fd, buffer, 0, buffer.length, size - buffer.length)
     return buffer.toString('utf8')
   } finally {
     closeSync(fd)

@@ -1,27 +1,21 @@
 /**
- * Questions to git. What changes a work tree runs as a program of its own instead
- * (run.ts), so that it holds the locks and has ended before an interrupt is over.
+ * git, for questions by simple-git, and as a program of its own (run.ts) for what changes
+ * a work tree: such a program holds the locks, and has ended before an interrupt is over.
  */
 
 import { setMaxListeners } from 'node:events'
-import { simpleGit } from 'simple-git'
+import { mkdirSync, rmSync } from 'node:fs'
+import { simpleGit, type SimpleGit } from 'simple-git'
+import { extract } from 'tar'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
-import { interruption, onInterrupt, requireUninterrupted } from './run.ts'
-
-export interface Git {
-  /**
-   * @param words what follows `git` on a command line
-   * @returns what it printed
-   * @throws Failure of kind `environment` when git fails, `interrupted` after a signal
-   */
-  raw: (...words: string[]) => Promise<string>
-}
+import { asideOf } from './files.ts'
+import { capture, interruption, onInterrupt, requireUninterrupted, type CaptureOptions } from './run.ts'
 
 export interface GitOptions {
   /** Settings, as `-c` takes them. */
-  config?: string[]
+  config?: readonly string[]
   /** The whole environment, instead of this process's. */
-  env?: Record<string, string>
+  env?: NodeJS.ProcessEnv
   /** What the user can do when git fails. */
   hint?: string
 }
@@ -30,27 +24,96 @@ const stopped = new AbortController()
 setMaxListeners(0, stopped.signal)
 onInterrupt(() => stopped.abort())
 
-/** @param folder a work tree or a bare repository */
-export function git(folder: string, { config = [], env, hint }: GitOptions = {}): Git {
-  const client = simpleGit({ baseDir: folder, config, abort: stopped.signal, unsafe: { allowUnsafeConfigPaths: true } })
-  if (env) client.env(env)
-  return {
-    async raw(...words) {
-      requireUninterrupted()
-      try {
-        return await client.raw(...words)
-      } catch (error) {
-        throw asGitFailure(error, folder, words, hint)
-      }
-    },
+/** A work tree or a bare repository, and how git is called there. */
+export class Git {
+  readonly #folder: string
+  readonly #options: GitOptions
+  readonly #client: SimpleGit
+
+  constructor(folder: string, options: GitOptions = {}) {
+    this.#folder = folder
+    this.#options = options
+    this.#client = simpleGit({ baseDir: folder, config: [...(options.config ?? [])], abort: stopped.signal, unsafe: { allowUnsafeConfigPaths: true } })
+    if (options.env) this.#client.env(options.env as Record<string, string>)
+  }
+
+  /**
+   * Asks.
+   *
+   * @param words what follows `git` on a command line
+   * @returns what it printed
+   * @throws Failure of kind `environment` when git fails, `interrupted` after a signal
+   */
+  async text(...words: string[]): Promise<string> {
+    requireUninterrupted()
+    try {
+      return await this.#client.raw(...words)
+    } catch (error) {
+      throw this.#failure(error, words)
+    }
+  }
+
+  /** @deprecated see {@link text} */
+  raw = this.text.bind(this)
+
+  /** @returns the one line that it printed, or nothing */
+  async line(...words: string[]): Promise<string> {
+    return (await this.text(...words)).trim()
+  }
+
+  /** @returns the lines that it printed, without empty ones */
+  async lines(...words: string[]): Promise<string[]> {
+    return (await this.text(...words)).split('\n').filter(Boolean)
+  }
+
+  /** @returns whether it says yes, by its exit code */
+  async holds(...words: string[]): Promise<boolean> {
+    const { exitCode } = await this.#program(words, { anyExit: true })
+    return exitCode === 0
+  }
+
+  /** Changes a work tree, or what lies in the repository. @throws Failure of kind `environment` when git fails */
+  async run(...words: string[]): Promise<void> {
+    await this.#program(words, { kind: 'environment' })
+  }
+
+  /** Like {@link run}, for what may fail without harm. */
+  async attempt(...words: string[]): Promise<void> {
+    await this.#program(words, { anyExit: true })
+  }
+
+  /** @returns names of the files that a commit has at the given paths */
+  async files(commit: string, paths: readonly string[]): Promise<string[]> {
+    return this.lines('ls-tree', '-r', '--name-only', commit, '--', ...paths)
+  }
+
+  /** Puts files of a commit below a folder, which is made if it is not there. Names that the commit lacks are a failure. */
+  async unpack(commit: string, names: readonly string[], folder: string): Promise<void> {
+    mkdirSync(folder, { recursive: true })
+    const archive = asideOf(`${folder}.tar`)
+    try {
+      await this.#program(['archive', '--format=tar', `--output=${archive}`, commit, '--', ...names], { kind: 'environment' })
+      await extract({ file: archive, cwd: folder })
+    } finally {
+      rmSync(archive, { force: true })
+    }
+  }
+
+  async #program(words: readonly string[], options: CaptureOptions): Promise<{ exitCode: number }> {
+    const config = (this.#options.config ?? []).flatMap((setting) => ['-c', setting])
+    return capture(['git', ...config, ...words], { ...options, cwd: this.#folder, ...(this.#options.env ? { env: this.#options.env } : {}) })
+  }
+
+  #failure(cause: unknown, words: readonly string[]): Failure {
+    if (interruption()) return new Failure('interrupted', `Interrupted by ${interruption()}.`, { cause })
+    const excerpt = (cause instanceof Error ? cause.message : String(cause)).trim().split('\n').slice(-15)
+    if (excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
+      return new Failure('environment', `No space left on the disk: git ${words[0]} failed in ${this.#folder}.`, { excerpt, hint: DISK_FULL_HINT, cause })
+    }
+    const { hint } = this.#options
+    return new Failure('environment', `git ${words[0]} failed in ${this.#folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) })
   }
 }
 
-function asGitFailure(cause: unknown, folder: string, words: readonly string[], hint?: string): Failure {
-  if (interruption()) return new Failure('interrupted', `Interrupted by ${interruption()}.`, { cause })
-  const excerpt = (cause instanceof Error ? cause.message : String(cause)).trim().split('\n').slice(-15)
-  if (excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
-    return new Failure('environment', `No space left on the disk: git ${words[0]} failed in ${folder}.`, { excerpt, hint: DISK_FULL_HINT, cause })
-  }
-  return new Failure('environment', `git ${words[0]} failed in ${folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) })
-}
+/** @deprecated */
+export const git = (folder: string, options?: GitOptions): Git => new Git(folder, options)

@@ -100,6 +100,9 @@ export async function changeTree(context: Context, words: readonly string[], opt
   await capture(['git', ...config, ...words], { ...options, cwd: context.paths.tree, env: treeEnvironment(context), kind: 'environment' })
 }
 
+/** @returns names of the files that engine and series change or add */
+export const touchedFiles = (context: Context): Promise<string[]> => treeGit(context).lines('diff', '--name-only', BASE, APPLIED)
+
 interface Commit {
   message: string
   author: string

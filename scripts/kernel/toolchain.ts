@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import semver from 'semver'
 import { Failure } from '../base/errors.ts'
+import { versionIn } from '../base/version.ts'
 import { isKernel, type Context } from '../build/context.ts'
 import { ask } from '../build/toolversions.ts'
 import { readSeries } from './series.ts'
@@ -21,15 +22,6 @@ const TOOLS: Readonly<Record<string, readonly string[]>> = {
 
 /** Said by a patch that is needed whatever the tools are. */
 const ALWAYS = 'always'
-
-/**
- * @param output of a tool that was asked for its version
- * @returns the first number of its first line that is not in parentheses, where distributions name themselves
- */
-export function versionIn(output: string): semver.SemVer | null {
-  const [line = ''] = output.split('\n')
-  return semver.coerce(/\d+(\.\d+)*/.exec(line.replace(/\([^)]*\)/g, ''))?.[0])
-}
 
 /** @returns whether a tool is of that version or newer, and so needs what the kernel doesn't have */
 async function isNewer(tool: string, since: string): Promise<boolean> {

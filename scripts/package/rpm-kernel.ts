@@ -30,7 +30,7 @@ export const kernelPackage = (context: Context): string => ['kernel', kernelVari
 export async function exportSeries(context: Context, folder: string): Promise<PackageSource[]> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
-  await treeGit(context).raw(...FORMAT_PATCH, '--output-directory', folder, `${BASE}..${APPLIED}`)
+  await treeGit(context).run(...FORMAT_PATCH, '--output-directory', folder, `${BASE}..${APPLIED}`)
   const names = readdirSync(folder).sort()
   const odd = names.find((name) => !/^[\w.+-]+$/.test(name))
   if (odd !== undefined) throw new Failure('patch', `The patch file name "${odd}" cannot stand in a spec.`)

@@ -7,6 +7,7 @@ import { Failure } from '../base/errors.ts'
 import { asideOf, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
+import { versionOfFile } from '../base/version.ts'
 import type { Context } from '../build/context.ts'
 import { inheritedEnvironment } from '../build/environment.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
@@ -97,7 +98,7 @@ export function fillLines(spec: string, marker: string, lines: readonly string[]
  * @throws Failure of kind `source` when the name tells no version
  */
 export function upstreamVersion(filename: string): string {
-  const version = /[-_]v?(\d+(?:\.\d+)+)/.exec(filename)?.[1]
+  const version = versionOfFile(filename)
   if (version === undefined) {
     throw new Failure('source', `The name ${filename} does not tell which version it is.`, {
       hint: 'Give the file the name that its project published it under, such as keepalived-2.2.8.tar.gz.',

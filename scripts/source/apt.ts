@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { basename, join } from 'node:path'
 import { megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
+import { listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import type { AptSource } from '../sources.ts'
@@ -72,19 +73,18 @@ export class Apt {
   async #unpack(source: AptSource, folder: string): Promise<AptFile> {
     const deb = this.#only(folder, /\.deb$/, source)
     const { stdout: version } = await capture(['dpkg-deb', '--field', deb, 'Version'], { kind: 'source' })
-    const { stdout: names } = await capture(['sh', '-c', 'dpkg-deb --fsys-tarfile "$1" | tar --list', '-', deb])
-    const member = names.split('\n').find((name) => source.file.test(name))
-    if (!member) throw new Failure('source', `${basename(deb)} has no file that looks like ${source.file}.`)
-    const path = join(folder, basename(member))
-    await capture(['sh', '-c', 'dpkg-deb --fsys-tarfile "$1" | tar --extract --to-stdout "$2" > "$3"', '-', deb, member, path])
+    const unpacked = join(folder, 'unpacked')
+    await capture(['dpkg-deb', '--extract', deb, unpacked], { kind: 'source' })
     rmSync(deb)
-    return { path, filename: basename(member), version: upstreamVersion(version), from: `${source.package} ${version.trim()}` }
+    const member = listFiles(unpacked).find((name) => source.file.test(name))
+    if (member === undefined) throw new Failure('source', `${basename(deb)} has no file that looks like ${source.file}.`)
+    return { path: join(unpacked, member), filename: basename(member), version: upstreamPart(version), from: `${source.package} ${version.trim()}` }
   }
 
   #pick(source: AptSource, folder: string): AptFile {
     const path = this.#only(folder, source.file, source)
     const version = /_([^_]+)\.orig\.tar/.exec(basename(path))?.[1] ?? 'unknown'
-    return { path, filename: basename(path), version: upstreamVersion(version), from: `source package ${source.package} ${version}` }
+    return { path, filename: basename(path), version: upstreamPart(version), from: `source package ${source.package} ${version}` }
   }
 
   #only(folder: string, pattern: RegExp, source: AptSource): string {
@@ -150,7 +150,7 @@ export class Apt {
 }
 
 /** "1.19+dfsg-2" or "1:2.2.7-1" without epoch, Debian revision and repacking suffix (deb-version(7)). */
-export function upstreamVersion(version: string): string {
+export function upstreamPart(version: string): string {
   return version
     .trim()
     .replace(/^\d+:/, '')

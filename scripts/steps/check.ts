@@ -4,13 +4,14 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameS
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf } from '../base/files.ts'
+import { Git } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { promisedVersions } from '../kernel/kabi.ts'
 import { ccacheEnvironment, compiler, kbuildEnvironment } from '../kernel/kbuild.ts'
-import { APPLIED, BASE, changeTree, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, changeTree, touchedFiles, treeGit } from '../kernel/series.ts'
 import { newWarnings } from '../kernel/warnings.ts'
 import { step as config } from './config.ts'
 import { bringSource } from './fetch.ts'
@@ -60,7 +61,7 @@ async function checkpatch(context: Context): Promise<string[]> {
 async function checkStyle(context: Context): Promise<{ patches: number }> {
   const folder = join(context.paths.work, 'checkpatch')
   rmSync(folder, { recursive: true, force: true })
-  await treeGit(context).raw('format-patch', '--quiet', '--output-directory', folder, `${BASE}..${APPLIED}`)
+  await treeGit(context).run('format-patch', '--quiet', '--output-directory', folder, `${BASE}..${APPLIED}`)
   const patches = readdirSync(folder).sort().map((name) => join(folder, name))
   log.step('check', `checkpatch.pl --strict on ${patches.length} patches`)
   const ignored = context.target.check.ignore.flatMap((type) => ['--ignore', type])
@@ -81,13 +82,13 @@ async function checkStyle(context: Context): Promise<{ patches: number }> {
  */
 async function buildEachPatch(context: Context): Promise<{ commits: number; versions: Record<string, string> }> {
   const git = treeGit(context)
-  const commits = (await git.raw('rev-list', '--reverse', `${BASE}..${APPLIED}`)).trim().split('\n')
+  const commits = await git.lines('rev-list', '--reverse', `${BASE}..${APPLIED}`)
   const tree = await checkTree(context)
   const before = await warningsAt(context, tree, BASE, 'the pristine source')
   const stock = await exportedVersions(context)
-  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
+  const touched = await touchedFiles(context)
   for (const [index, commit] of commits.entries()) {
-    const subject = (await git.raw('log', '-1', '--format=%s', commit)).trim()
+    const subject = await git.line('log', '-1', '--format=%s', commit)
     const fresh = newWarnings(before, await warningsAt(context, tree, commit, `patch ${index}, "${subject}"`), touched)
     if (fresh.length === 0) continue
     throw new Failure('test', `"${subject}" brings new warnings of gcc or sparse.`, { excerpt: fresh, log: logOf(context) })
@@ -147,7 +148,7 @@ const outputOf = (context: Context): string => join(context.paths.work, `check-b
 async function warningsAt(context: Context, tree: string, commit: string, what: string): Promise<string[]> {
   const output = outputOf(context)
   log.info(`building ${what}`)
-  await capture(['git', 'checkout', '--quiet', '--force', '--detach', commit], { cwd: tree })
+  await new Git(tree).run('checkout', '--quiet', '--force', '--detach', commit)
   mkdirSync(output, { recursive: true })
   copyFileSync(join(context.paths.build, '.config'), join(output, '.config'))
   const options = {

@@ -59,7 +59,7 @@ function fragments(context: Context): string[] {
 async function kconfigDigest(context: Context): Promise<string> {
   const git = treeGit(context)
   const files = ':(glob)**/Kconfig*'
-  return digest(await Promise.all([git.raw('ls-files', '--stage', '--', files), git.raw('diff', 'HEAD', '--', files)]))
+  return digest(await Promise.all([git.text('ls-files', '--stage', '--', files), git.text('diff', 'HEAD', '--', files)]))
 }
 
 /**

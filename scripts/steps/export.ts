@@ -9,7 +9,7 @@ import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { type Step } from '../build/step.ts'
-import { APPLIED, BASE, PRISTINE, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, PRISTINE, touchedFiles, treeGit } from '../kernel/series.ts'
 import { step as patch } from './patch.ts'
 import { sourceVersion } from './prep.ts'
 
@@ -23,7 +23,7 @@ export const step: Step = {
   async run(context) {
     const path = exportedPatch(context)
     mkdirSync(dirname(path), { recursive: true })
-    const content = await treeGit(context).raw('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', BASE, APPLIED)
+    const content = await treeGit(context).text('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', BASE, APPLIED)
     const aside = asideOf(path)
     writeFileSync(aside, content)
     const files = await verify(context, aside)
@@ -46,16 +46,13 @@ export const exportedPatch = (context: Context): string =>
  */
 async function verify(context: Context, path: string): Promise<number> {
   const git = treeGit(context)
-  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
-  const old = (await git.raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...touched)).split('\n').filter(Boolean)
+  const touched = await touchedFiles(context)
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-export-'))
   try {
-    const script = 'git -C "$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
-    await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, PRISTINE, folder, ...old])
+    await git.unpack(PRISTINE, await git.files(PRISTINE, touched), folder)
     await capture(['patch', '--strip=1', '--fuzz=0', '--silent', '--directory', folder, '--input', path], { kind: 'patch' })
     for (const name of touched) {
-      const wanted = await capture(['git', 'show', `${APPLIED}:${name}`], { cwd: context.paths.tree })
-      if (readFileSync(join(folder, name), 'utf8') === wanted.stdout) continue
+      if (readFileSync(join(folder, name), 'utf8') === (await git.text('show', `${APPLIED}:${name}`))) continue
       throw new Failure('patch', `The exported patch does not yield the same ${name} as the series.`)
     }
     return touched.length

@@ -6,6 +6,7 @@ import { download, megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { verifyTarball } from '../base/signature.ts'
+import { versionOfFile } from '../base/version.ts'
 import type { Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
@@ -151,7 +152,7 @@ async function takeLocal(store: Store, source: Source, path: string): Promise<St
   const incoming = store.incoming(filename)
   copyFileSync(path, incoming)
   const pinned = DIGESTS[filename]
-  const version = /(\d+(?:\.\d+)+)/.exec(filename)?.[1] ?? 'unknown'
+  const version = versionOfFile(filename) ?? 'unknown'
   const verified = pinned ? 'sha256 pinned in sources.lock.json' : 'brought by the user, not pinned'
   return store.add(incoming, { name: source.name, version, filename, origin: 'local', from: path, verified }, pinned)
 }

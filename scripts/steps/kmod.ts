@@ -4,12 +4,11 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { digestTree, listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
-import { capture } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { type Facts, type Json, type Step } from '../build/step.ts'
 import { compareAbi, parseSymvers, type AbiComparison } from '../kernel/kabi.ts'
 import { kbuildCommand } from '../kernel/kbuild.ts'
-import { APPLIED, BASE, requireSaved, treeGit } from '../kernel/series.ts'
+import { BASE, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
 import { exportSeries } from '../package/rpm-kernel.ts'
 import { buildPackages, buildSourcePackage, lint, publish, requireEl6, setGlobals, verifyPackage, type PackageBuild, type PackageSource } from '../package/rpm.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
@@ -87,11 +86,9 @@ async function build(context: Context, top: string): Promise<Facts> {
 /** The stock files of IPVS and of whatever else the series touches. */
 async function stockTarball(context: Context, top: string, name: string): Promise<PackageSource> {
   const git = treeGit(context)
-  const touched = (await git.raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
-  const files = (await git.raw('ls-tree', '-r', '--name-only', BASE, '--', IPVS, ...touched)).split('\n').filter(Boolean)
+  const files = await git.files(BASE, [IPVS, ...(await touchedFiles(context))])
   const path = join(top, name)
-  const script = 'git -C "$1" archive "$2" -- "${@:4}" | xz --threads=1 > "$3"'
-  await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, BASE, path, ...files])
+  await git.run('-c', 'tar.tar.xz.command=xz --threads=1', 'archive', `--output=${path}`, BASE, '--', ...files)
   return { name, path }
 }
 

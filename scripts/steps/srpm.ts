@@ -11,7 +11,7 @@ import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { digest, type Facts, type Step } from '../build/step.ts'
 import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
-import { APPLIED, BASE, requireSaved, treeGit } from '../kernel/series.ts'
+import { APPLIED, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
 import { injectSpec, setConfig } from '../package/inject.ts'
 import { exportSeries } from '../package/rpm-kernel.ts'
 import { buildSourcePackage, defineArguments, locationMacros, publish, REPRODUCIBLE, requireEl6, rpmEnvironment, verifyPackage, type PackageSource } from '../package/rpm.ts'
@@ -218,10 +218,8 @@ function requireConfig(context: Context, tree: string): void {
 const IPVS = 'net/netfilter/ipvs'
 
 async function compare(context: Context, tree: string, wanted: string): Promise<number> {
-  const touched = (await treeGit(context).raw('diff', '--name-only', BASE, APPLIED)).split('\n').filter(Boolean)
-  mkdirSync(wanted, { recursive: true })
-  const script = 'git -C "$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
-  await capture(['bash', '-o', 'pipefail', '-c', script, '-', context.paths.tree, APPLIED, wanted, IPVS, ...touched])
+  const touched = await touchedFiles(context)
+  await treeGit(context).unpack(APPLIED, [IPVS, ...touched], wanted)
   const names = new Set([...touched, ...listFiles(join(wanted, IPVS)).map((name) => `${IPVS}/${name}`), ...sources(tree)])
   const different = [...names].filter((name) => digestOf(tree, name) !== digestOf(wanted, name))
   if (different.length === 0) return names.size

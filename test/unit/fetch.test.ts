@@ -9,7 +9,7 @@ import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
-import { upstreamVersion, withSourceEntries } from '../../scripts/source/apt.ts'
+import { upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { Store } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
 import { sourceFile, step as fetch } from '../../scripts/steps/fetch.ts'
@@ -138,9 +138,9 @@ test('source entries are enabled in both forms of a source list', (t) => {
 })
 
 test('an upstream version is found in a Debian version', (t) => {
-  t.is(upstreamVersion('1:2.2.7-1+b2\n'), '2.2.7')
-  t.is(upstreamVersion('1.19+dfsg'), '1.19')
-  t.is(upstreamVersion('6.1.192-2'), '6.1.192')
+  t.is(upstreamPart('1:2.2.7-1+b2\n'), '2.2.7')
+  t.is(upstreamPart('1.19+dfsg'), '1.19')
+  t.is(upstreamPart('6.1.192-2'), '6.1.192')
 })
 
 test('nothing comes over a connection that others can change', (t) => {

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import test from 'ava'
 import { createContext } from '../../scripts/build/context.ts'
-import { compilerOptions, toolchainPatches, versionIn } from '../../scripts/kernel/toolchain.ts'
+import { versionIn } from '../../scripts/base/version.ts'
+import { compilerOptions, toolchainPatches } from '../../scripts/kernel/toolchain.ts'
 import { createFixture, fails } from './fixture.ts'
 
 for (const [output, version] of [

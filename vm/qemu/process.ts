@@ -1,10 +1,13 @@
 /** A QEMU process: started, watched until it ends, and ended with certainty. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
+import semver from 'semver'
 import { Failure } from '../../scripts/base/errors.ts'
+import { readTail } from '../../scripts/base/excerpt.ts'
 import { capture, guardGroup } from '../../scripts/base/run.ts'
+import { versionIn } from '../../scripts/base/version.ts'
 
 export const QEMU = 'qemu-system-x86_64'
 
@@ -43,13 +46,16 @@ export async function startQemu(args: readonly string[], log: string, interactiv
   }
 }
 
-/** @throws Failure of kind `environment` without QEMU 7.2, the first with stream sockets */
+/** The first with stream sockets. */
+const OLDEST_QEMU = '7.2.0'
+
+/** @throws Failure of kind `environment` without a QEMU that is new enough */
 async function requireQemu(): Promise<void> {
   const found = await capture([QEMU, '--version'], { anyExit: true }).catch(() => undefined)
-  const version = /version (\d+)\.(\d+)/.exec(found?.stdout ?? '')
-  if (version && Number(version[1]) * 100 + Number(version[2]) >= 702) return
-  throw new Failure('environment', version ? `QEMU ${version[1]}.${version[2]} is too old.` : `${QEMU} cannot be started.`, {
-    hint: 'QEMU 7.2 or later is needed (package qemu-system-x86).',
+  const version = versionIn(found?.stdout ?? '')
+  if (version && semver.gte(version, OLDEST_QEMU)) return
+  throw new Failure('environment', version ? `QEMU ${version} is too old.` : `${QEMU} cannot be started.`, {
+    hint: `QEMU ${OLDEST_QEMU} or later is needed (package qemu-system-x86).`,
   })
 }
 
@@ -80,18 +86,6 @@ const TAIL_BYTES = 32 << 10
 export function tail(path: string, lines = 25): string[] {
   if (!existsSync(path)) return []
   // Terminals, not people, read the sequences with which the firmware clears the screen.
-  const text = lastBytes(path, TAIL_BYTES).replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
+  const text = readTail(path, TAIL_BYTES).replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
   return text.trimEnd().split('\n').slice(-lines)
-}
-
-function lastBytes(path: string, bytes: number): string {
-  const fd = openSync(path, 'r')
-  try {
-    const { size } = fstatSync(fd)
-    const buffer = Buffer.alloc(Math.min(size, bytes))
-    readSync(fd, buffer, 0, buffer.length, size - buffer.length)
-    return buffer.toString('utf8')
-  } finally {
-    closeSync(fd)
-  }
 }
