@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { publish } from '../package/rpm.ts'
+import { publish } from '../package/publish.ts'
 import { kmodPackages, step, WHITELIST } from '../steps/kmod.ts'
 import { requireSrpm } from '../steps/srpm.ts'
 

@@ -7,7 +7,7 @@ import { runLogged } from '../base/run.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { findBuilder, HOST, requireBuilder } from '../package/builders.ts'
-import { requireEl6, verifyPackage } from '../package/rpm.ts'
+import { requireEl6, verifyPackage } from '../package/publish.ts'
 import { injectedSrpm, requireSrpm, step as srpm } from '../steps/srpm.ts'
 
 const command: Command = {

@@ -1,16 +1,14 @@
-/** Building and checking RPM packages. Where a package is built leaves no trace in it. */
+/** Building RPM packages. Where a package is built leaves no trace in it. */
 
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
-import semver from 'semver'
 import { Failure } from '../base/errors.ts'
-import { asideOf, sha256File } from '../base/files.ts'
-import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
 import { versionOfFile } from '../base/version.ts'
 import type { Context } from '../build/context.ts'
 import { inheritedEnvironment } from '../build/environment.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
+import { verifyPackage } from './publish.ts'
 
 /** A file that goes into a source package. */
 export interface PackageSource {
@@ -46,27 +44,6 @@ const CCACHE_FOLDERS = ['/usr/lib/ccache', '/usr/lib64/ccache']
 
 /** What the caller's environment must not bring into a package. */
 const UNWANTED = ['SOURCE_DATE_EPOCH', 'CCACHE_BASEDIR', 'KCFLAGS', 'KAFLAGS', 'KCPPFLAGS', 'HOSTCFLAGS']
-
-/**
- * Features of rpm that version 4.8.0, EL6's, knows: what `rpm --showrc` lists there. A
- * package that requires another is refused by it.
- */
-const EL6_FEATURES = [
-  'BuiltinLuaScripts',
-  'CompressedFileNames',
-  'ConcurrentAccess',
-  'ExplicitPackageProvide',
-  'FileCaps',
-  'FileDigests',
-  'HeaderLoadSortsTags',
-  'PartialHardlinkSets',
-  'PayloadFilesHavePrefix',
-  'PayloadIsBzip2',
-  'PayloadIsLzma',
-  'PayloadIsXz',
-  'ScriptletInterpreterArgs',
-  'VersionedDependencies',
-]
 
 /**
  * Fills in the `%global NAME VALUE` lines at the top of a spec.
@@ -105,14 +82,6 @@ export function upstreamVersion(filename: string): string {
     })
   }
   return version
-}
-
-/** @returns of an RPM's requirements, the features that EL6's rpm does not know */
-export function el6Problems(requirements: readonly string[]): string[] {
-  return requirements
-    .map((requirement) => requirement.trim())
-    .filter((requirement) => requirement.startsWith('rpmlib('))
-    .filter((requirement) => !EL6_FEATURES.includes(/^rpmlib\((\w+)\)/.exec(requirement)?.[1] ?? ''))
 }
 
 /** @returns `--define` arguments */
@@ -277,111 +246,4 @@ function rpmsIn(folder: string): string[] {
   if (!existsSync(folder)) return []
   const names = readdirSync(folder).filter((name) => name.endsWith('.rpm'))
   return names.sort().map((name) => join(folder, name))
-}
-
-/**
- * Checks an RPM's own digests of header and payload.
- *
- * @throws Failure of kind `build` for a file that is damaged, cut off or no RPM
- */
-export async function verifyPackage(path: string): Promise<void> {
-  const { exitCode, stdout, stderr } = await capture(['rpm', '--checksig', '--nosignature', path], { anyExit: true })
-  if (exitCode === 0 && /: digests OK\s*$/.test(stdout)) return
-  throw new Failure('build', `${path} is damaged: rpm does not accept its digests.`, {
-    excerpt: `${stdout}${stderr}`.trim().split('\n'),
-    hint: 'Nothing was published. Remove the file and run the same command again.',
-  })
-}
-
-/**
- * Runs rpmlint with specs/rpmlint.toml, where every exception is explained.
- *
- * @param packages of one spec: rpmlint 2.4 mixes up the specs of several source packages
- * @returns its last line
- * @throws Failure of kind `build` when it reports what is not explained there
- */
-export async function lint(context: Context, name: string, packages: readonly string[]): Promise<string> {
-  const path = join(context.paths.logs, `rpmlint-${name}.log`)
-  const config = join(context.paths.root, 'specs', 'rpmlint.toml')
-  const { stdout, stderr } = await capture(['rpmlint', '--config', config, ...packages], { env: { ...process.env, LC_ALL: 'C' }, anyExit: true })
-  mkdirSync(context.paths.logs, { recursive: true })
-  writeFileSync(path, `${stdout}${stderr}`)
-  const summary = lintSummary(stdout, packages.length)
-  judgeFindings(name, stdout, path)
-  return summary
-}
-
-/** The newest rpmlint whose findings are known, and explained or corrected. */
-const KNOWN_RPMLINT = '2.7.0'
-
-/**
- * A newer rpmlint has checks that nobody has looked at yet; that is for those who work
- * on the specs, and ends no user's build.
- *
- * @param path of the log with rpmlint's output
- * @throws Failure of kind `build` for findings of an rpmlint that is known
- */
-export function judgeFindings(name: string, output: string, path: string): void {
-  const findings = lintFindings(output)
-  if (findings.length === 0) return
-  const version = semver.coerce(/^rpmlint: (\S+)/m.exec(output)?.[1])
-  if (version && semver.gt(version, KNOWN_RPMLINT)) {
-    log.warn(`rpmlint ${version}, newer than ${KNOWN_RPMLINT}, has ${findings.length} findings on ${name}: ${path}`)
-    return
-  }
-  throw new Failure('build', `rpmlint has ${findings.length} findings on ${name}.`, {
-    log: path,
-    hint: 'Correct the spec, or explain the exception in specs/rpmlint.toml.',
-    excerpt: findings.slice(0, 20),
-  })
-}
-
-/** @returns the lines of rpmlint's output that report an error or a warning */
-export function lintFindings(output: string): string[] {
-  return output.split('\n').filter((line) => /^\S+: [EW]: /.test(line))
-}
-
-/** @throws Failure of kind `build` when rpmlint did not look at as many packages as it was given */
-export function lintSummary(output: string, expected: number): string {
-  const summary = output.split('\n').find((line) => / packages and \d+ specfiles checked/.test(line))?.trim() ?? ''
-  if (Number(/^(\d+) packages/.exec(summary)?.[1]) === expected) return summary
-  throw new Failure('build', `rpmlint did not check all ${expected} packages: "${summary}".`)
-}
-
-/**
- * @returns the features of rpm that a package asks for
- * @throws Failure of kind `build` when EL6's rpm could not install the package
- */
-export async function requireEl6(path: string): Promise<string[]> {
-  const { stdout } = await capture(['rpm', '--query', '--package', '--nosignature', '--requires', path])
-  const problems = el6Problems(stdout.split('\n'))
-  if (problems.length > 0) throw new Failure('build', `${basename(path)} needs a newer rpm than EL6 has.`, { excerpt: problems })
-  return [...stdout.matchAll(/^rpmlib\((\w+)\)/gm)].map(([, feature = '']) => feature)
-}
-
-/** A package in a folder that others read. */
-export interface Published {
-  file: string
-  sha256: string
-}
-
-/**
- * Copies packages into a new folder, with a fixed time of modification, verified
- * after the copy; the caller puts the folder where it belongs.
- *
- * @returns file names and SHA-256, sorted
- */
-export async function publish(packages: readonly string[], folder: string): Promise<Published[]> {
-  mkdirSync(folder, { recursive: true })
-  const published: Published[] = []
-  for (const path of [...packages].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
-    const target = join(folder, basename(path))
-    const aside = asideOf(target)
-    copyFileSync(path, aside)
-    utimesSync(aside, SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH)
-    await verifyPackage(aside)
-    renameSync(aside, target)
-    published.push({ file: basename(path), sha256: await sha256File(target) })
-  }
-  return published
 }

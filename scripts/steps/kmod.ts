@@ -10,7 +10,9 @@ import { compareAbi, parseSymvers, type AbiComparison } from '../kernel/kabi.ts'
 import { kbuildCommand } from '../kernel/kbuild.ts'
 import { BASE, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
 import { exportSeries } from '../package/rpm-kernel.ts'
-import { buildPackages, buildSourcePackage, lint, publish, requireEl6, setGlobals, verifyPackage, type PackageBuild, type PackageSource } from '../package/rpm.ts'
+import { lint } from '../package/lint.ts'
+import { publish, requireEl6, verifyPackage } from '../package/publish.ts'
+import { buildPackages, buildSourcePackage, setGlobals, type PackageBuild, type PackageSource } from '../package/rpm.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
 import { sourceFile } from './fetch.ts'
 import { step as kernel } from './kernel.ts'
@@ -26,7 +28,7 @@ export const step: Step = {
   name: 'kmod',
   scope: 'variant',
   needs: [kernel],
-  code: ['steps/kmod.ts', 'kernel/kabi.ts', 'kernel/kbuild.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
+  code: ['steps/kmod.ts', 'kernel/kabi.ts', 'kernel/kbuild.ts', 'package/lint.ts', 'package/publish.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
   applies: injects,
   inputs: (context) => ({
     files: Object.values(digestTree(specFolder(context), join(context.paths.root, 'specs', 'rpmlint.toml'))),

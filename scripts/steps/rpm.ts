@@ -11,7 +11,9 @@ import { parseSymvers } from '../kernel/kabi.ts'
 import { kbuildCommand, kernelPackageRelease } from '../kernel/kbuild.ts'
 import { requireSaved } from '../kernel/series.ts'
 import { exportSeries, kernelPackage, kernelSpec, readKernelSpec } from '../package/rpm-kernel.ts'
-import { buildBinaryPackages, buildPackages, lint, publish, requireEl6, type PackageBuild } from '../package/rpm.ts'
+import { lint } from '../package/lint.ts'
+import { publish, requireEl6 } from '../package/publish.ts'
+import { buildBinaryPackages, buildPackages, type PackageBuild } from '../package/rpm.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { bringVerified } from './fetch.ts'
 import { kernelRelease, step as kernel } from './kernel.ts'
@@ -24,7 +26,7 @@ export const step: Step = {
   name: 'rpm',
   scope: 'variant',
   needs: [kernel, tools, srpm, kmod],
-  code: ['steps/rpm.ts', 'kernel/kabi.ts', 'kernel/kbuild.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
+  code: ['steps/rpm.ts', 'kernel/kabi.ts', 'kernel/kbuild.ts', 'package/lint.ts', 'package/publish.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
   inputs: (context) => ({
     files: Object.values(digestTree(join(specs(context), 'kernel', 'kernel.spec'), join(specs(context), 'rpmlint.toml'))),
     epoch: SOURCE_DATE_EPOCH,

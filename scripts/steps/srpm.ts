@@ -14,7 +14,8 @@ import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
 import { APPLIED, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
 import { injectSpec, setConfig } from '../package/inject.ts'
 import { exportSeries } from '../package/rpm-kernel.ts'
-import { buildSourcePackage, defineArguments, locationMacros, publish, REPRODUCIBLE, requireEl6, rpmEnvironment, verifyPackage, type PackageSource } from '../package/rpm.ts'
+import { publish, requireEl6, verifyPackage } from '../package/publish.ts'
+import { buildSourcePackage, defineArguments, locationMacros, REPRODUCIBLE, rpmEnvironment, type PackageSource } from '../package/rpm.ts'
 import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
 import { flavourFragment } from './config.ts'
 import { sourceFile } from './fetch.ts'
@@ -28,7 +29,7 @@ export const step: Step = {
   name: 'srpm',
   scope: 'variant',
   needs: [patch],
-  code: ['steps/srpm.ts', 'package/inject.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
+  code: ['steps/srpm.ts', 'package/inject.ts', 'package/publish.ts', 'package/rpm.ts', 'package/rpm-kernel.ts'],
   applies: injects,
   inputs: (context) => ({
     stock: sourceFile(context, context.source).sha256,

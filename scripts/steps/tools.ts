@@ -13,7 +13,8 @@ import { codeDigest, digest, type Facts, type Json, type Step } from '../build/s
 import { ask } from '../build/toolversions.ts'
 import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
 import { requireSaved, seriesPatches, subjectOf } from '../kernel/series.ts'
-import { buildPackages, fillLines, locationMacros, publish, requireEl6, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
+import { publish, requireEl6 } from '../package/publish.ts'
+import { buildPackages, fillLines, locationMacros, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
 import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../release.ts'
 import { TREES } from '../trees.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
@@ -64,7 +65,7 @@ const OWN_TOOLS = ['fresh-slabs', 'netlink-batch', 'queue-accept'] as const
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 
 /** The modules by which tools are built, and results of them shared. */
-const CODE = ['steps/tools.ts', 'kernel/kconfig.ts', 'package/rpm.ts']
+const CODE = ['steps/tools.ts', 'kernel/kconfig.ts', 'package/publish.ts', 'package/rpm.ts']
 
 /** One step a tool, so that a change in one does not build the others again. */
 export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), ...PACKAGED.map(packageStep)]

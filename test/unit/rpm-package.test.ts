@@ -6,7 +6,8 @@ import { Failure } from '../../scripts/base/errors.ts'
 import { sha256File } from '../../scripts/base/files.ts'
 import { createContext, type Context } from '../../scripts/build/context.ts'
 import { kbuildEnvironment } from '../../scripts/kernel/kbuild.ts'
-import { buildPackages, publish, rebuildPackage, requireEl6, rpmEnvironment, verifyPackage } from '../../scripts/package/rpm.ts'
+import { publish, requireEl6, verifyPackage } from '../../scripts/package/publish.ts'
+import { buildPackages, rebuildPackage, rpmEnvironment } from '../../scripts/package/rpm.ts'
 import { step as rpm } from '../../scripts/steps/rpm.ts'
 
 /** A package of one file, with the settings that our specs have. */

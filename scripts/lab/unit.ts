@@ -1,0 +1,53 @@
+/** The toolchain's own tests, as a part of all tests. */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { runLogged } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import { inheritedEnvironment } from '../build/environment.ts'
+
+export interface UnitCounts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/**
+ * Runs the toolchain's own tests.
+ *
+ * @throws Failure of kind `test` with the failed tests, or if none ran
+ */
+export async function runUnitTests(context: Context): Promise<UnitCounts> {
+  const path = join(context.paths.logs, 'unit.tap')
+  log.step('test', 'unit tests')
+  const counts = (): UnitCounts => tapCounts(readFileSync(path, 'utf8'))
+  try {
+    await runLogged(['npx', '--no', 'ava', '--', '--tap'], {
+      cwd: context.paths.root,
+      env: inheritedEnvironment(),
+      log: path,
+      kind: 'test',
+      doing: 'the unit tests',
+      onLine: (line) => log.progress(line),
+    })
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'test') throw error
+    const failed = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('not ok'))
+    throw new Failure('test', `${failed.length} unit tests failed.`, { excerpt: failed, log: path })
+  }
+  if (counts().passed === 0) throw new Failure('test', 'No unit test ran.', { log: path })
+  return counts()
+}
+
+/** Counts in the Test Anything Protocol (https://testanything.org/tap-version-13-specification.html). */
+function tapCounts(tap: string): UnitCounts {
+  const lines = tap.split('\n')
+  const skipped = lines.filter((line) => /^ok .*# (skip|todo)/i.test(line)).length
+  return {
+    passed: lines.filter((line) => line.startsWith('ok ')).length - skipped,
+    failed: lines.filter((line) => line.startsWith('not ok ')).length,
+    skipped,
+  }
+}

@@ -1,0 +1,89 @@
+/** What a package has to be before it gets into a folder that others read. */
+
+import { copyFileSync, mkdirSync, renameSync, utimesSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { asideOf, sha256File } from '../base/files.ts'
+import { capture } from '../base/run.ts'
+import { SOURCE_DATE_EPOCH } from '../release.ts'
+
+/**
+ * Features of rpm that version 4.8.0, EL6's, knows: what `rpm --showrc` lists there. A
+ * package that requires another is refused by it.
+ */
+const EL6_FEATURES = [
+  'BuiltinLuaScripts',
+  'CompressedFileNames',
+  'ConcurrentAccess',
+  'ExplicitPackageProvide',
+  'FileCaps',
+  'FileDigests',
+  'HeaderLoadSortsTags',
+  'PartialHardlinkSets',
+  'PayloadFilesHavePrefix',
+  'PayloadIsBzip2',
+  'PayloadIsLzma',
+  'PayloadIsXz',
+  'ScriptletInterpreterArgs',
+  'VersionedDependencies',
+]
+
+/** @returns of an RPM's requirements, the features that EL6's rpm does not know */
+export function el6Problems(requirements: readonly string[]): string[] {
+  return requirements
+    .map((requirement) => requirement.trim())
+    .filter((requirement) => requirement.startsWith('rpmlib('))
+    .filter((requirement) => !EL6_FEATURES.includes(/^rpmlib\((\w+)\)/.exec(requirement)?.[1] ?? ''))
+}
+
+/**
+ * Checks an RPM's own digests of header and payload.
+ *
+ * @throws Failure of kind `build` for a file that is damaged, cut off or no RPM
+ */
+export async function verifyPackage(path: string): Promise<void> {
+  const { exitCode, stdout, stderr } = await capture(['rpm', '--checksig', '--nosignature', path], { anyExit: true })
+  if (exitCode === 0 && /: digests OK\s*$/.test(stdout)) return
+  throw new Failure('build', `${path} is damaged: rpm does not accept its digests.`, {
+    excerpt: `${stdout}${stderr}`.trim().split('\n'),
+    hint: 'Nothing was published. Remove the file and run the same command again.',
+  })
+}
+
+/**
+ * @returns the features of rpm that a package asks for
+ * @throws Failure of kind `build` when EL6's rpm could not install the package
+ */
+export async function requireEl6(path: string): Promise<string[]> {
+  const { stdout } = await capture(['rpm', '--query', '--package', '--nosignature', '--requires', path])
+  const problems = el6Problems(stdout.split('\n'))
+  if (problems.length > 0) throw new Failure('build', `${basename(path)} needs a newer rpm than EL6 has.`, { excerpt: problems })
+  return [...stdout.matchAll(/^rpmlib\((\w+)\)/gm)].map(([, feature = '']) => feature)
+}
+
+/** A package in a folder that others read. */
+export interface Published {
+  file: string
+  sha256: string
+}
+
+/**
+ * Copies packages into a new folder, with a fixed time of modification, verified
+ * after the copy; the caller puts the folder where it belongs.
+ *
+ * @returns file names and SHA-256, sorted
+ */
+export async function publish(packages: readonly string[], folder: string): Promise<Published[]> {
+  mkdirSync(folder, { recursive: true })
+  const published: Published[] = []
+  for (const path of [...packages].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
+    const target = join(folder, basename(path))
+    const aside = asideOf(target)
+    copyFileSync(path, aside)
+    utimesSync(aside, SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH)
+    await verifyPackage(aside)
+    renameSync(aside, target)
+    published.push({ file: basename(path), sha256: await sha256File(target) })
+  }
+  return published
+}
