@@ -63,7 +63,7 @@ function serveClient(lab: Lab, client: Socket): void {
   const reply = (message: Reply) => client.write(`${JSON.stringify(message)}\n`)
   client.on('error', () => client.destroy())
   createInterface({ input: client }).on('line', (line) => {
-    void answer(lab, line, client, reply).catch((error: Error) => reply({ error: error.message }))
+    void answer(lab, line, client, reply).catch((error: unknown) => reply({ error: error instanceof Error ? error.message : String(error) }))
   }).on('error', () => undefined)
 }
 
@@ -84,7 +84,7 @@ async function answer(lab: Lab, line: string, client: Socket, reply: (message: R
 export class Door {
   readonly state: State
   private readonly socket: Socket
-  private readonly replies: AsyncIterator<string>
+  private readonly replies: AsyncIterator<string, undefined>
 
   private constructor(state: State, socket: Socket) {
     this.state = state
@@ -126,7 +126,7 @@ export class Door {
     for (;;) {
       const { value, done } = await this.replies.next()
       if (done) return
-      const reply = JSON.parse(value as string) as Reply
+      const reply = JSON.parse(value) as Reply
       if ('line' in reply) yield reply.line
     }
   }
@@ -148,7 +148,7 @@ export class Door {
     this.send(request)
     const { value, done } = await this.replies.next()
     if (done) throw new Failure('lostVm', 'The virtual machine has ended.')
-    const reply = JSON.parse(value as string) as Reply
+    const reply = JSON.parse(value) as Reply
     if ('outcome' in reply) return reply.outcome
     throw new Failure('lostVm', 'error' in reply ? reply.error : 'The virtual machine gave no answer.')
   }

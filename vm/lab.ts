@@ -59,8 +59,8 @@ export class Lab {
     this.b = host('b')
     this.c = host('c')
     this.net = host('net')
-    gateway.lost.catch((error: Failure) => {
-      for (const scripted of this.hosts) scripted.abandon(error)
+    gateway.lost.catch((error: unknown) => {
+      for (const scripted of this.hosts) scripted.abandon(error as Failure)
     })
     for (const link of LINKS) links[link].listen((frame) => this.note(link, frame))
   }

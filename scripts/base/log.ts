@@ -3,7 +3,7 @@
 const PLAIN_INTERVAL_MS = 10_000
 const TTY_INTERVAL_MS = 100
 
-const tty = process.stderr.isTTY === true
+const tty = process.stderr.isTTY
 const colour = tty && process.env['NO_COLOR'] === undefined
 
 const paint = (code: number) => (text: string) => (colour ? `\u001B[${code}m${text}\u001B[0m` : text)
@@ -54,7 +54,7 @@ export const log = {
     if (now - lastProgress < (tty ? TTY_INTERVAL_MS : PLAIN_INTERVAL_MS)) return
     lastProgress = now
     if (!tty) return line(`  ${text}`)
-    const width = (process.stderr.columns ?? 80) - 4
+    const width = (process.stderr.columns || 80) - 4
     process.stderr.write(`\r\u001B[K  ${dim(text.slice(0, width))}`)
     progressShown = true
   },

@@ -147,7 +147,7 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   if (!options.cleanup) requireUninterrupted()
   const child = $({
     ...common(),
-    cwd: options.cwd,
+    cwd: options.cwd ?? process.cwd(),
     env: { ...(options.env ?? process.env), ...ENGLISH },
     // An empty input would leave zx's pipe open, and the program waiting for its end.
     ...(options.input?.length ? { input: options.input, stdio: ['pipe', 'pipe', 'pipe', ...locks] } : { stdio: ['ignore', 'pipe', 'pipe', ...locks] }),
@@ -190,7 +190,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
     const exitCode = await tracked(
       $({
         ...common(),
-        cwd: options.cwd,
+        cwd: options.cwd ?? process.cwd(),
         env: { ...(options.env ?? process.env), ...ENGLISH },
         stdio: ['ignore', fd, fd, ...locks],
       })`${argv}`,

@@ -11,7 +11,7 @@ Of a distribution's kernel, the symbols that it promises to keep (kABI) must hav
 checksums they have without the series.`,
   async run(context) {
     const { facts } = await bring(context, step)
-    process.stdout.write(`${facts['patches']} patches: checkpatch clean, each builds, no new warnings\n`)
+    process.stdout.write(`${Number(facts['patches'])} patches: checkpatch clean, each builds, no new warnings\n`)
   },
 }
 export default command

@@ -11,7 +11,7 @@ output folder (make O=build) that git does not see. Prints the path of the bzIma
 After an edit below net/netfilter/ipvs, "make modules" is quicker.`,
   async run(context) {
     const { facts } = await bring(context, step)
-    log.info(`${facts['compilations']} compilations at the last build, ${facts['ccacheHits']} answered by ccache`)
+    log.info(`${Number(facts['compilations'])} compilations at the last build, ${Number(facts['ccacheHits'])} answered by ccache`)
     process.stdout.write(`${step.outputs(context)[0]}\n`)
   },
 }

@@ -1,4 +1,4 @@
-/** The toolchain's own tests, as a part of all tests. */
+/** The toolchain's own tests and rules, as a part of all tests. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,6 +12,26 @@ export interface UnitCounts {
   passed: number
   failed: number
   skipped: number
+}
+
+/** What reads the toolchain's own code, with its name in messages; each a program of npm's packages. */
+const RULES = [
+  { name: 'tsc', doing: 'checking the types', words: [] },
+  { name: 'eslint', doing: 'checking the rules of eslint.config.js', words: ['--cache', '--cache-location', 'node_modules/.cache/eslint', '.'] },
+] as const
+
+/** @throws Failure of kind `test` with what breaks a rule */
+export async function requireRules(context: Context): Promise<void> {
+  for (const { name, doing, words } of RULES) {
+    log.step('lint', doing)
+    await runLogged(['npx', '--no', name, '--', ...words], {
+      cwd: context.paths.root,
+      env: inheritedEnvironment(),
+      log: join(context.paths.logs, `${name}.log`),
+      kind: 'test',
+      doing,
+    })
+  }
 }
 
 /**

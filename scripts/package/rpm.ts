@@ -108,8 +108,7 @@ export function locationMacros(topdir: string, jobs: number): Record<string, str
 
 /** The environment of rpmbuild: ccache by the names of compilers, no settings of the user's. */
 export function rpmEnvironment(context: Context, topdir: string): NodeJS.ProcessEnv {
-  const inherited = inheritedEnvironment()
-  for (const name of UNWANTED) delete inherited[name]
+  const inherited = Object.fromEntries(Object.entries(inheritedEnvironment()).filter(([name]) => !UNWANTED.includes(name)))
   const path = [...CCACHE_FOLDERS.filter((folder) => existsSync(folder)), inherited['PATH'] ?? '', '/usr/sbin', '/sbin']
   return {
     ...inherited,

@@ -57,4 +57,3 @@ async function applySeries(context: Context, toolchain: readonly string[]): Prom
   const engine = engineFolders(context).length > 0 ? 'the engine and ' : ''
   log.info(`${first}${engine}${seriesPatches(context).length} patches, in ${context.paths.tree}`)
 }
-

@@ -200,7 +200,7 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
 
 function toolSpec(context: Context, tool: PackagedTool, filename: string, patches: readonly string[]): string {
   const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
-  const libraries = tool.libraries.map((name) => [`${name}_source`, sourceFile(context, name).filename])
+  const libraries = tool.libraries.map((name): [string, string] => [`${name}_source`, sourceFile(context, name).filename])
   const filled = setGlobals(spec, {
     tool_version: upstreamVersion(filename),
     tool_source: filename,

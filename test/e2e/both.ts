@@ -31,9 +31,9 @@ async function bothWork(lab: Lab): Promise<void> {
 }
 
 export default suite('both', [
-  ...[['LVS NAT first', [...NAT.map(natCommands), snatCommands({ pool: [P0] })]], ['SNAT first', [snatCommands({ pool: [P0] }), ...NAT.map(natCommands)]]].map(([order, commands]) =>
+  ...([['LVS NAT first', [...NAT.map(natCommands), snatCommands({ pool: [P0] })]], ['SNAT first', [snatCommands({ pool: [P0] }), ...NAT.map(natCommands)]]] as const).map(([order, commands]) =>
     test(`both carry connections of one host, ${order}`, 'issue 2: both at once, in both orders of configuration', async (lab) => {
-      await lab.gateway.sh(`set -e\n${(commands as string[]).join('\n')}`)
+      await lab.gateway.sh(`set -e\n${commands.join('\n')}`)
       await bothWork(lab)
     }),
   ),

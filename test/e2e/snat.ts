@@ -70,7 +70,7 @@ export default suite('snat', [
     lab.b.send(udp(`${B}:40006 > ${S}:53`, 'from b'))
     for (let count = 0; count < 2; count++) {
       const query = await lab.net.expect(`udp ${P0}:* > ${S}:53`)
-      lab.net.send(udp(turn(routeOf(query)), `${query.data} answered`))
+      lab.net.send(udp(turn(routeOf(query)), `${query.data.toString()} answered`))
     }
     assert.equal((await lab.a.expect(`udp ${S}:53 > ${A}:40006`)).data.toString(), 'from a answered')
     assert.equal((await lab.b.expect(`udp ${S}:53 > ${B}:40006`)).data.toString(), 'from b answered')

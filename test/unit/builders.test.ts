@@ -92,7 +92,7 @@ test.serial('the container builds from the vault and gives its packages back', (
 
 test('a builder has to be named, and known', (t) => {
   for (const name of [undefined, '', 'docker']) {
-    const failure = t.throws(() => findBuilder(name), { instanceOf: Failure }) as Failure
+    const failure = t.throws<Failure>(() => findBuilder(name), { instanceOf: Failure })
     t.is(failure.kind, 'usage')
     t.regex(failure.details.hint ?? '', /mock, podman/)
   }

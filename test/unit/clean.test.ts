@@ -92,7 +92,7 @@ const STATES: readonly { state: string; damage: (context: Context) => void }[] =
   { state: 'there is no .git', damage: ({ paths }) => rmSync(join(paths.tree, '.git'), { recursive: true }) },
   { state: 'the pristine source is gone', damage: ({ paths }) => rmSync(join(paths.cache, 'pristine'), { recursive: true }) },
   { state: 'it is empty', damage: ({ paths }) => (rmSync(paths.tree, { recursive: true }), mkdirSync(paths.tree)) },
-  { state: 'a merge has stopped', damage: ({ paths }) => writeFileSync(join(paths.tree, '.git/MERGE_HEAD'), `${execFileSync('git', ['rev-parse', 'base'], { cwd: paths.tree })}`) },
+  { state: 'a merge has stopped', damage: ({ paths }) => writeFileSync(join(paths.tree, '.git/MERGE_HEAD'), execFileSync('git', ['rev-parse', 'base'], { cwd: paths.tree })) },
 ]
 for (const { state, damage } of STATES) {
   test(`discard brings the prepared tree back when ${state}, and then clean works`, async (t) => {

@@ -143,8 +143,8 @@ function writeBelow(folder: string, name: string, content: string): string {
 /** Expects a failure of a kind, and returns it for a look at its message. */
 export async function fails(t: ExecutionContext, kind: FailureKind, work: () => Promise<unknown>): Promise<Failure> {
   const error = await t.throwsAsync(work, { instanceOf: Failure })
-  t.is(error?.kind, kind, error?.stack)
-  return error as Failure
+  t.is(error.kind, kind, error.stack)
+  return error
 }
 
 export const read = (...path: string[]): string => readFileSync(join(...path), 'utf8')

@@ -81,7 +81,7 @@ test.serial('a package that EL6 could not read is refused', async (t) => {
   await t.notThrowsAsync(requireEl6(packages[1] ?? ''))
   const [, newer = ''] = await build('newer', SPEC.replace('_binary_payload w6.xzdio', '_binary_payload w3.zstdio'))
   const failure = await t.throwsAsync(requireEl6(newer), { instanceOf: Failure })
-  t.regex((failure as Failure).details.excerpt?.join() ?? '', /PayloadIsZstd/)
+  t.regex((failure).details.excerpt?.join() ?? '', /PayloadIsZstd/)
 })
 
 test.serial('a package that was cut off or changed is refused, and not published', async (t) => {
@@ -107,7 +107,7 @@ test.serial('published packages are listed with their digests, in order', async 
 
 test.serial('a build that fails names its log', async (t) => {
   const broken = build('broken', SPEC.replace('%install', '%install\nfalse'))
-  const failure = (await t.throwsAsync(broken, { instanceOf: Failure })) as Failure
+  const failure = await t.throwsAsync<Failure>(broken, { instanceOf: Failure })
   t.is(failure.kind, 'build')
   t.is(failure.details.log, join(folder, 'broken.log'))
 })
@@ -120,7 +120,7 @@ test.serial('the environment brings nothing into a build, and ccache no relative
     for (const name of Object.keys(callers)) t.is(environment[name], undefined, name)
     for (const name of ['DEBUG', 'TARGET', 'MAKEFLAGS']) t.is(kbuildEnvironment()[name], undefined, name)
   } finally {
-    for (const name of Object.keys(callers)) delete process.env[name]
+    for (const name of Object.keys(callers)) Reflect.deleteProperty(process.env, name)
   }
 })
 

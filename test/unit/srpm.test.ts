@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { Failure } from '../../scripts/base/errors.ts'
 import { createContext, type Context, type Variables } from '../../scripts/build/context.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { ipvsDigests, recognise } from '../../scripts/kernel/family.ts'
@@ -210,7 +211,7 @@ for (const [what, testPatch, applied] of [
 
 test('a spec without what a RHEL 6 kernel has is refused by name', (t) => {
   const plan = () => planPrep('Source0: linux.tar.bz2\n%prep\nApplyPatch a.patch\n')
-  const error = t.throws(plan) as Error & { details: { excerpt: string[] } }
+  const error = t.throws<Failure>(plan, { instanceOf: Failure })
   t.deepEqual(error.details.excerpt, ["It lacks patch_command='patch -p1 ...'.", 'It lacks the rule of 9 lines in ApplyOptionalPatch.'])
 })
 
@@ -234,8 +235,8 @@ test('the nearest family is named with the files that differ', (t) => {
   const target = { ...context().target, families: [{ ...family, name: 'far', files: {} }, family] }
   t.is(recognise(target, join(root, 'tree')).name, 'one')
   write('tree/net/netfilter/ipvs/b.c', 'b\n')
-  const error = t.throws(() => recognise(target, join(root, 'tree'))) as Error & { details: { excerpt: string[] } }
-  t.deepEqual(error.details.excerpt.slice(-2), ['This one differs from one in:', '  net/netfilter/ipvs/b.c'])
+  const error = t.throws<Failure>(() => recognise(target, join(root, 'tree')), { instanceOf: Failure })
+  t.deepEqual(error.details.excerpt?.slice(-2), ['This one differs from one in:', '  net/netfilter/ipvs/b.c'])
 })
 
 test("from the source package to the kernel: RHEL's configuration, our release, the tools' patches below the engine", async (t) => {

@@ -37,7 +37,7 @@ test('parts are chosen by words of their names, and plain forwarding comes along
 /** @returns type and body of each message, all lengths checked */
 function messages(batch: Buffer): { type: number; flags: number; body: Buffer }[] {
   const found = []
-  for (let at = 0; at < batch.length; ) {
+  for (let at = 0; at < batch.length;) {
     const length = batch.readUInt32LE(at)
     found.push({ type: batch.readUInt16LE(at + 4), flags: batch.readUInt16LE(at + 6), body: batch.subarray(at + 20, at + length) })
     at += length
@@ -48,7 +48,7 @@ function messages(batch: Buffer): { type: number; flags: number; body: Buffer }[
 /** @returns the attributes of a level, by type */
 function attributes(body: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>()
-  for (let at = 0; at < body.length; ) {
+  for (let at = 0; at < body.length;) {
     const length = body.readUInt16LE(at)
     found.set(body.readUInt16LE(at + 2) & 0x3fff, body.subarray(at + 4, at + length))
     at += (length + 3) & ~3

@@ -54,7 +54,7 @@ export class Host implements Station {
 
   /** Sends IP datagrams to the gateway, back to back. @param to MAC address, where it is not the gateway's */
   send(datagrams: Buffer | readonly Buffer[], to = this.gateway): void {
-    for (const datagram of Array.isArray(datagrams) ? datagrams : [datagrams]) {
+    for (const datagram of Buffer.isBuffer(datagrams) ? [datagrams] : datagrams) {
       const type = (datagram[0] ?? 0) >> 4 === 6 ? ETHERTYPE.ip6 : ETHERTYPE.ip
       this.segment.transmit(this, ethernet(this.mac, to, type, datagram))
     }
