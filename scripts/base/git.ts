@@ -9,7 +9,7 @@ import { simpleGit, type SimpleGit } from 'simple-git'
 import { extract } from 'tar'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
 import { asideOf } from './files.ts'
-import { capture, interruption, onInterrupt, requireUninterrupted, type CaptureOptions } from './run.ts'
+import { capture, interruption, onInterrupt, requireUninterrupted, type Captured, type CaptureOptions } from './run.ts'
 
 export interface GitOptions {
   /** Settings, as `-c` takes them. */
@@ -53,9 +53,6 @@ export class Git {
     }
   }
 
-  /** @deprecated see {@link text} */
-  raw = this.text.bind(this)
-
   /** @returns the one line that it printed, or nothing */
   async line(...words: string[]): Promise<string> {
     return (await this.text(...words)).trim()
@@ -68,18 +65,18 @@ export class Git {
 
   /** @returns whether it says yes, by its exit code */
   async holds(...words: string[]): Promise<boolean> {
-    const { exitCode } = await this.#program(words, { anyExit: true })
+    const { exitCode } = await this.call(words, { anyExit: true })
     return exitCode === 0
   }
 
   /** Changes a work tree, or what lies in the repository. @throws Failure of kind `environment` when git fails */
   async run(...words: string[]): Promise<void> {
-    await this.#program(words, { kind: 'environment' })
+    await this.call(words, { kind: 'environment' })
   }
 
   /** Like {@link run}, for what may fail without harm. */
   async attempt(...words: string[]): Promise<void> {
-    await this.#program(words, { anyExit: true })
+    await this.call(words, { anyExit: true })
   }
 
   /** @returns names of the files that a commit has at the given paths */
@@ -92,14 +89,15 @@ export class Git {
     mkdirSync(folder, { recursive: true })
     const archive = asideOf(`${folder}.tar`)
     try {
-      await this.#program(['archive', '--format=tar', `--output=${archive}`, commit, '--', ...names], { kind: 'environment' })
+      await this.call(['archive', '--format=tar', `--output=${archive}`, commit, '--', ...names], { kind: 'environment' })
       await extract({ file: archive, cwd: folder })
     } finally {
       rmSync(archive, { force: true })
     }
   }
 
-  async #program(words: readonly string[], options: CaptureOptions): Promise<{ exitCode: number }> {
+  /** Runs git, and says how it ended. */
+  async call(words: readonly string[], options: CaptureOptions): Promise<Captured> {
     const config = (this.#options.config ?? []).flatMap((setting) => ['-c', setting])
     return capture(['git', ...config, ...words], { ...options, cwd: this.#folder, ...(this.#options.env ? { env: this.#options.env } : {}) })
   }
@@ -114,6 +112,3 @@ export class Git {
     return new Failure('environment', `git ${words[0]} failed in ${this.#folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) })
   }
 }
-
-/** @deprecated */
-export const git = (folder: string, options?: GitOptions): Git => new Git(folder, options)

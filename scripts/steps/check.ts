@@ -11,7 +11,7 @@ import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { promisedVersions } from '../kernel/kabi.ts'
 import { ccacheEnvironment, compiler, kbuildEnvironment } from '../kernel/kbuild.ts'
-import { APPLIED, BASE, changeTree, touchedFiles, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, touchedFiles, treeGit } from '../kernel/series.ts'
 import { newWarnings } from '../kernel/warnings.ts'
 import { step as config } from './config.ts'
 import { bringSource } from './fetch.ts'
@@ -137,8 +137,8 @@ const logOf = (context: Context): string => join(context.paths.logs, 'check.log'
 async function checkTree(context: Context): Promise<string> {
   const tree = join(context.paths.work, 'check-tree')
   if (!existsSync(join(tree, '.git'))) {
-    await changeTree(context, ['worktree', 'prune'])
-    await changeTree(context, ['worktree', 'add', '--quiet', '--force', '--detach', tree, BASE])
+    await treeGit(context).run('worktree', 'prune')
+    await treeGit(context).run('worktree', 'add', '--quiet', '--force', '--detach', tree, BASE)
   }
   return tree
 }

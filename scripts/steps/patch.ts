@@ -5,8 +5,9 @@ import { basename, join } from 'node:path'
 import { digestTree } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
-import { type Json, type Step } from '../build/step.ts'
-import { APPLIED, BASE, BRANCH, changeTree, commitSeries, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import type { Json, Step } from '../build/step.ts'
+import { commitSeries } from '../kernel/commits.ts'
+import { APPLIED, BASE, BRANCH, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -14,7 +15,7 @@ export const step: Step = {
   name: 'patch',
   scope: 'target',
   needs: [prep],
-  code: ['steps/patch.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
+  code: ['steps/patch.ts', 'kernel/commits.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
   inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: (context) => [appliedRef(context)],
   async run(context) {
@@ -43,16 +44,15 @@ async function applySeries(context: Context, toolchain: readonly string[]): Prom
   log.step('patch', `the ${basename(seriesFolder(context))} series on ${what}`)
   const { base, applied: made } = await commitSeries(context, toolchain, what)
   const git = treeGit(context)
-  const difference = await git.raw('diff', '--name-only', made)
-  if (difference !== '') {
+  if ((await git.lines('diff', '--name-only', made)).length > 0) {
     await requireSaved(context, 'the series cannot be applied again')
-    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH, made])
+    await git.run('checkout', '--quiet', '-B', BRANCH, made)
   } else {
-    await changeTree(context, ['checkout', '--quiet', '-B', BRANCH])
-    await changeTree(context, ['reset', '--quiet', made])
+    await git.run('checkout', '--quiet', '-B', BRANCH)
+    await git.run('reset', '--quiet', made)
   }
-  await git.raw('tag', '--force', BASE, base)
-  await git.raw('update-ref', APPLIED, made)
+  await git.run('tag', '--force', BASE, base)
+  await git.run('update-ref', APPLIED, made)
   const first = toolchain.length > 0 ? `${toolchain.length} patches for today's tools, then ` : ''
   const engine = engineFolders(context).length > 0 ? 'the engine and ' : ''
   log.info(`${first}${engine}${seriesPatches(context).length} patches, in ${context.paths.tree}`)

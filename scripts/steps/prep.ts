@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, replaceFolder, writeIfChanged } from '../base/files.ts'
-import { git } from '../base/git.ts'
+import { Git } from '../base/git.ts'
 import { log } from '../base/log.ts'
-import { capture, requireUninterrupted, runLogged } from '../base/run.ts'
+import { requireUninterrupted, runLogged } from '../base/run.ts'
 import { isKernel, OUTPUT, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { codeDigest, readStamp, type Facts, type Json, type Step } from '../build/step.ts'
@@ -88,9 +88,8 @@ function requireLine(context: Context, folder: string): void {
 async function recogniseCommitted(context: Context, pristine: string): Promise<Family> {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-family-'))
   try {
-    const listed = await git(pristine).raw('ls-tree', '-r', '--name-only', PRISTINE, '--', ...IPVS_SOURCES)
-    const script = 'git --git-dir="$1" archive "$2" -- "${@:4}" | tar --extract --directory "$3"'
-    await capture(['bash', '-o', 'pipefail', '-c', script, '-', pristine, PRISTINE, folder, ...listed.split('\n').filter(Boolean)])
+    const git = new Git(pristine)
+    await git.unpack(PRISTINE, await git.files(PRISTINE, IPVS_SOURCES), folder)
     return recognise(context.target, folder)
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -111,7 +110,7 @@ async function importSource(context: Context, pristine: string): Promise<void> {
       requireLine(context, folder)
       recognise(context.target, folder)
     }
-    await commitPristine(context, folder, aside)
+    await commitPristine(folder, aside)
     if (context.srpm) replaceFolder(unpacked, srpmFolder(context))
     await addPristine(aside, pristine)
   } finally {
@@ -122,7 +121,7 @@ async function importSource(context: Context, pristine: string): Promise<void> {
 
 /** Other checkouts' trees have their objects in the repository: what is imported anew is added to it, and nothing cleared away. */
 async function addPristine(from: string, pristine: string): Promise<void> {
-  if (existsSync(pristine)) await capture(['git', '-c', 'gc.auto=0', '-c', 'maintenance.auto=false', 'fetch', '--quiet', '--force', from, `refs/tags/${PRISTINE}:refs/tags/${PRISTINE}`], { cwd: pristine })
+  if (existsSync(pristine)) await new Git(pristine, { config: ['gc.auto=0', 'maintenance.auto=false'] }).run('fetch', '--quiet', '--force', from, `refs/tags/${PRISTINE}:refs/tags/${PRISTINE}`)
   else renameSync(from, pristine)
 }
 
@@ -144,20 +143,17 @@ async function unpackPackage(context: Context, srpm: string, unpacked: string, f
 /** @returns the folder with all files of the kernel's source package, of a target that is built from one */
 export const srpmFolder = (context: Context): string => pristineOf(context).replace(/\.git$/, '.srpm')
 
-async function commitPristine(context: Context, folder: string, repository: string): Promise<void> {
+async function commitPristine(folder: string, repository: string): Promise<void> {
   log.info('importing it into git')
-  await capture(['git', 'init', '--quiet', '--bare', repository])
   const identity = { NAME: 'pristine', EMAIL: 'pristine@localhost', DATE: '2000-01-01T00:00:00Z' }
-  const environment: NodeJS.ProcessEnv = { ...process.env, GIT_DIR: repository, GIT_WORK_TREE: folder }
-  for (const [key, value] of Object.entries(identity)) {
-    environment[`GIT_AUTHOR_${key}`] = environment[`GIT_COMMITTER_${key}`] = value
-  }
+  const roles = Object.entries(identity).flatMap(([key, value]) => [[`GIT_AUTHOR_${key}`, value], [`GIT_COMMITTER_${key}`, value]] as const)
+  const env = { ...process.env, GIT_DIR: repository, GIT_WORK_TREE: folder, ...Object.fromEntries(roles) }
   // The objects are thrown away together with the repository, so speed goes before size and durability.
-  const fast = ['-c', 'core.looseCompression=0', '-c', 'core.fsync=none', '-c', 'core.autocrlf=false', '-c', 'gc.auto=0']
-  const options = { env: environment, cwd: folder, doing: 'importing the source into git' }
-  await runLogged(['git', ...fast, 'add', '--all', '--force', '.'], { ...options, log: join(context.paths.logs, 'import.log') })
-  await capture(['git', ...fast, 'commit', '--quiet', '--message', 'pristine'], options)
-  await capture(['git', 'tag', PRISTINE], options)
+  const git = new Git(folder, { env, config: ['core.looseCompression=0', 'core.fsync=none', 'core.autocrlf=false', 'gc.auto=0'] })
+  await new Git(folder).run('init', '--quiet', '--bare', repository)
+  await git.run('add', '--all', '--force', '.')
+  await git.run('commit', '--quiet', '--message', 'pristine')
+  await git.run('tag', PRISTINE)
 }
 
 /** Makes the work tree, unless it is there and of this pristine source; moves it to a new one otherwise. */
@@ -172,10 +168,10 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   log.step('prep', `checking out ${tree}`)
   const aside = asideOf(tree)
   try {
-    await capture(['git', 'clone', '--quiet', '--shared', '--no-checkout', pristine, aside])
+    await new Git(context.paths.work).run('clone', '--quiet', '--shared', '--no-checkout', pristine, aside)
     mkdirSync(join(aside, '.git/info'), { recursive: true })
     writeFileSync(join(aside, '.git/info/exclude'), [`/${OUTPUT}*/`, ...context.tree.ignored, ''].join('\n'))
-    await capture(['git', 'checkout', '--quiet', '--detach', PRISTINE], { cwd: aside })
+    await new Git(aside).run('checkout', '--quiet', '--detach', PRISTINE)
     requireUninterrupted()
     renameSync(aside, tree)
   } finally {
@@ -183,4 +179,4 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   }
 }
 
-const pristineCommit = async (repository: string): Promise<string> => git(repository).raw('rev-parse', `${PRISTINE}^{commit}`)
+const pristineCommit = async (repository: string): Promise<string> => new Git(repository).line('rev-parse', `${PRISTINE}^{commit}`)

@@ -4,7 +4,7 @@ import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { imports } from './fixture.ts'
 
-const DATA = ['scripts/targets.ts', 'scripts/sources.ts', 'scripts/packages.ts', 'scripts/release.ts', 'scripts/families.json', 'scripts/sources.lock.json']
+const DATA = ['scripts/targets.ts', 'scripts/trees.ts', 'scripts/sources.ts', 'scripts/packages.ts', 'scripts/release.ts', 'scripts/families.json', 'scripts/sources.lock.json']
 
 /** What each folder imports besides itself. docs/architecture.md says what each is for. */
 const FLOORS: Readonly<Record<string, readonly string[]>> = {

@@ -121,7 +121,7 @@ test('what was compiled lies directly below the source, unseen by git, and disca
   await bring(c, kernel)
   t.is(dirname(c.paths.build), c.paths.tree)
   t.is(dirname(context({ DEBUG: '1' }).paths.build), c.paths.tree)
-  t.is(await treeGit(c).raw('status', '--porcelain'), '')
+  t.is(await treeGit(c).text('status', '--porcelain'), '')
   await discard.run(c)
   t.true(existsSync(join(c.paths.build, 'arch/x86/boot/bzImage')))
 })
