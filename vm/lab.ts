@@ -82,13 +82,13 @@ export class Lab {
         name: `gateway${suffix}`,
         cpus: GATEWAY_CPUS,
         logs: options.results,
-        cards: LINKS.map((link, index) => ({ ...GATEWAY[link], name: link, socket: ports[index]?.path ?? '' })),
+        cards: LINKS.map((link, index) => ({ mac: GATEWAY[link].mac, name: link, socket: ports[index]?.path ?? '' })),
       })
       const lab = new Lab(options, gateway, links, ports)
       await gateway.sh(nameCards(LINKS.map((link) => [GATEWAY[link].mac, link])))
       await gateway.sh(GATEWAY_SETUP)
       await gateway.sh(GATEWAY_START)
-      await gateway.sh(LINKS_UP)
+      await gateway.sh(LINKS.map(carrier).join('\n'))
       await lab.settle()
       return lab
     } catch (error) {
@@ -172,10 +172,10 @@ export class Lab {
       ...options,
       name: `${name}${suffix}`,
       logs: options.results,
-      cards: [{ name: 'lan', model: 'virtio-net-pci', mac, socket: port.path }],
+      cards: [{ name: 'lan', mac, socket: port.path }],
     })
     await machine.sh(nameCards([[mac, 'lan']]))
-    await machine.sh(`ip link set lan up && ip addr add ${address}/24 dev lan && ip route add default via ${gateway}`)
+    await machine.sh(`ip link set lan up && ip addr add ${address}/24 dev lan && ip route add default via ${gateway}\n${carrier('lan')}`)
     return machine
   }
 
@@ -203,6 +203,18 @@ function nameCards(cards: readonly (readonly [string, string])[]): string {
     .join('\n')
 }
 
+/** Waits for the carrier of a card: without it the card loses what comes. */
+const carrier = (card: string): string => `
+tries=0
+until [ "$(cat /sys/class/net/${card}/carrier)" = 1 ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 200 ] || exit 1
+  usleep 50000
+done`
+
+/** @returns a script that changes a link's MTU: for that an e1000e is started anew, and has no carrier for a while */
+export const setMtu = (link: Link, bytes: number): string => `ip link set ${link} mtu ${bytes}${carrier(link)}`
+
 const each = (script: (link: Link) => string): string => LINKS.map(script).join('\n')
 
 /** Once after the boot. Links stay up from then on: e1000e takes two seconds to find its carrier. */
@@ -214,6 +226,7 @@ for file in /proc/sys/net/ipv6/conf/*/router_solicitations; do echo 0 >$file; do
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 ${each((link) => `
 echo 0 >/proc/sys/net/ipv6/conf/${link}/accept_dad
+${GATEWAY[link].offloads ? '' : `ethtool -K ${link} rx off tx off`}
 ip link set ${link} up
 ip -6 addr add ${GATEWAY[link].address6}/64 dev ${link}`)}
 ip -6 route add default via fd00:2::fe
@@ -230,15 +243,6 @@ ${each((link) => `ip addr add ${GATEWAY[link].address}/24 dev ${link}`)}
 ip route add default via ${ROUTER}
 modprobe ip_vs
 `
-
-/** A card without its carrier loses what comes. */
-const LINKS_UP = each((link) => `
-tries=0
-until [ "$(cat /sys/class/net/${link}/carrier)" = 1 ]; do
-  tries=$((tries + 1))
-  [ $tries -lt 200 ] || exit 1
-  usleep 50000
-done`)
 
 const GATEWAY_RESET = `
 ipvsadm -C
@@ -260,6 +264,6 @@ fi
 ${each((link) => `
 ip -4 addr flush dev ${link}
 ip neigh flush dev ${link}
-ip link set ${link} mtu 1500`)}
+${setMtu(link, 1500)}`)}
 true
 `

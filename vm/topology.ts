@@ -10,16 +10,22 @@
  * The documentation ranges of RFC 5737 stand for the Internet: 198.51.100.0/24 and 192.0.2.0/24 lie behind `net`.
  */
 
-import type { Card } from './qemu/arguments.ts'
-
 export const LINKS = ['inside', 'outside', 'inside2'] as const
 export type Link = (typeof LINKS)[number]
 
+export interface GatewayCard {
+  mac: string
+  address: string
+  address6: string
+  /** Whether the card segments what it sends, and checks and computes checksums; else the kernel does. */
+  offloads: boolean
+}
+
 /** The gateway's side of each link. */
-export const GATEWAY: Readonly<Record<Link, { model: Card['model']; mac: string; address: string; address6: string }>> = {
-  inside: { model: 'virtio-net-pci', mac: '02:00:00:00:01:01', address: '192.168.1.1', address6: 'fd00:1::1' },
-  outside: { model: 'e1000e', mac: '02:00:00:00:02:01', address: '203.0.113.1', address6: 'fd00:2::1' },
-  inside2: { model: 'e1000e', mac: '02:00:00:00:03:01', address: '192.168.2.1', address6: 'fd00:3::1' },
+export const GATEWAY: Readonly<Record<Link, GatewayCard>> = {
+  inside: { mac: '02:00:00:00:01:01', address: '192.168.1.1', address6: 'fd00:1::1', offloads: false },
+  outside: { mac: '02:00:00:00:02:01', address: '203.0.113.1', address6: 'fd00:2::1', offloads: true },
+  inside2: { mac: '02:00:00:00:03:01', address: '192.168.2.1', address6: 'fd00:3::1', offloads: true },
 }
 
 export interface HostPlan {

@@ -1,6 +1,7 @@
 /** Datagrams larger than a frame, cut by whoever sends them. */
 
 import assert from 'node:assert/strict'
+import { setMtu } from '../../vm/lab.ts'
 import { echo, fragment, udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, ROUTER, S } from '../../vm/topology.ts'
 import { between, snat } from './lib/configure.ts'
@@ -53,7 +54,7 @@ export default suite('fragments', [
   test('a datagram that does not fit the way on is cut after its translation, both ways', REFRAGMENTED, async (lab) => {
     await snat(lab, { pool: [P0] })
     const data = pattern(1400)
-    await between(lab, `ip route add ${S} via ${ROUTER} mtu ${SMALL_MTU}; ip link set inside mtu ${SMALL_MTU}`, `ip route del ${S}`, async () => {
+    await between(lab, `ip route add ${S} via ${ROUTER} mtu ${SMALL_MTU}\n${setMtu('inside', SMALL_MTU)}`, `ip route del ${S}`, async () => {
       lab.a.send(udp(`${A}:40003 > ${S}:53`, data, { df: false }))
       const out = await gather(lab.net, `udp ${P0}:40003 > ${S}:53`, `frag 17 ${P0} > ${S} offset=*`)
       assert.ok(out.head.ip?.mf, 'it was cut')

@@ -1,7 +1,7 @@
 /** ICMP errors and resets that the gateway itself sends about translated packets: each side learns only of its own addresses. */
 
 import assert from 'node:assert/strict'
-import type { Lab } from '../../vm/lab.ts'
+import { type Lab, setMtu } from '../../vm/lab.ts'
 import { echo, type IcmpError, type Packet, summary, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, GATEWAY, POOL, ROUTER, S } from '../../vm/topology.ts'
 import { between, snat } from './lib/configure.ts'
@@ -33,7 +33,7 @@ interface Trouble {
 
 const TROUBLES: readonly Trouble[] = [
   { name: 'whose TTL ends here', error: 'time-exceeded', answer: { ttl: 1 } },
-  { name: 'that is too large for the inside link', error: 'frag-needed', setUp: `ip link set inside mtu ${SMALL_MTU}`, answer: { data: LARGE } },
+  { name: 'that is too large for the inside link', error: 'frag-needed', setUp: setMtu('inside', SMALL_MTU), answer: { data: LARGE } },
   {
     name: 'for which there is no route', error: 'host-unreachable',
     // The kernel has a limit of its own for errors of its routing table.

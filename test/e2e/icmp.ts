@@ -1,7 +1,7 @@
 /** ICMP errors about translated packets, each way, and what the gateway itself says when a TTL ends. */
 
 import assert from 'node:assert/strict'
-import type { Lab } from '../../vm/lab.ts'
+import { type Lab, setMtu } from '../../vm/lab.ts'
 import { echo, icmpError, type IcmpError, type Packet, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, GATEWAY, POOL, ROUTER, S, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat } from './lib/configure.ts'
@@ -105,7 +105,7 @@ export default suite('icmp', [
 
   test('a smaller MTU inside is told to the remote about its own packet', 'defect 3: path MTU discovery works', async (lab) => {
     await snat(lab, { pool: [P0] })
-    await lab.gateway.sh('ip link set inside mtu 1000')
+    await lab.gateway.sh(setMtu('inside', 1000))
     lab.a.send(udp(`${A}:7002 > ${S}:53`, 'q'))
     await lab.net.expect(`udp ${P0}:7002 > ${S}:53`)
     lab.net.send(udp(`${S}:53 > ${P0}:7002`, Buffer.alloc(1300), { df: true }))
