@@ -12,6 +12,8 @@
 
 #ifdef CONFIG_IP_VS_SNAT
 
+int ip_vs_snat_register_nl(void);
+void ip_vs_snat_unregister_nl(void);
 int ip_vs_snat_net_init(struct netns_ipvs *ipvs);
 void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs);
 void ip_vs_snat_net_disable(struct netns_ipvs *ipvs);
@@ -152,6 +154,8 @@ static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
 
 #else
 
+static inline int ip_vs_snat_register_nl(void) { return 0; }
+static inline void ip_vs_snat_unregister_nl(void) { }
 static inline int ip_vs_snat_net_init(struct netns_ipvs *ipvs) { return 0; }
 static inline void ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs) { }
 static inline void ip_vs_snat_net_disable(struct netns_ipvs *ipvs) { }

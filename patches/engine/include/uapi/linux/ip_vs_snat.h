@@ -130,9 +130,7 @@ enum {
 	IPVS_SNAT_POOL_FLAGS,		/* u32, IPVS_SNAT_POOL_F_* */
 	/* From the kernel only */
 	IPVS_SNAT_POOL_ADDRS,		/* u32, addresses, with those that drain */
-	IPVS_SNAT_POOL_STATS,		/* nested IPVS_SNAT_STATS_*, sum of the
-					 * addresses
-					 */
+	IPVS_SNAT_POOL_STATS,		/* nested IPVS_SNAT_STATS_*, of all addresses */
 	IPVS_SNAT_POOL_PAD,
 	__IPVS_SNAT_POOL_MAX,
 };
@@ -142,8 +140,8 @@ enum {
 enum {
 	IPVS_SNAT_MEMBER_UNSPEC,
 	IPVS_SNAT_MEMBER_POOL,		/* NUL string, its name */
-	IPVS_SNAT_MEMBER_MIN,		/* be32 */
-	IPVS_SNAT_MEMBER_MAX,		/* be32, MIN if it's not there */
+	IPVS_SNAT_MEMBER_ADDR_MIN,	/* be32 */
+	IPVS_SNAT_MEMBER_ADDR_MAX,	/* be32, ADDR_MIN if it's not there */
 	IPVS_SNAT_MEMBER_WEIGHT,	/* u32, 1 if it's not there; 0: no new
 					 * connections
 					 */
@@ -213,8 +211,8 @@ enum {
 
 #define IPVS_SNAT_RULE_MAX	(__IPVS_SNAT_RULE_MAX - 1)
 
-/* From the kernel only, all of them u64. Of a rule that accepts or drops, CONNS are
- * the packets that it has accepted or dropped.
+/* From the kernel only, all of them u64. Of a rule that accepts or drops, PKTS_OUT and
+ * BYTES_OUT are what it has accepted or dropped.
  */
 enum {
 	IPVS_SNAT_STATS_UNSPEC,

@@ -165,10 +165,42 @@ static struct ip_vs_snat_host *snat_host_get(struct ip_vs_snat *snat,
 	if (host) {
 		host->addr = addr;
 		host->conns = 0;
+		host->pairings = NULL;
 		INIT_LIST_HEAD(&host->spares);
 		hlist_add_head(&host->node, &snat->host_tab[hash]);
 	}
 	return host;
+}
+
+/**
+ * snat_host_begin - lock an inside host
+ * @snat:	the network namespace
+ * @addr:	address of the host
+ *
+ * Return: the host or NULL if it has no connections. It has to be unlocked in any
+ * case.
+ */
+struct ip_vs_snat_host *snat_host_begin(struct ip_vs_snat *snat, __be32 addr)
+{
+	u32 hash = snat_host_hash(snat, addr);
+	struct ip_vs_snat_host *host;
+
+	spin_lock_bh(snat_host_lock(snat, hash));
+	ip_vs_snat_hlist_for_each(host, &snat->host_tab[hash], node) {
+		if (host->addr == addr)
+			return host;
+	}
+	return NULL;
+}
+
+/**
+ * snat_host_end - the opposite of snat_host_begin()
+ * @snat:	the network namespace
+ * @addr:	address of the host
+ */
+void snat_host_end(struct ip_vs_snat *snat, __be32 addr)
+{
+	spin_unlock_bh(snat_host_lock(snat, snat_host_hash(snat, addr)));
 }
 
 static void snat_host_put(struct ip_vs_snat_host *host)
@@ -176,6 +208,7 @@ static void snat_host_put(struct ip_vs_snat_host *host)
 	if (host->conns)
 		return;
 	hlist_del(&host->node);
+	snat_host_unpair(host);
 	kfree(host);
 }
 
@@ -304,11 +337,10 @@ static bool snat_early_drop(struct netns_ipvs *ipvs)
  * be. Returns the host, or NULL and the reason.
  */
 static struct ip_vs_snat_host *snat_host_admit(struct netns_ipvs *ipvs,
-					       __be32 addr,
+					       __be32 addr, unsigned int limit,
 					       enum snat_counter *why)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	unsigned int limit = READ_ONCE(snat->set.max_conns_per_host);
 	u32 hash = snat_host_hash(snat, addr);
 	struct ip_vs_conn *victim = NULL;
 	struct ip_vs_snat_host *host;
@@ -354,6 +386,7 @@ static void snat_host_leave(struct ip_vs_snat *snat,
  * snat_conn_admit - may an inside host have one more connection?
  * @ipvs:	the network namespace
  * @inside:	the flow
+ * @host_conns:	the most connections that the host may have, 0 for the setting
  *
  * If so, it's counted already: the caller has to insert the connection, or to
  * call snat_conn_dismiss(). At a limit, the oldest connection goes that nobody has
@@ -363,13 +396,15 @@ static void snat_host_leave(struct ip_vs_snat *snat,
  * Return: the host, or NULL if the flow has to be refused, and that is counted.
  */
 struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
-					const struct snat_tuple *inside)
+					const struct snat_tuple *inside,
+					unsigned int host_conns)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	enum snat_counter why = SNAT_CTR_LIMIT_CONNS;
 	struct ip_vs_snat_host *host;
 
-	host = snat_host_admit(ipvs, inside->laddr, &why);
+	host = snat_host_admit(ipvs, inside->laddr, host_conns ? :
+			       READ_ONCE(snat->set.max_conns_per_host), &why);
 	if (!host)
 		goto refuse;
 	if (likely(atomic_inc_return(&snat->conns) <=
@@ -459,6 +494,7 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 {
 	snat_conn_forget(cp);
+	snat_conn_unbind_rule(cp);
 }
 
 /* Nobody has answered a new connection, or it was retired in this moment */

@@ -9,7 +9,7 @@
 #include <linux/slab.h>
 #include <linux/sysctl.h>
 
-#include "ip_vs_snat_int.h"
+#include "ip_vs_snat_config.h"
 
 /* /proc/net/ip_vs_snat, /proc/net/ip_vs_snat_pool */
 
@@ -27,6 +27,8 @@ static const char *const snat_counter_names[SNAT_CTR_MAX] = {
 	[SNAT_CTR_RST_IGNORED]		= "rst_ignored",
 	[SNAT_CTR_DROP_NO_CONN]		= "drop_no_conn",
 	[SNAT_CTR_DROP_NO_POOL]		= "drop_no_pool",
+	[SNAT_CTR_DROP_RULE]		= "drop_rule",
+	[SNAT_CTR_DROP_NO_WAY]		= "drop_no_way",
 	[SNAT_CTR_DROP_POOL_GONE]	= "drop_pool_gone",
 	[SNAT_CTR_DROP_UNSOLICITED]	= "drop_unsolicited",
 	[SNAT_CTR_DROP_ICMP_ERROR]	= "drop_icmp_error",
@@ -282,6 +284,8 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
 	ip_vs_snat_key_init(&snat->key);
+	snat_config_init(snat);
+	snat_nl_init(snat);
 
 	ipvs->snat = snat;
 	if (snat_proc_init(ipvs))
@@ -301,15 +305,15 @@ err_counters:
 }
 
 /**
- * __ip_vs_snat_service_prepare - a service with a pool is going to be added
- * @ipvs:	the network namespace
+ * snat_enable - let packets come
+ * @ipvs:	the network namespace, under config_lock
  *
  * The tables and hooks that are made now stay until the end, because packets of
  * connections must be met as long as there are any.
  *
  * Return: 0 or a negative error.
  */
-int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
+int snat_enable(struct netns_ipvs *ipvs)
 {
 	int ret;
 
@@ -318,14 +322,34 @@ int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
 	ret = snat_conn_init_net(ipvs);
 	if (ret)
 		return ret;
+	/* Who sees that has to see the tables as well, and hooks stay once it's
+	 * seen
+	 */
+	smp_store_release(&ipvs->snat_enabled, true);
 	ret = snat_hooks_register(ipvs);
 	if (ret) {
+		WRITE_ONCE(ipvs->snat_enabled, false);
+		synchronize_rcu();
 		snat_conn_cleanup_net(ipvs->snat);
-		return ret;
 	}
-	/* Who sees that has to see the tables as well */
-	smp_store_release(&ipvs->snat_enabled, true);
-	return 0;
+	return ret;
+}
+
+/**
+ * __ip_vs_snat_service_prepare - a service with a pool is going to be added
+ * @ipvs:	the network namespace
+ *
+ * Return: 0 or a negative error.
+ */
+int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	int ret;
+
+	mutex_lock(&snat->config_lock);
+	ret = snat_enable(ipvs);
+	mutex_unlock(&snat->config_lock);
+	return ret;
 }
 
 /**
@@ -352,6 +376,8 @@ void __net_exit ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs)
 
 	snat_sysctl_cleanup(ipvs);
 	snat_proc_cleanup(ipvs);
+	snat_nl_cleanup(snat);
+	snat_config_cleanup(ipvs);
 	snat_hot_flush(snat);
 	for (i = 0; i < SNAT_SVC_MAX; i++)
 		kfree(rcu_dereference_protected(snat->scope[i], 1));

@@ -9,7 +9,8 @@
  * either direction, in two tables of its own.
  *
  * ip_vs_snat_conn.c	connections, their tables and their limits
- * ip_vs_snat_pool.c	pool addresses and ports
+ * ip_vs_snat_pool.c	pool addresses
+ * ip_vs_snat_port.c	their ports
  * ip_vs_snat_rule.c	who goes out
  * ip_vs_snat_packet.c	hooks, and translation of packets
  * ip_vs_snat_icmp.c	ICMP errors
@@ -22,11 +23,13 @@
 
 #include <linux/icmp.h>
 #include <linux/ip.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <linux/workqueue.h>
 
 #include <net/ip_vs.h>
 #include <net/ip_vs_snat.h>
@@ -39,7 +42,7 @@
 #define SNAT_LOCKS		64	/* a power of 2 */
 #define SNAT_SPARES		16	/* a power of 2 */
 
-#define SNAT_ADDR_BITS		10
+#define SNAT_ADDR_BITS		12
 #define SNAT_HOT_BITS		8
 
 enum snat_counter {
@@ -55,6 +58,8 @@ enum snat_counter {
 	SNAT_CTR_RST_IGNORED,
 	SNAT_CTR_DROP_NO_CONN,
 	SNAT_CTR_DROP_NO_POOL,
+	SNAT_CTR_DROP_RULE,
+	SNAT_CTR_DROP_NO_WAY,
 	SNAT_CTR_DROP_POOL_GONE,
 	SNAT_CTR_DROP_UNSOLICITED,
 	SNAT_CTR_DROP_ICMP_ERROR,
@@ -66,18 +71,31 @@ enum snat_counter {
 	SNAT_CTR_MAX,
 };
 
+struct snat_config;
+struct ip_vs_snat_rule;
+struct snat_pool;
+
+/* Where a new connection gets its address from: a service, or a pool by a rule */
+struct snat_source {
+	struct ip_vs_service	*svc;
+	struct ip_vs_snat_rule	*rule;
+	struct snat_pool	*pool;
+};
+
 struct snat_counters {
 	unsigned long	value[SNAT_CTR_MAX];
 };
 
-/* Which services have a pool */
+/* Which services have a pool, and rules have pools */
 enum snat_svc {
 	SNAT_SVC_TCP,
 	SNAT_SVC_UDP,
+	SNAT_SVC_RULES,
 	SNAT_SVC_MAX,
 };
 
-/* The devices by which the traffic of a service leaves for the outside. It's
+/* The devices by which the traffic of a service, or of all rules, leaves for the
+ * outside. It's
  * valid as long as neither the routes nor the pools have changed.
  */
 struct snat_scope {
@@ -98,6 +116,7 @@ struct ip_vs_snat_addr {
 	__be32			addr;
 	int			users;		/* destinations with it */
 	int			active;		/* those that are in a pool */
+	struct hlist_head	members;	/* of pools of rules */
 };
 
 /* An inside host that has connections, protected by the lock of its bucket */
@@ -106,6 +125,7 @@ struct ip_vs_snat_host {
 	__be32			addr;
 	unsigned int		conns;
 	struct list_head	spares;		/* connections, oldest first */
+	struct snat_pairing	*pairings;	/* with members of pools */
 };
 
 /* What was seen a moment ago, by a hash of its tuple. A newer entry may take the
@@ -154,6 +174,7 @@ struct ip_vs_snat {
 	struct snat_counters __percpu *counters;
 	struct snat_settings	set;
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
+	struct snat_config __rcu *config;	/* of rules, if there is any */
 	struct ip_vs_snat_key	key;		/* secret of the ports */
 
 	struct snat_memo	*late;		/* forgotten connections of services */
@@ -176,8 +197,17 @@ struct ip_vs_snat {
 	atomic_t		oldest_spares;	/* list to take one from */
 
 	/* Written when something is configured */
+	struct mutex		config_lock;	/* protects all of these */
+	u32			config_gen;
+	u32			last_id;	/* of rules */
+	u64			last_age;
+	struct list_head	drafts;		/* and by scope_lock */
+	struct work_struct	drafts_work;
+	struct work_struct	garbage_work;
+	struct snat_config	*garbage;	/* protected by scope_lock */
+
 	atomic_t		pool_gen ____cacheline_aligned_in_smp;
-	spinlock_t		scope_lock;	/* protects updates of scope */
+	spinlock_t		scope_lock;	/* updates of scope, addr_tab */
 	spinlock_t		hot_lock;	/* protects updates of hot_tab */
 
 	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of both tables */
@@ -196,6 +226,15 @@ struct snat_tuple {
 	__be16	lport;
 	__be16	rport;
 };
+
+/* Places that have nothing to do with each other, from a secret start (xorshift64) */
+static inline u32 snat_next_place(u64 *state, u32 num)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return reciprocal_scale((u32)(*state >> 32), num);
+}
 
 static inline void snat_count(struct netns_ipvs *ipvs, enum snat_counter which)
 {
@@ -339,10 +378,13 @@ void snat_conn_retire(struct ip_vs_conn *cp);
 void snat_conn_answered(struct ip_vs_conn *cp);
 void snat_conn_update_spare(struct ip_vs_conn *cp);
 struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
-					const struct snat_tuple *inside);
+					const struct snat_tuple *inside,
+					unsigned int host_conns);
 void snat_conn_dismiss(struct ip_vs_snat *snat, struct ip_vs_snat_host *host);
 struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 				    struct ip_vs_snat_host *host, bool *taken);
+struct ip_vs_snat_host *snat_host_begin(struct ip_vs_snat *snat, __be32 addr);
+void snat_host_end(struct ip_vs_snat *snat, __be32 addr);
 void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
 		   const struct snat_tuple *t);
 bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
@@ -352,8 +394,21 @@ int snat_conn_init_net(struct netns_ipvs *ipvs);
 void snat_conn_cleanup_net(struct ip_vs_snat *snat);
 
 /* ip_vs_snat_pool.c */
+struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
+				   const struct snat_source *source,
+				   struct sk_buff *skb,
+				   struct ip_vs_iphdr *iph,
+				   const struct snat_tuple *inside, u32 *place);
+struct ip_vs_dest *snat_next_dest(const struct snat_source *source,
+				  struct ip_vs_dest *dest, u32 *place);
+
+void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
+	       __be32 inside, struct ip_vs_dest *dest);
+void snat_host_unpair(struct ip_vs_snat_host *host);
+
+/* ip_vs_snat_port.c */
 struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
-				    struct ip_vs_service *svc,
+				    const struct snat_source *source,
 				    struct sk_buff *skb,
 				    struct ip_vs_iphdr *iph,
 				    const struct snat_tuple *inside,
@@ -379,19 +434,35 @@ do {									\
 enum snat_action {
 	SNAT_ACT_PASS,		/* not ours, leave it alone */
 	SNAT_ACT_DROP,
-	SNAT_ACT_TRANSLATE,	/* with an address of the service */
+	SNAT_ACT_TRANSLATE,	/* with an address of the source */
 };
 
-struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs, u8 protocol,
-					enum snat_svc *which);
-bool snat_goes_out(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
-		   enum snat_svc which, const struct sk_buff *skb,
-		   const struct net_device *in, const struct net_device *out);
-enum snat_action snat_match(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
-			    enum snat_svc which, struct sk_buff *skb,
+bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol);
+enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    unsigned int thoff, const struct snat_tuple *t,
 			    const struct net_device *in,
-			    const struct net_device *out);
+			    const struct net_device *out,
+			    struct snat_source *source);
+enum snat_action snat_match_error(struct netns_ipvs *ipvs,
+				  struct sk_buff *skb,
+				  const struct net_device *in,
+				  const struct net_device *out);
+void snat_source_put(struct snat_source *source);
+
+/* ip_vs_snat_ctl.c */
+int snat_enable(struct netns_ipvs *ipvs);
+
+/* ip_vs_snat_config.c */
+void snat_config_init(struct ip_vs_snat *snat);
+void snat_config_cleanup(struct netns_ipvs *ipvs);
+void snat_conn_bind_rule(struct ip_vs_conn *cp, struct ip_vs_snat_rule *rule);
+void snat_conn_unbind_rule(struct ip_vs_conn *cp);
+
+/* Are there rules or pools? */
+static inline bool snat_has_config(const struct ip_vs_snat *snat)
+{
+	return rcu_access_pointer(snat->config);
+}
 
 /* ip_vs_snat_packet.c */
 bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,

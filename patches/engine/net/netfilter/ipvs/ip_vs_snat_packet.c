@@ -13,7 +13,7 @@
 
 #include <linux/netfilter_ipv4.h>
 
-#include "ip_vs_snat_int.h"
+#include "ip_vs_snat_config.h"
 
 static __always_inline bool
 __snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
@@ -167,6 +167,8 @@ void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 	svc = rcu_dereference(dest->svc);
 	if (svc)
 		ip_vs_snat_stats_packet(&svc->stats, len, out);
+	else if (cp->snat.rule)
+		ip_vs_snat_stats_packet(&cp->snat.rule->tally->stats, len, out);
 	ip_vs_snat_stats_packet(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)),
 				len, out);
 }
@@ -189,18 +191,6 @@ static inline void snat_set_state(struct ip_vs_conn *cp, struct sk_buff *skb,
 		cp->timeout = READ_ONCE(set->udp_unanswered_timeout);
 	else
 		cp->timeout = READ_ONCE(set->udp_timeout);
-}
-
-/* Is there a service with a pool for the protocol? */
-static bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol)
-{
-	struct ip_vs_service *svc;
-	enum snat_svc which;
-
-	svc = snat_find_service(ipvs, protocol, &which);
-	if (svc)
-		ip_vs_snat_service_put(svc);
-	return svc;
 }
 
 enum snat_usable {
@@ -257,6 +247,16 @@ static inline enum snat_usable snat_conn_check(struct ip_vs_conn *cp,
 	return snat_conn_check_closed(cp, skb, thoff, out);
 }
 
+/* Send a packet by the gateway that the rule of its connection names */
+static noinline bool snat_redirect(struct sk_buff *skb,
+				   const struct ip_vs_conn *cp)
+{
+	struct ip_vs_snat_rule *rule = cp->snat.rule;
+
+	return ip_vs_snat_redirect(ip_vs_snat_ipvs(cp), skb, rule->spec.new_gw,
+				   &rule->way);
+}
+
 /* Translate a packet from an inside host. Gives up the reference. */
 static unsigned int snat_send_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 				  unsigned int thoff)
@@ -265,6 +265,10 @@ static unsigned int snat_send_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 
 	if (unlikely(!snat_mangle(skb, cp, thoff, true))) {
 		snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_OTHER);
+		goto put;
+	}
+	if (unlikely(cp->snat.redirected && !snat_redirect(skb, cp))) {
+		snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_NO_WAY);
 		goto put;
 	}
 	IP_VS_DBG(11, "SNAT: out %s %pI4:%u->%pI4:%u as %pI4:%u\n",
@@ -513,38 +517,25 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 				      const struct net_device *out)
 {
 	unsigned int thoff = ip_hdrlen(skb);
+	struct snat_source source = { };
 	struct ip_vs_conn *cp = NULL;
-	struct ip_vs_service *svc;
 	enum snat_action action;
 	struct ip_vs_iphdr iph;
 	struct snat_tuple t;
-	enum snat_svc which;
-	bool error;
 
-	error = snat_is_icmp_error(skb, thoff);
-	if (!error &&
-	    !snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true))
-		return NF_ACCEPT;
-	svc = snat_find_service(ipvs, ip_hdr(skb)->protocol, &which);
-	if (!svc)
-		return NF_ACCEPT;
-
-	if (error) {
-		/* About something that we don't know (RFC 5508, REQ-5) */
-		action = SNAT_ACT_PASS;
-		if (snat_goes_out(ipvs, svc, which, skb, in, out) &&
-		    !ip_vs_snat_ct_busy(skb)) {
-			snat_count(ipvs, SNAT_CTR_DROP_ICMP_ERROR);
-			action = SNAT_ACT_DROP;
-		}
-	} else {
-		action = snat_match(ipvs, svc, which, skb, thoff, &t, in, out);
+	if (snat_is_icmp_error(skb, thoff)) {
+		action = snat_match_error(ipvs, skb, in, out);
+		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
 	}
+	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true))
+		return NF_ACCEPT;
+	action = snat_match(ipvs, skb, thoff, &t, in, out, &source);
 	if (action == SNAT_ACT_TRANSLATE) {
 		ip_vs_fill_iph_skb(AF_INET, skb, false, &iph);
-		cp = snat_conn_create(ipvs, svc, skb, &iph, &t, out->ifindex);
+		cp = snat_conn_create(ipvs, &source, skb, &iph, &t,
+				      out->ifindex);
 	}
-	ip_vs_snat_service_put(svc);
+	snat_source_put(&source);
 
 	if (action == SNAT_ACT_PASS)
 		return NF_ACCEPT;
@@ -579,7 +570,8 @@ unsigned int __ip_vs_snat_forward_new(struct netns_ipvs *ipvs,
 	unsigned int verdict;
 	bool bh;
 
-	if (!atomic_read(&ipvs->nullsvc_counter))
+	if (!atomic_read(&ipvs->nullsvc_counter) &&
+	    !snat_has_config(ipvs->snat))
 		return NF_ACCEPT;
 
 	addr = snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr);

@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* IP Virtual Server: pool addresses of SNAT, and their ports */
+/* IP Virtual Server: pool addresses of SNAT, and which one a connection gets */
 
 #define KMSG_COMPONENT "IPVS"
 #define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
 
-#include <linux/bitmap.h>
-#include <linux/random.h>
 #include <linux/slab.h>
 
-#include "ip_vs_snat_int.h"
+#include "ip_vs_snat_config.h"
 
-/* Bounds on the work for one new connection */
-#define SNAT_PORT_TRIES		128	/* per pool address */
-#define SNAT_ADDR_TRIES		4
-
-/* Ports found in use, one after the other, before they are mapped. With three in
- * four in use, it takes a thousand new connections until that happens.
- */
-#define SNAT_HOT_MISSES		24
-#define SNAT_HOT_RUN		8	/* ports to try before going elsewhere */
-#define SNAT_HOT_MAX		256	/* maps, of up to 8 KiB each */
-
-/* How long a flow is refused that has found no port a moment ago */
-#define SNAT_REFUSED		(HZ / 4)
+/* Members of a pool that are looked at for the least loaded one */
+#define SNAT_WLC_LOOKS		64
 
 /* Pool addresses */
+
+static struct hlist_head *snat_addr_bucket(struct ip_vs_snat *snat, __be32 addr)
+{
+	return &snat->addr_tab[hash_32((__force u32)addr, SNAT_ADDR_BITS)];
+}
 
 /**
  * ip_vs_snat_dest_init - prepare a new destination of a service
@@ -36,32 +28,32 @@
 int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	struct ip_vs_snat_addr *a;
+	struct ip_vs_snat_addr *a, *fresh;
 
 	if (!ip_vs_snat_enabled(ipvs) ||
 	    !ip_vs_snat_service(AF_INET, dest->vfwmark, dest->vaddr.ip,
 				dest->vport) || !ip_vs_snat_dest_is_ip4(dest))
 		return 0;
 
+	/* Rules and services are changed at the same time, so look under lock
+	 * before it's added
+	 */
+	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL);
+	if (!fresh)
+		return -ENOMEM;
+	fresh->snat = snat;
+	fresh->addr = dest->addr.ip;
+
 	spin_lock_bh(&snat->scope_lock);
 	a = snat_addr_find(snat, dest->addr.ip);
-	if (a)
-		a->users++;
-	spin_unlock_bh(&snat->scope_lock);
 	if (!a) {
-		/* Nobody else adds one: services are changed one at a time */
-		a = kzalloc(sizeof(*a), GFP_KERNEL);
-		if (!a)
-			return -ENOMEM;
-		a->snat = snat;
-		a->addr = dest->addr.ip;
-		a->users = 1;
-		spin_lock_bh(&snat->scope_lock);
-		hlist_add_head_rcu(&a->node,
-				   &snat->addr_tab[hash_32((__force u32)a->addr,
-							   SNAT_ADDR_BITS)]);
-		spin_unlock_bh(&snat->scope_lock);
+		a = fresh;
+		fresh = NULL;
+		hlist_add_head_rcu(&a->node, snat_addr_bucket(snat, a->addr));
 	}
+	a->users++;
+	spin_unlock_bh(&snat->scope_lock);
+	kfree(fresh);
 	dest->snat_addr = a;
 	return 0;
 }
@@ -122,8 +114,8 @@ static bool snat_dest_usable(struct ip_vs_dest *dest)
  * addresses may be on their way out of the list, so don't count on coming back
  * to the start of it.
  */
-static struct ip_vs_dest *snat_next_dest(struct ip_vs_service *svc,
-					 struct list_head *pos)
+static struct ip_vs_dest *snat_service_next(struct ip_vs_service *svc,
+					    struct list_head *pos)
 {
 	unsigned int left = READ_ONCE(svc->num_dests) + 1;
 	struct ip_vs_dest *dest;
@@ -160,7 +152,7 @@ static struct ip_vs_dest *snat_any_dest(struct ip_vs_snat *snat,
 			break;
 		pos = next;
 	}
-	return snat_next_dest(svc, pos);
+	return snat_service_next(svc, pos);
 }
 
 static struct ip_vs_dest *snat_schedule(struct netns_ipvs *ipvs,
@@ -176,548 +168,211 @@ static struct ip_vs_dest *snat_schedule(struct netns_ipvs *ipvs,
 	return snat_any_dest(ipvs->snat, svc, inside->laddr);
 }
 
-/* Maps of ports
- *
- * Looking for a free port at random places is fine as long as many are free. When
- * that fails too often, the ports of this pool address and this remote port are
- * mapped. A bit is set for each port that a connection has, so finding a free one
- * takes no luck, nor does finding that there is none.
+static u64 snat_random(struct ip_vs_snat *snat, const struct snat_tuple *t)
+{
+	return ip_vs_snat_port_hash(&snat->key, t->protocol, t->raddr, t->rport,
+				    t->laddr, t->lport, 0) | 1;
+}
+
+static u64 snat_load(struct ip_vs_dest *dest, int weight)
+{
+	return (u64)ip_vs_dest_conn_overhead(dest) * weight;
+}
+
+/* The member of a pool with the least connections for its weight, of all of them or
+ * of some at random places
  */
-
-struct snat_hot {
-	struct rcu_head		rcu_head;
-	struct hlist_node	node;
-	struct snat_tuple	t;		/* without the local port */
-	u32			range;		/* as in the settings */
-	u32			num;
-	atomic_t		taken;
-	unsigned long		ports[];
-};
-
-static bool snat_port_reserved(struct netns_ipvs *ipvs,
-			       const struct snat_tuple *t)
+static u32 snat_least_loaded(const struct snat_pool *pool, u64 random)
 {
-	return t->protocol != IPPROTO_ICMP &&
-	       ip_vs_snat_port_reserved(ipvs, t->lport);
-}
+	u32 num = min_t(u32, pool->num_usable, SNAT_WLC_LOOKS);
+	u32 best = 0, i;
 
-static bool snat_hot_match(const struct snat_hot *hot,
-			   const struct snat_tuple *t)
-{
-	return hot->t.laddr == t->laddr && hot->t.raddr == t->raddr &&
-	       hot->t.rport == t->rport && hot->t.protocol == t->protocol;
-}
+	for (i = 0; i < num; i++) {
+		u32 place = num == pool->num_usable ? i :
+			    snat_next_place(&random, pool->num_usable);
+		struct ip_vs_dest *dest = &pool->usable[place]->dest;
+		struct ip_vs_dest *other = &pool->usable[best]->dest;
 
-static struct hlist_head *snat_hot_bucket(struct ip_vs_snat *snat,
-					  const struct snat_tuple *t)
-{
-	return &snat->hot_tab[snat_hash(snat, t, 0) >> (32 - SNAT_HOT_BITS)];
-}
-
-static struct snat_hot *snat_hot_find(struct ip_vs_snat *snat,
-				      const struct snat_tuple *t)
-{
-	struct snat_hot *hot;
-
-	if (likely(!atomic_read(&snat->num_hot)))
-		return NULL;
-	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
-		if (snat_hot_match(hot, t))
-			return hot;
+		if (!i || snat_load(dest, atomic_read(&other->weight)) <
+			  snat_load(other, atomic_read(&dest->weight)))
+			best = place;
 	}
-	return NULL;
+	return best;
 }
 
-/* Set the bit of a port, unless a connection lets it go in this moment: whoever
- * clears the bit has taken the connection out of the table before.
- */
-static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
-			 const struct snat_tuple *t, u32 hash, u32 bit)
+/* Hashes of addresses are the same on each gateway, whenever it has started */
+static u32 snat_place_by_hash(const struct snat_pool *pool, __be32 inside,
+			      __be32 remote)
 {
-	if (!test_and_set_bit(bit, hot->ports))
-		atomic_inc(&hot->taken);
-	/* Look after setting it, as who lets it go clears after unlinking */
-	smp_mb();
-	if (!snat_in_taken(snat, t, hash) &&
-	    test_and_clear_bit(bit, hot->ports))
-		atomic_dec(&hot->taken);
+	return reciprocal_scale(jhash_2words((__force u32)inside,
+					     (__force u32)remote, 0),
+				pool->num_usable);
 }
 
-/* Called under hot_lock */
-static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
+/* Where in a pool of a rule a new connection looks for an address first */
+static u32 snat_pool_place(struct ip_vs_snat *snat, struct snat_pool *pool,
+			   const struct snat_tuple *inside)
 {
-	hlist_del_rcu(&hot->node);
-	atomic_dec(&snat->num_hot);
-	kfree_rcu(hot, rcu_head);
-}
-
-/* Map the ports, nobody else sees the map yet. Those that are reserved are never
- * given away, so they are no free ones either.
- */
-static void snat_hot_fill(struct netns_ipvs *ipvs, struct snat_hot *hot)
-{
-	struct ip_vs_snat *snat = ipvs->snat;
-	u32 first = hot->range >> 16, bit, taken = 0;
-	u32 base = snat_hash(snat, &hot->t, 0) + first;
-	struct snat_tuple t = hot->t;
-
-	for (bit = 0; bit < hot->num; bit++) {
-		t.lport = htons(first + bit);
-		if (snat_in_taken(snat, &t, base + bit) ||
-		    snat_port_reserved(ipvs, &t)) {
-			__set_bit(bit, hot->ports);
-			taken++;
-		}
-	}
-	atomic_set(&hot->taken, taken);
-}
-
-/* Correct what has changed while the ports were mapped. That a port is taken is
- * noticed later as well, that it's free is not.
- */
-static void snat_hot_verify(struct netns_ipvs *ipvs, struct snat_hot *hot)
-{
-	struct ip_vs_snat *snat = ipvs->snat;
-	u32 first = hot->range >> 16, bit;
-	u32 base = snat_hash(snat, &hot->t, 0) + first;
-	struct snat_tuple t = hot->t;
-
-	for_each_set_bit(bit, hot->ports, hot->num) {
-		t.lport = htons(first + bit);
-		if (!snat_in_taken(snat, &t, base + bit) &&
-		    !snat_port_reserved(ipvs, &t) &&
-		    test_and_clear_bit(bit, hot->ports))
-			atomic_dec(&hot->taken);
+	switch (pool->spec.algo) {
+	case IPVS_SNAT_ALGO_SH:
+		return snat_place_by_hash(pool, inside->laddr, 0);
+	case IPVS_SNAT_ALGO_SDH:
+		return snat_place_by_hash(pool, inside->laddr, inside->raddr);
+	case IPVS_SNAT_ALGO_RANDOM:
+		return reciprocal_scale(snat_random(snat, inside) >> 32,
+					pool->num_usable);
+	case IPVS_SNAT_ALGO_WLC:
+		return snat_least_loaded(pool, snat_random(snat, inside));
+	default:
+		return (u32)(atomic_inc_return(&pool->turn) - 1) %
+		       pool->num_usable;
 	}
 }
 
-static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
-					const struct snat_tuple *t, u32 range)
+/* Pairing: a host on the inside keeps its address (RFC 4787, REQ-2) */
+
+/* Under the lock of the host */
+static struct snat_pairing *snat_pairing_find(struct ip_vs_snat_host *host,
+					      const char *pool)
 {
-	struct ip_vs_snat *snat = ipvs->snat;
-	u32 num = (range & 0xffff) - (range >> 16) + 1;
-	struct snat_hot *hot, *other;
-	bool added = false;
-	int freed;
+	struct snat_pairing *pairing = host->pairings;
 
-	if (atomic_read(&snat->num_hot) >= SNAT_HOT_MAX)
-		return NULL;
-	hot = kzalloc(sizeof(*hot) + BITS_TO_LONGS(num) * sizeof(long),
-		      GFP_ATOMIC | __GFP_NOWARN);
-	if (!hot)
-		return NULL;
-	hot->t = *t;
-	hot->range = range;
-	hot->num = num;
-
-	atomic_inc(&snat->num_hot);
-	freed = atomic_read(&snat->hot_freed);
-	/* From now on, ports that are let go are counted */
-	smp_mb();
-	snat_hot_fill(ipvs, hot);
-
-	spin_lock_bh(&snat->hot_lock);
-	other = snat_hot_find(snat, t);
-	if (other && other->range != range) {
-		snat_hot_remove(snat, other);
-		other = NULL;
-	}
-	/* Whoever changes the range flushes the maps after it */
-	if (!other && range == READ_ONCE(snat->set.port_range)) {
-		hlist_add_head_rcu(&hot->node, snat_hot_bucket(snat, t));
-		added = true;
-	}
-	spin_unlock_bh(&snat->hot_lock);
-	if (!added) {
-		atomic_dec(&snat->num_hot);
-		kfree(hot);
-		return other;
-	}
-
-	/* Who doesn't find the map has counted before */
-	smp_mb();
-	if (atomic_read(&snat->hot_freed) != freed)
-		snat_hot_verify(ipvs, hot);
-	return hot;
+	while (pairing && strcmp(pairing->member->pool, pool))
+		pairing = pairing->next;
+	return pairing;
 }
 
-/* The map of the ports if they are mapped, as the range is now */
-static struct snat_hot *snat_hot_get(struct ip_vs_snat *snat,
-				     const struct snat_tuple *t, u32 range)
+/* Where a member is among those of a pool that are usable, or nowhere */
+static bool snat_pool_find(const struct snat_pool *pool,
+			   const struct snat_member *m, u32 *place)
 {
-	struct snat_hot *hot = snat_hot_find(snat, t);
+	u32 addr = ntohl(m->dest.addr.ip), low = 0, high = pool->num_usable;
 
-	return hot && hot->range == range ? hot : NULL;
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (ntohl(pool->usable[mid]->dest.addr.ip) < addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*place = low;
+	return low < pool->num_usable && pool->usable[low] == m;
+}
+
+/* Where in a pool the address is that an inside host has already, if it has one */
+static bool snat_paired_place(struct ip_vs_snat *snat,
+			      const struct snat_pool *pool, __be32 inside,
+			      u32 *place)
+{
+	struct snat_pairing *pairing = NULL;
+	struct ip_vs_snat_host *host;
+	bool found;
+
+	host = snat_host_begin(snat, inside);
+	if (host)
+		pairing = snat_pairing_find(host, pool->spec.name);
+	found = pairing && snat_pool_find(pool, pairing->member, place);
+	snat_host_end(snat, inside);
+	return found;
 }
 
 /**
- * snat_hot_port_taken - a connection has got an outside tuple
+ * snat_pair - remember which pool address an inside host has
  * @snat:	the network namespace
- * @t:		the tuple, already in the table
+ * @pool:	a pool that pairs
+ * @inside:	the host, that has got a connection, and may have lost it again
+ * @dest:	the address
  */
-void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t)
+void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
+	       __be32 inside, struct ip_vs_dest *dest)
 {
-	struct snat_hot *hot;
-	u32 bit;
+	struct snat_member *m = snat_member_of_dest(dest), *old = NULL;
+	struct ip_vs_snat_host *host = snat_host_begin(snat, inside);
+	struct snat_pairing *pairing;
 
-	/* Pairs with that of snat_hot_create(): it's seen here or there */
-	smp_mb();
-	hot = snat_hot_find(snat, t);
-	if (likely(!hot))
-		return;
-	bit = ntohs(t->lport) - (hot->range >> 16);
-	if (bit < hot->num)
-		snat_hot_set(snat, hot, t, snat_in_hash(snat, t), bit);
-}
-
-/**
- * snat_hot_port_free - a connection has let its outside tuple go
- * @snat:	the network namespace
- * @t:		the tuple, no longer in the table
- *
- * The map goes when half of the ports are free.
- */
-void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t)
-{
-	struct snat_hot *hot;
-	u32 bit;
-
-	/* As in snat_hot_port_taken() */
-	smp_mb();
-	if (likely(!atomic_read(&snat->num_hot)))
-		return;
-	atomic_inc(&snat->hot_freed);
-	/* Count before looking, see snat_hot_create() */
-	smp_mb();
-
-	rcu_read_lock();
-	hot = snat_hot_find(snat, t);
-	if (!hot)
+	if (!host)
 		goto unlock;
-	bit = ntohs(t->lport) - (hot->range >> 16);
-	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
-	    atomic_dec_return(&hot->taken) >= hot->num / 2)
+	pairing = snat_pairing_find(host, pool->spec.name);
+	if (!pairing) {
+		/* Without memory, the next connection is paired */
+		pairing = kmalloc(sizeof(*pairing), GFP_ATOMIC);
+		if (!pairing)
+			goto unlock;
+		pairing->next = host->pairings;
+		host->pairings = pairing;
+	} else if (pairing->member == m) {
 		goto unlock;
-
-	spin_lock_bh(&snat->hot_lock);
-	if (snat_hot_find(snat, t) == hot)
-		snat_hot_remove(snat, hot);
-	spin_unlock_bh(&snat->hot_lock);
-
+	} else {
+		old = pairing->member;
+	}
+	atomic_inc(&m->refcnt);
+	pairing->member = m;
 unlock:
-	rcu_read_unlock();
+	snat_host_end(snat, inside);
+	if (old)
+		snat_member_put(old);
 }
 
 /**
- * snat_hot_flush - forget all maps
- * @snat:	the network namespace
+ * snat_host_unpair - forget what an inside host had
+ * @host:	the host, that has no connections any more, under its lock
  */
-void snat_hot_flush(struct ip_vs_snat *snat)
+void snat_host_unpair(struct ip_vs_snat_host *host)
 {
-	struct snat_hot *hot;
-	int i;
+	struct snat_pairing *pairing, *next;
 
-	if (!snat->hot_tab)
-		return;
-	spin_lock_bh(&snat->hot_lock);
-	for (i = 0; i < 1 << SNAT_HOT_BITS; i++) {
-		while (!hlist_empty(&snat->hot_tab[i])) {
-			hot = hlist_entry(snat->hot_tab[i].first,
-					  struct snat_hot, node);
-			snat_hot_remove(snat, hot);
-		}
+	for (pairing = host->pairings; pairing; pairing = next) {
+		next = pairing->next;
+		snat_member_put(pairing->member);
+		kfree(pairing);
 	}
-	spin_unlock_bh(&snat->hot_lock);
-}
-
-/* Ports */
-
-/* A search for a port of one pool address */
-struct snat_search {
-	struct netns_ipvs	*ipvs;
-	struct ip_vs_dest	*dest;
-	struct ip_vs_snat_host	*host;
-	const struct snat_tuple	*inside;
-	struct snat_tuple	outside;
-	u32			base;		/* hash of port 0 */
-	u32			range;
-	u32			conflicts;
-	int			ifindex;
-	bool			local;
-};
-
-/* Is the port of the outside tuple free, apart from SNAT connections? The answer
- * may be out of date when the connection is inserted, that's no harm.
- */
-static bool snat_port_allowed(struct snat_search *s)
-{
-	const struct snat_tuple *t = &s->outside;
-	struct netns_ipvs *ipvs = s->ipvs;
-
-	if (t->protocol == IPPROTO_ICMP)
-		return true;
-
-	if (snat_port_reserved(ipvs, t) ||
-	    ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
-		return false;
-	if (s->local &&
-	    ip_vs_snat_has_socket(ipvs, t->protocol, t->raddr, t->rport,
-				  t->laddr, t->lport, s->ifindex))
-		return false;
-
-	/* Perhaps the address is a virtual one as well */
-	return !ip_vs_snat_has_conn(ipvs, t->protocol, t->raddr, t->rport,
-				    t->laddr, t->lport);
-}
-
-/* Drop a connection that was made in vain */
-static void snat_conn_discard(struct ip_vs_conn *cp)
-{
-	cp->timeout = 0;
-	ip_vs_conn_put(cp);
-}
-
-/* Try one port: the connection, NULL if the port is taken, or an error if all other
- * ports would fail too.
- */
-static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
-{
-	const struct snat_tuple *inside = s->inside;
-	struct ip_vs_conn *cp, *mine;
-	bool taken;
-
-	s->outside.lport = htons(port);
-	if (snat_in_taken(s->ipvs->snat, &s->outside, s->base + port) ||
-	    !snat_port_allowed(s))
-		goto conflict;
-
-	mine = ip_vs_snat_conn_new(s->ipvs, s->dest, inside->protocol,
-				   inside->raddr, inside->rport,
-				   s->outside.lport,
-				   inside->laddr, inside->lport);
-	if (!mine)
-		return ERR_PTR(-ENOMEM);
-	cp = snat_conn_insert(mine, s->host, &taken);
-	if (likely(cp == mine))
-		return cp;
-	snat_conn_discard(mine);
-	if (!taken) {
-		s->host = NULL;
-		return cp;
-	}
-
-conflict:
-	s->conflicts++;
-	return NULL;
-}
-
-/* Places that have nothing to do with each other, from a secret start (xorshift64) */
-static u32 snat_next_place(u64 *state, u32 num)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return reciprocal_scale((u32)(*state >> 32), num);
-}
-
-/* A port that the map has as free, from a place on. If something else has some of
- * them, a socket or a service, go on elsewhere.
- */
-static struct ip_vs_conn *snat_search_map(struct snat_search *s,
-					  struct snat_hot *hot, u64 *state)
-{
-	struct ip_vs_snat *snat = s->ipvs->snat;
-	u32 first = hot->range >> 16, tries, bit = 0;
-	struct ip_vs_conn *cp;
-
-	for (tries = 0; tries < SNAT_PORT_TRIES; tries++, bit++) {
-		if (tries % SNAT_HOT_RUN == 0)
-			bit = snat_next_place(state, hot->num);
-		bit = find_next_zero_bit(hot->ports, hot->num, bit);
-		if (bit >= hot->num)
-			bit = find_first_zero_bit(hot->ports, hot->num);
-		if (bit >= hot->num)
-			break;
-		cp = snat_try_port(s, first + bit);
-		if (cp)
-			return cp;
-		if (snat_in_taken(snat, &s->outside, s->base + first + bit))
-			snat_hot_set(snat, hot, &s->outside,
-				     s->base + first + bit, bit);
-	}
-	return NULL;
-}
-
-static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
-{
-	struct ip_vs_snat *snat = s->ipvs->snat;
-	u32 first = s->range >> 16, num = (s->range & 0xffff) - first + 1;
-	u32 wanted = ntohs(s->inside->lport) - first;
-	struct snat_hot *hot;
-	struct ip_vs_conn *cp;
-	u64 state;
-	u32 i;
-
-	if (wanted < num) {
-		cp = snat_try_port(s, first + wanted);
-		if (cp)
-			return cp;
-	}
-
-	state = ip_vs_snat_port_hash(&snat->key, s->inside->protocol,
-				     s->inside->raddr, s->inside->rport,
-				     s->inside->laddr, s->inside->lport,
-				     s->outside.laddr) | 1;
-	if (num <= SNAT_PORT_TRIES) {
-		u32 start = snat_next_place(&state, num);
-
-		for (i = 0; i < num; i++) {
-			cp = snat_try_port(s, first + (start + i) % num);
-			if (cp)
-				return cp;
-		}
-		return NULL;
-	}
-
-	hot = snat_hot_get(snat, &s->outside, s->range);
-	for (i = 0; !hot && i < SNAT_PORT_TRIES; i++) {
-		cp = snat_try_port(s, first + snat_next_place(&state, num));
-		if (cp)
-			return cp;
-		if (i >= SNAT_HOT_MISSES)
-			hot = snat_hot_create(s->ipvs, &s->outside, s->range);
-	}
-	return hot ? snat_search_map(s, hot, &state) : NULL;
-}
-
-/* Find a port of a pool address: the port of the inside host if possible */
-static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
-					struct ip_vs_dest *dest)
-{
-	struct ip_vs_snat *snat = s->ipvs->snat;
-	struct ip_vs_conn *cp;
-
-	s->dest = dest;
-	s->outside = *s->inside;
-	s->outside.laddr = dest->addr.ip;
-	s->base = snat_hash(snat, &s->outside, 0);
-	s->local = ip_vs_snat_addr_is_local(s->ipvs, dest->addr.ip);
-	s->conflicts = 0;
-
-	cp = snat_search_ports(s);
-	if (s->conflicts) {
-		snat_count_add(s->ipvs, SNAT_CTR_PORT_CONFLICTS, s->conflicts);
-		atomic_add(s->conflicts, &dest->snat_conflicts);
-	}
-	if (!cp)
-		atomic_inc(&dest->snat_exhausted);
-	return cp;
 }
 
 /**
- * __snat_complain - log that a flow was refused
- * @inside:	the flow
- * @what:	the reason
- */
-void __snat_complain(const struct snat_tuple *inside, const char *what)
-{
-	pr_err("SNAT: %s for %s %pI4:%u -> %pI4:%u\n", what,
-	       ip_vs_proto_name(inside->protocol),
-	       &inside->laddr, ntohs(inside->lport),
-	       &inside->raddr, ntohs(inside->rport));
-}
-
-static void snat_account_conn(struct ip_vs_conn *cp)
-{
-	struct ip_vs_service *svc;
-
-	ip_vs_snat_stats_conn(&cp->dest->stats);
-	svc = rcu_dereference(cp->dest->svc);
-	if (svc)
-		ip_vs_snat_stats_conn(&svc->stats);
-	ip_vs_snat_stats_conn(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)));
-}
-
-static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
-					struct ip_vs_service *svc,
-					struct ip_vs_dest *first)
-{
-	struct ip_vs_dest *dest = first;
-	struct ip_vs_conn *cp;
-	int tries = 0;
-
-	do {
-		cp = snat_try_dest(s, dest);
-		if (IS_ERR(cp)) {
-			snat_count(s->ipvs, SNAT_CTR_DROP_OTHER);
-			return NULL;
-		}
-		if (cp) {
-			if (tries)
-				snat_count(s->ipvs, SNAT_CTR_NEXT_ADDRESS);
-			return cp;
-		}
-		dest = snat_next_dest(svc, &dest->n_list);
-	} while (++tries < SNAT_ADDR_TRIES && dest && dest != first);
-
-	snat_count(s->ipvs, SNAT_CTR_EXHAUSTED);
-	snat_complain(s->inside, "no free port");
-	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
-	return NULL;
-}
-
-/**
- * snat_conn_create - make a connection for a flow
+ * snat_first_dest - choose a pool address for a new connection
  * @ipvs:	the network namespace
- * @svc:	the service with the pool
- * @skb:	the packet that starts the flow
+ * @source:	the service or pool
+ * @skb:	the packet that starts the connection
  * @iph:	its IP header
  * @inside:	the flow
- * @ifindex:	the device by which it leaves
+ * @place:	for snat_next_dest()
  *
- * Return: the connection with a reference, NULL if there is none to be had; the
- * packet has to be dropped then, and that is counted.
+ * Return: the address or NULL if there is none.
  */
-struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
-				    struct ip_vs_service *svc,
-				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph,
-				    const struct snat_tuple *inside,
-				    int ifindex)
+struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
+				   const struct snat_source *source,
+				   struct sk_buff *skb,
+				   struct ip_vs_iphdr *iph,
+				   const struct snat_tuple *inside, u32 *place)
 {
-	struct snat_search s = {
-		.ipvs		= ipvs,
-		.inside		= inside,
-		.ifindex	= ifindex,
-		.range		= READ_ONCE(ipvs->snat->set.port_range),
-	};
-	struct ip_vs_dest *first;
-	struct ip_vs_conn *cp;
+	struct snat_pool *pool = source->pool;
 
-	if (unlikely(snat_memo_has(ipvs->snat, ipvs->snat->refused, inside,
-				   SNAT_REFUSED))) {
-		snat_count(ipvs, SNAT_CTR_EXHAUSTED);
+	if (!pool)
+		return snat_schedule(ipvs, source->svc, skb, iph, inside);
+	if (!pool->num_usable)
 		return NULL;
-	}
-	first = snat_schedule(ipvs, svc, skb, iph, inside);
-	if (!first) {
-		snat_count(ipvs, SNAT_CTR_DROP_NO_POOL);
-		snat_complain(inside, "no usable pool address");
-		return NULL;
-	}
-	s.host = snat_conn_admit(ipvs, inside);
-	if (!s.host)
-		return NULL;
+	if (!(pool->spec.flags & IPVS_SNAT_POOL_F_PAIRED) ||
+	    !snat_paired_place(ipvs->snat, pool, inside->laddr, place))
+		*place = snat_pool_place(ipvs->snat, pool, inside);
+	return &pool->usable[*place]->dest;
+}
 
-	cp = snat_try_pool(&s, svc, first);
-	if (!cp) {
-		snat_conn_dismiss(ipvs->snat, s.host);
-		return NULL;
-	}
-	/* Without a host, it's the connection of another CPU */
-	if (s.host) {
-		snat_count(ipvs, SNAT_CTR_CREATED);
-		snat_account_conn(cp);
-	}
-	return cp;
+/**
+ * snat_next_dest - choose another pool address
+ * @source:	the service or pool
+ * @dest:	the address before
+ * @place:	its place
+ *
+ * Return: the next address, perhaps the same one, or NULL if there is none.
+ */
+struct ip_vs_dest *snat_next_dest(const struct snat_source *source,
+				  struct ip_vs_dest *dest, u32 *place)
+{
+	struct snat_pool *pool = source->pool;
+
+	if (!pool)
+		return snat_service_next(source->svc, &dest->n_list);
+	*place = (*place + 1) % pool->num_usable;
+	return &pool->usable[*place]->dest;
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* IP Virtual Server: who goes out by SNAT
  *
- * The rule is a service on 0.0.0.0:0, its -m destinations are the pool. For
- * ICMP echo, that has no services, the one for UDP counts, or else the one for
- * TCP. The persistence timeout, that ipvsadm demands for port 0, isn't used: the
- * scheduler alone picks the pool address of every new connection.
+ * Rules say who does, and the last one of them is for stock tools: a service on
+ * 0.0.0.0:0, whose -m destinations are the pool. For ICMP echo, that has no services,
+ * the one for UDP counts, or else the one for TCP. The persistence timeout, that
+ * ipvsadm demands for port 0, isn't used: the scheduler alone picks the pool address
+ * of every new connection.
  */
 
 #define KMSG_COMPONENT "IPVS"
@@ -13,27 +14,24 @@
 #include <linux/inetdevice.h>
 #include <linux/slab.h>
 
-#include "ip_vs_snat_int.h"
+#include "ip_vs_snat_config.h"
 
 /* How long a UDP packet of a server is taken for a reply of a connection that has
  * expired
  */
 #define SNAT_LATE	(60 * HZ)
 
-/**
- * snat_find_service - find the service with the pool for a protocol
- * @ipvs:	the network namespace
- * @protocol:	TCP, UDP or ICMP
- * @which:	set to whose pool it is
- *
- * Return: the service or NULL. The caller has to put it back, and must not look
- * for other services until then.
+/* The service with the pool for a protocol, or NULL. The caller has to put it back,
+ * and must not look for other services until then.
  */
-struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs, u8 protocol,
-					enum snat_svc *which)
+static struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs,
+					       u8 protocol,
+					       enum snat_svc *which)
 {
 	struct ip_vs_service *svc;
 
+	if (!atomic_read(&ipvs->nullsvc_counter))
+		return NULL;
 	if (protocol != IPPROTO_TCP) {
 		svc = ip_vs_snat_service_get(ipvs, IPPROTO_UDP);
 		*which = SNAT_SVC_UDP;
@@ -42,6 +40,26 @@ struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs, u8 protocol,
 	}
 	*which = SNAT_SVC_TCP;
 	return ip_vs_snat_service_get(ipvs, IPPROTO_TCP);
+}
+
+/**
+ * snat_has_pool - could a flow get a new connection?
+ * @ipvs:	the network namespace
+ * @protocol:	of the flow
+ *
+ * Return: whether there is a service with a pool for the protocol, or any rules.
+ */
+bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol)
+{
+	struct ip_vs_service *svc;
+	enum snat_svc which;
+
+	if (snat_has_config(ipvs->snat))
+		return true;
+	svc = snat_find_service(ipvs, protocol, &which);
+	if (svc)
+		ip_vs_snat_service_put(svc);
+	return svc;
 }
 
 /* Scope: the devices of the outside */
@@ -70,13 +88,17 @@ static void snat_scope_add(void *data, struct net_device *dev)
 		scope->ifindex[scope->num++] = dev->ifindex;
 }
 
-/* Stock tools say nothing of inside and outside, so the pool has to: outside is
- * where its addresses are, or would be. If it doesn't tell, outside is where the
- * default route leads to.
- */
-static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
-			    struct ip_vs_service *svc,
-			    const struct snat_scope *old)
+/* Outside is where a pool address is, or would be */
+static void snat_scope_add_addr(struct snat_scope *scope,
+				struct netns_ipvs *ipvs, __be32 addr)
+{
+	if (!ip_vs_snat_for_addr_dev(ipvs, addr, snat_scope_add, scope))
+		ip_vs_snat_for_route_devs(ipvs, addr, snat_scope_add, scope);
+}
+
+static bool snat_scope_add_service(struct snat_scope *scope,
+				   struct netns_ipvs *ipvs,
+				   struct ip_vs_service *svc)
 {
 	unsigned int left = READ_ONCE(svc->num_dests);
 	struct ip_vs_dest *dest;
@@ -91,11 +113,64 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 		if (!ip_vs_snat_dest_is_pool(dest))
 			continue;
 		empty = false;
-		if (!ip_vs_snat_for_addr_dev(ipvs, dest->addr.ip,
-					     snat_scope_add, scope))
-			ip_vs_snat_for_route_devs(ipvs, dest->addr.ip,
-						  snat_scope_add, scope);
+		snat_scope_add_addr(scope, ipvs, dest->addr.ip);
 	}
+	return empty;
+}
+
+/* Of addresses that follow each other, the first and the last one tell */
+static bool snat_scope_add_pool(struct snat_scope *scope,
+				struct netns_ipvs *ipvs,
+				const struct snat_pool *pool)
+{
+	const struct snat_range *range = pool->ranges;
+	u32 i;
+
+	for (i = 0; i < pool->num_ranges; i++, range++) {
+		if (!i || range[-1].max + 1 != range->min)
+			snat_scope_add_addr(scope, ipvs, htonl(range->min));
+		if (i + 1 == pool->num_ranges ||
+		    range->max + 1 != range[1].min)
+			snat_scope_add_addr(scope, ipvs, htonl(range->max));
+	}
+	return !pool->num_ranges;
+}
+
+/* The service is the last rule, so its pool is outside as well */
+static bool snat_scope_add_rules(struct snat_scope *scope,
+				 struct netns_ipvs *ipvs)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	struct ip_vs_service *svc;
+	enum snat_svc which;
+	bool empty = true;
+	u32 i;
+
+	for (i = 0; config && i < config->num_pools; i++)
+		empty &= snat_scope_add_pool(scope, ipvs, config->pools[i]);
+
+	svc = snat_find_service(ipvs, IPPROTO_TCP, &which);
+	if (svc) {
+		empty &= snat_scope_add_service(scope, ipvs, svc);
+		ip_vs_snat_service_put(svc);
+	}
+	svc = snat_find_service(ipvs, IPPROTO_UDP, &which);
+	if (svc) {
+		empty &= snat_scope_add_service(scope, ipvs, svc);
+		ip_vs_snat_service_put(svc);
+	}
+	return empty;
+}
+
+/* Stock tools say nothing of inside and outside, nor need rules do so, so the pools
+ * have to. If they don't tell, outside is where the default route leads to.
+ */
+static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
+			    struct ip_vs_service *svc,
+			    const struct snat_scope *old)
+{
+	bool empty = svc ? snat_scope_add_service(scope, ipvs, svc) :
+			   snat_scope_add_rules(scope, ipvs);
 
 	/* A pool that was emptied must not let private addresses out */
 	if (empty && old && old->num) {
@@ -160,36 +235,197 @@ static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
 	return false;
 }
 
-/**
- * snat_goes_out - does a packet go from the inside to the outside?
- * @ipvs:	the network namespace
- * @svc:	the service with the pool
- * @which:	whose pool it is
- * @skb:	the packet
- * @in:		the device that it came in by
- * @out:	the device that it leaves by
- *
- * What comes from the outside never does, whatever its source address. With one
- * device for both sides, the administrator has to say so; then inside is who's a
- * neighbour there, and outside starts at the next router.
- */
-bool snat_goes_out(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
-		   enum snat_svc which, const struct sk_buff *skb,
-		   const struct net_device *in, const struct net_device *out)
+static struct snat_scope *snat_scope_get(struct netns_ipvs *ipvs,
+					 struct ip_vs_service *svc,
+					 enum snat_svc which)
 {
 	struct snat_scope *scope = rcu_dereference(ipvs->snat->scope[which]);
-	/* Not the VRF that the device belongs to */
-	int iif = ip_vs_snat_iif(skb, in);
 
 	if (unlikely(!snat_scope_current(scope, ipvs)))
 		scope = snat_scope_update(ipvs, svc, which);
+	return scope;
+}
+
+/* With one device for both sides, the administrator has to say so; then inside is
+ * who's a neighbour there, and outside starts at the next router.
+ */
+static bool snat_one_armed(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+			   int iif, const struct net_device *in,
+			   const struct net_device *out)
+{
+	return iif == out->ifindex && READ_ONCE(ipvs->snat->set.one_armed) &&
+	       ip_vs_snat_via_router(skb) &&
+	       ip_vs_snat_on_link(ipvs, in, ip_hdr(skb)->saddr);
+}
+
+/* Does a packet go from the inside to the outside, as the pool of a service tells?
+ * What comes from the outside never does, whatever its source address.
+ */
+static bool snat_goes_out(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
+			  enum snat_svc which, const struct sk_buff *skb,
+			  const struct net_device *in,
+			  const struct net_device *out)
+{
+	struct snat_scope *scope = snat_scope_get(ipvs, svc, which);
+	/* Not the VRF that the device belongs to */
+	int iif = ip_vs_snat_iif(skb, in);
+
 	if (!scope || !snat_scope_has(scope, out->ifindex))
 		return false;
 	if (likely(!snat_scope_has(scope, iif)))
 		return true;
-	return iif == out->ifindex && READ_ONCE(ipvs->snat->set.one_armed) &&
-	       ip_vs_snat_via_router(skb) &&
-	       ip_vs_snat_on_link(ipvs, in, ip_hdr(skb)->saddr);
+	return snat_one_armed(ipvs, skb, iif, in, out);
+}
+
+/* Rules */
+
+/* A packet that rules are asked about */
+struct snat_query {
+	struct netns_ipvs	*ipvs;
+	const struct sk_buff	*skb;
+	const struct net_device	*in;		/* not a VRF */
+	const struct net_device	*out;
+	u32			src;
+	u32			dst;
+	u16			dport;
+	u8			protocol;	/* 0: all, of an ICMP error */
+	bool			from_inside;	/* if the rule doesn't tell */
+	bool			to_outside;
+};
+
+static bool snat_is_oif(const struct snat_config *config,
+			const struct net_device *dev)
+{
+	u32 i;
+
+	for (i = 0; i < config->num_oifs; i++) {
+		if (!strcmp(config->oifs[i], dev->name))
+			return true;
+	}
+	return false;
+}
+
+static bool snat_is_outside(const struct snat_config *config,
+			    const struct snat_scope *scope,
+			    const struct net_device *dev)
+{
+	return (scope && snat_scope_has(scope, dev->ifindex)) ||
+	       snat_is_oif(config, dev);
+}
+
+static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
+			    const struct snat_config *config,
+			    const struct sk_buff *skb,
+			    const struct net_device *in,
+			    const struct net_device *out)
+{
+	struct snat_scope *scope;
+
+	memset(q, 0, sizeof(*q));
+	q->ipvs = ipvs;
+	q->skb = skb;
+	q->in = ip_vs_snat_in_dev(skb, in);
+	q->out = out;
+	if (!config)
+		return;
+	scope = snat_scope_get(ipvs, NULL, SNAT_SVC_RULES);
+	q->src = ntohl(ip_hdr(skb)->saddr);
+	q->dst = ntohl(ip_hdr(skb)->daddr);
+	q->to_outside = snat_is_outside(config, scope, out);
+	q->from_inside = !snat_is_outside(config, scope, q->in) ||
+			 snat_one_armed(ipvs, skb, q->in->ifindex, q->in, out);
+}
+
+static bool snat_rule_goes_out(const struct snat_rule_spec *spec,
+			       const struct snat_query *q)
+{
+	if (*spec->iif ? strcmp(spec->iif, q->in->name) : !q->from_inside)
+		return false;
+	if (*spec->oif)
+		return !strcmp(spec->oif, q->out->name);
+	return q->to_outside || spec->gw || spec->dst_len;
+}
+
+/* Does a rule match a packet whose addresses do? */
+static bool snat_rule_matches(const struct snat_rule_spec *spec,
+			      const struct snat_query *q)
+{
+	if (spec->protocol && q->protocol && spec->protocol != q->protocol)
+		return false;
+	if (spec->dport_max && (q->dport < spec->dport_min ||
+				q->dport > spec->dport_max))
+		return false;
+	if ((q->skb->mark & spec->mark_mask) != spec->mark)
+		return false;
+	if (spec->gw && spec->gw != ip_vs_snat_nexthop(q->skb))
+		return false;
+	return snat_rule_goes_out(spec, q);
+}
+
+/* The first rule from low on whose source is not below that of a packet */
+static u32 snat_find_src(const struct snat_match *rules, u32 low, u32 high,
+			 u32 src)
+{
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (rules[mid].src < src)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static u32 snat_find_dst(const struct snat_match *rules, u32 low, u32 high,
+			 u32 dst)
+{
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (rules[mid].dst < dst)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* The first matching rule of those with the same source, from low on */
+static const struct snat_match *
+snat_find_among(const struct snat_match *rules, u32 low, u32 end,
+		const struct snat_query *q)
+{
+	for (; low < end; low = rules[low].dst_len_end) {
+		u32 dst = q->dst & rules[low].dst_mask;
+		u32 i = snat_find_dst(rules, low, rules[low].dst_len_end, dst);
+
+		for (; i < rules[low].dst_len_end && rules[i].dst == dst; i++) {
+			if (snat_rule_matches(&rules[i].rule->spec, q))
+				return &rules[i];
+		}
+	}
+	return NULL;
+}
+
+/* The first matching rule. One step for each priority and mask, not for each rule. */
+static const struct snat_match *
+snat_find_rule(const struct snat_config *config, const struct snat_query *q)
+{
+	const struct snat_match *rules = config->rules, *found;
+	u32 low, i;
+
+	for (low = 0; low < config->num_rules; low = rules[low].src_len_end) {
+		u32 src = q->src & rules[low].src_mask;
+
+		i = snat_find_src(rules, low, rules[low].src_len_end, src);
+		if (i == rules[low].src_len_end || rules[i].src != src)
+			continue;
+		found = snat_find_among(rules, i, rules[i].src_end, q);
+		if (found)
+			return found;
+	}
+	return NULL;
 }
 
 /* Is the source a service, or one of its real servers? */
@@ -226,31 +462,80 @@ static bool snat_late_reply(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 	return ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport);
 }
 
+/* Find who decides on a packet: a rule, or the service. Returns what to do if it's no
+ * late reply.
+ */
+static enum snat_action snat_match_source(struct snat_query *q,
+					  const struct snat_config *config,
+					  struct snat_source *source)
+{
+	const struct snat_match *match = NULL;
+	enum snat_svc which;
+
+	if (config)
+		match = snat_find_rule(config, q);
+	if (match) {
+		source->rule = match->rule;
+		source->pool = match->pool;
+		switch (match->rule->spec.action) {
+		case IPVS_SNAT_ACTION_ACCEPT:
+			return SNAT_ACT_PASS;
+		case IPVS_SNAT_ACTION_DROP:
+			return SNAT_ACT_DROP;
+		default:
+			return SNAT_ACT_TRANSLATE;
+		}
+	}
+	source->svc = snat_find_service(q->ipvs, ip_hdr(q->skb)->protocol,
+					&which);
+	if (source->svc && snat_goes_out(q->ipvs, source->svc, which, q->skb,
+					 q->in, q->out))
+		return SNAT_ACT_TRANSLATE;
+	return SNAT_ACT_PASS;
+}
+
+/* What a rule itself does with a packet */
+static void snat_rule_count(const struct snat_source *source,
+			    const struct sk_buff *skb)
+{
+	if (source->rule)
+		ip_vs_snat_stats_packet(&source->rule->tally->stats, skb->len,
+					true);
+}
+
 /**
  * snat_match - decide on a packet without a connection
  * @ipvs:	the network namespace
- * @svc:	the service with the pool
- * @which:	whose pool it is
  * @skb:	the packet
  * @thoff:	offset of its transport header
  * @t:		its tuple
  * @in:		the device that it came in by
  * @out:	the device that it leaves by
+ * @source:	set to where it gets an address from; the caller has to put it back,
+ *		and must not look for services until then
  *
- * This is the rule of the last resort, for stock tools; rules of other kinds would
- * be asked before it.
+ * Return: what to do with it, and that is counted unless it's translated.
  */
-enum snat_action snat_match(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
-			    enum snat_svc which, struct sk_buff *skb,
+enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    unsigned int thoff, const struct snat_tuple *t,
 			    const struct net_device *in,
-			    const struct net_device *out)
+			    const struct net_device *out,
+			    struct snat_source *source)
 {
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	enum snat_action action = SNAT_ACT_PASS;
+	struct snat_query q;
 	bool syn;
 
-	if (ipv4_is_multicast(t->raddr) || ipv4_is_lbcast(t->raddr) ||
-	    !snat_goes_out(ipvs, svc, which, skb, in, out) ||
-	    ip_vs_snat_has_xfrm(skb) || ip_vs_snat_ct_busy(skb)) {
+	if (!ipv4_is_multicast(t->raddr) && !ipv4_is_lbcast(t->raddr) &&
+	    !ip_vs_snat_has_xfrm(skb) && !ip_vs_snat_ct_busy(skb)) {
+		snat_query_init(&q, ipvs, config, skb, in, out);
+		q.protocol = t->protocol;
+		q.dport = ntohs(t->rport);
+		action = snat_match_source(&q, config, source);
+	}
+	if (action == SNAT_ACT_PASS) {
+		snat_rule_count(source, skb);
 		snat_count(ipvs, SNAT_CTR_OUT_OF_SCOPE);
 		return SNAT_ACT_PASS;
 	}
@@ -258,6 +543,11 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
 	if (snat_late_reply(ipvs, t, syn)) {
 		snat_count(ipvs, SNAT_CTR_LATE_REPLY);
 		return SNAT_ACT_PASS;
+	}
+	if (action == SNAT_ACT_DROP) {
+		snat_rule_count(source, skb);
+		snat_count(ipvs, SNAT_CTR_DROP_RULE);
+		return SNAT_ACT_DROP;
 	}
 
 	/* In the middle of a connection that we don't know, perhaps since a
@@ -268,4 +558,45 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
 		return SNAT_ACT_DROP;
 	}
 	return SNAT_ACT_TRANSLATE;
+}
+
+/**
+ * snat_match_error - decide on an ICMP error about something that we don't know
+ * @ipvs:	the network namespace
+ * @skb:	the packet
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Who goes out is told as for other packets. It can't be translated (RFC 5508,
+ * REQ-5).
+ */
+enum snat_action snat_match_error(struct netns_ipvs *ipvs,
+				  struct sk_buff *skb,
+				  const struct net_device *in,
+				  const struct net_device *out)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	struct snat_source source = { };
+	enum snat_action action;
+	struct snat_query q;
+
+	if (ip_vs_snat_ct_busy(skb))
+		return SNAT_ACT_PASS;
+	snat_query_init(&q, ipvs, config, skb, in, out);
+	action = snat_match_source(&q, config, &source);
+	snat_source_put(&source);
+	if (action == SNAT_ACT_PASS)
+		return SNAT_ACT_PASS;
+	snat_count(ipvs, SNAT_CTR_DROP_ICMP_ERROR);
+	return SNAT_ACT_DROP;
+}
+
+/**
+ * snat_source_put - put back what snat_match() has found
+ * @source:	where a connection gets its address from
+ */
+void snat_source_put(struct snat_source *source)
+{
+	if (source->svc)
+		ip_vs_snat_service_put(source->svc);
 }

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* IP Virtual Server: rules and pools of SNAT, as they are configured.
+ *
+ * All that is in force at a moment is one struct snat_config. It never changes: who
+ * changes something makes another one from a draft, of which all rules and pools
+ * that stay the same are shared, and puts it in the place of the old one. Packets
+ * see the one or the other.
+ *
+ * What has counters outlives that: the members of a pool, that connections are bound
+ * to as to the destination of a service, and the tally of a rule.
+ *
+ * ip_vs_snat_config.c	what is in force
+ * ip_vs_snat_draft.c	changes
+ * ip_vs_snat_nl.c	requests by netlink
+ * ip_vs_snat_parse.c	what they say
+ * ip_vs_snat_dump.c	answers and notifications
+ */
+
+#ifndef _IP_VS_SNAT_CONFIG_H
+#define _IP_VS_SNAT_CONFIG_H
+
+#include <linux/if.h>
+#include <linux/ip_vs_snat.h>
+
+#include "ip_vs_snat_int.h"
+
+/* In a namespace */
+#define SNAT_MAX_RULES		16384
+#define SNAT_MAX_POOLS		16384
+#define SNAT_MAX_ADDRS		65536	/* of all pools */
+
+/* What an operator says about a rule. Addresses and ports in host order. */
+struct snat_rule_spec {
+	u32	id;
+	u32	priority;
+	u32	src;
+	u32	dst;
+	u8	src_len;
+	u8	dst_len;
+	u8	protocol;
+	u16	dport_min;
+	u16	dport_max;
+	u32	mark;
+	u32	mark_mask;
+	u32	action;
+	u32	flags;
+	__be32	gw;
+	__be32	new_gw;
+	char	iif[IFNAMSIZ];
+	char	oif[IFNAMSIZ];
+	char	pool[IPVS_SNAT_NAME_MAX];
+};
+
+enum snat_rule_drop {
+	SNAT_RULE_DROP_NO_PORT,
+	SNAT_RULE_DROP_LIMIT,
+	SNAT_RULE_DROP_EMPTY,
+	SNAT_RULE_DROP_MAX,
+};
+
+/* What a rule has done, whatever was changed in it meanwhile */
+struct snat_tally {
+	atomic_t		refcnt;
+	struct ip_vs_stats	stats;
+	atomic_long_t		drops[SNAT_RULE_DROP_MAX];
+};
+
+struct ip_vs_snat_rule {
+	atomic_t		refcnt;
+	u64			age;		/* order of insertion */
+	struct snat_rule_spec	spec;
+	struct snat_tally	*tally;
+	struct ip_vs_snat_way	way;		/* to the new gateway */
+};
+
+struct snat_pool_spec {
+	char	name[IPVS_SNAT_NAME_MAX];
+	u32	algo;
+	u32	host_conns;
+	u32	flags;
+	u16	port_min;
+	u16	port_max;
+};
+
+/* Addresses in host order */
+struct snat_range {
+	u32	min;
+	u32	max;
+	u32	weight;
+};
+
+/* An address of a pool. For connections, it's the destination of a service, but
+ * there is no service. It's there as long as a pool or a connection has it, and a
+ * pool that gets the address again gets the same member.
+ */
+struct snat_member {
+	struct rcu_head		rcu_head;
+	struct hlist_node	node;		/* of the address */
+	atomic_t		refcnt;
+	u32			gen;		/* last change of the pool */
+	struct ip_vs_dest	dest;
+	char			pool[IPVS_SNAT_NAME_MAX];
+};
+
+/* An inside host has connections from this member of a pool that pairs */
+struct snat_pairing {
+	struct snat_pairing	*next;
+	struct snat_member	*member;
+};
+
+struct snat_pool {
+	atomic_t		refcnt;
+	atomic_t		turn;		/* of the next connection */
+	struct snat_pool_spec	spec;
+	u32			num_addrs;
+	u32			num_ranges;
+	u32			room;		/* for ranges */
+	struct snat_range	*ranges;	/* sorted, they don't overlap */
+	/* From the moment on that it's in force */
+	struct snat_member	**members;	/* sorted by address */
+	struct snat_member	**usable;	/* those with a weight */
+	u32			num_usable;
+};
+
+/* A rule as packets look for it. Rules are sorted so that all those with the same
+ * priority and length of the source mask stand together, among them those with the
+ * same source, and among these, those with the same length of the destination mask.
+ */
+struct snat_match {
+	u32			src;
+	u32			src_mask;
+	u32			dst;
+	u32			dst_mask;
+	u32			src_len_end;	/* where such a group ends */
+	u32			src_end;
+	u32			dst_len_end;
+	struct ip_vs_snat_rule	*rule;
+	struct snat_pool	*pool;
+};
+
+struct snat_config {
+	struct rcu_head		rcu_head;
+	struct ip_vs_snat	*snat;		/* from its end on */
+	struct snat_config	*next;
+	u32			num_rules;
+	u32			num_pools;
+	u32			num_oifs;
+	struct snat_pool	**pools;	/* sorted by name */
+	const char		**oifs;		/* of all rules that translate */
+	struct snat_match	rules[];
+};
+
+/* A change that is being made */
+struct snat_draft {
+	struct list_head	list;
+	struct sk_buff_head	news;		/* for who listens */
+	u32			portid;		/* of the socket */
+	u32			gen;		/* of what it was made from */
+	bool			failed;		/* a message was refused */
+	bool			abandoned;	/* the socket is closed */
+	u32			num_addrs;
+	u32			num_rules;
+	u32			num_pools;
+	u32			rules_room;
+	u32			pools_room;
+	struct ip_vs_snat_rule	**rules;
+	struct snat_pool	**pools;
+};
+
+static inline struct snat_config *
+snat_config_locked(const struct ip_vs_snat *snat)
+{
+	return rcu_dereference_protected(snat->config,
+					 lockdep_is_held(&snat->config_lock));
+}
+
+static inline u32 snat_mask(u8 len)
+{
+	return len ? ~0U << (32 - len) : 0;
+}
+
+/* The member of a pool that a connection with a rule is bound to */
+static inline struct snat_member *snat_member_of_dest(struct ip_vs_dest *dest)
+{
+	return container_of(dest, struct snat_member, dest);
+}
+
+/* ip_vs_snat_config.c */
+struct ip_vs_snat_rule *snat_rule_new(const struct snat_rule_spec *spec,
+				      const struct ip_vs_snat_rule *old);
+void snat_rule_put(struct ip_vs_snat_rule *rule);
+struct snat_pool *snat_pool_new(const struct snat_pool_spec *spec,
+				const struct snat_pool *old);
+void snat_pool_put(struct snat_pool *pool);
+int snat_rule_cmp_nets(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b);
+int snat_rule_cmp(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b);
+void snat_member_put(struct snat_member *m);
+int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft);
+
+/* ip_vs_snat_draft.c */
+struct snat_draft *snat_draft_new(struct ip_vs_snat *snat, u32 portid);
+void snat_draft_free(struct snat_draft *draft);
+void snat_draft_flush(struct snat_draft *draft);
+int snat_draft_add_pool(struct snat_draft *draft,
+			const struct snat_pool_spec *spec,
+			struct netlink_ext_ack *extack);
+int snat_draft_set_pool(struct snat_draft *draft,
+			const struct snat_pool_spec *spec,
+			struct netlink_ext_ack *extack);
+int snat_draft_del_pool(struct snat_draft *draft, const char *name,
+			struct netlink_ext_ack *extack);
+int snat_draft_add_range(struct snat_draft *draft, const char *name,
+			 const struct snat_range *range,
+			 struct netlink_ext_ack *extack);
+int snat_draft_set_range(struct snat_draft *draft, const char *name,
+			 const struct snat_range *range,
+			 struct netlink_ext_ack *extack);
+int snat_draft_del_range(struct snat_draft *draft, const char *name,
+			 const struct snat_range *range,
+			 struct netlink_ext_ack *extack);
+int snat_draft_add_rule(struct snat_draft *draft, struct ip_vs_snat *snat,
+			struct snat_rule_spec *spec,
+			struct netlink_ext_ack *extack);
+int snat_draft_set_rule(struct snat_draft *draft,
+			const struct snat_rule_spec *spec,
+			struct netlink_ext_ack *extack);
+int snat_draft_del_rule(struct snat_draft *draft, struct snat_rule_spec *spec,
+			struct netlink_ext_ack *extack);
+
+/* What connections are asked for */
+struct snat_conn_filter {
+	bool	any;			/* all of them */
+	u32	inside;			/* in host order */
+	u32	mask;
+	u32	rule;			/* 0: of all and of none */
+	char	pool[IPVS_SNAT_NAME_MAX];
+};
+
+/* ip_vs_snat_parse.c */
+extern const struct nla_policy snat_nl_policy[IPVS_SNAT_ATTR_MAX + 1];
+
+int snat_parse_pool(struct genl_info *info, struct snat_pool_spec *spec);
+int snat_parse_member(struct genl_info *info, char *pool,
+		      struct snat_range *range);
+int snat_parse_rule(struct genl_info *info, struct snat_rule_spec *spec);
+int snat_parse_rule_id(struct genl_info *info, u32 *id);
+int snat_parse_conn_filter(struct snat_conn_filter *filter,
+			   const struct nlattr *attr,
+			   struct netlink_ext_ack *extack);
+int snat_parse_pool_filter(char *name, struct nlattr **attrs,
+			   struct netlink_ext_ack *extack);
+int snat_parse_rule_filter(u32 *id, struct nlattr **attrs,
+			   struct netlink_ext_ack *extack);
+
+/* ip_vs_snat_nl.c */
+extern struct genl_family snat_nl_family;
+
+void snat_nl_init(struct ip_vs_snat *snat);
+void snat_nl_cleanup(struct ip_vs_snat *snat);
+
+/* ip_vs_snat_dump.c */
+void snat_news_flush(struct netns_ipvs *ipvs, struct snat_draft *draft,
+		     struct genl_info *info);
+void snat_news_pool(struct netns_ipvs *ipvs, struct snat_draft *draft,
+		    struct genl_info *info, const struct snat_pool_spec *spec);
+void snat_news_member(struct netns_ipvs *ipvs, struct snat_draft *draft,
+		      struct genl_info *info, const char *pool,
+		      const struct snat_range *range);
+void snat_news_rule(struct netns_ipvs *ipvs, struct snat_draft *draft,
+		    struct genl_info *info, const struct snat_rule_spec *spec);
+void snat_news_publish(struct netns_ipvs *ipvs, struct snat_draft *draft,
+		       struct genl_info *info);
+int snat_dump_pools(struct sk_buff *skb, struct netlink_callback *cb);
+int snat_dump_ranges(struct sk_buff *skb, struct netlink_callback *cb);
+int snat_dump_addrs(struct sk_buff *skb, struct netlink_callback *cb);
+int snat_dump_rules(struct sk_buff *skb, struct netlink_callback *cb);
+int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb);
+int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info);
+int snat_nl_zero(struct sk_buff *skb, struct genl_info *info);
+
+#endif /* _IP_VS_SNAT_CONFIG_H */

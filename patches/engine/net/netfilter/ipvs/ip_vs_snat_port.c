@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* IP Virtual Server: ports of pool addresses of SNAT, and how a connection gets one */
+
+#define KMSG_COMPONENT "IPVS"
+#define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
+
+#include <linux/bitmap.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+
+#include "ip_vs_snat_config.h"
+
+/* Bounds on the work for one new connection */
+#define SNAT_PORT_TRIES		128	/* per pool address */
+#define SNAT_ADDR_TRIES		4
+
+/* Ports found in use, one after the other, before they are mapped. With three in
+ * four in use, it takes a thousand new connections until that happens.
+ */
+#define SNAT_HOT_MISSES		24
+#define SNAT_HOT_RUN		8	/* ports to try before going elsewhere */
+#define SNAT_HOT_MAX		256	/* maps, of up to 8 KiB each */
+
+/* How long a flow is refused that has found no port a moment ago */
+#define SNAT_REFUSED		(HZ / 4)
+
+/* Maps of ports
+ *
+ * Looking for a free port at random places is fine as long as many are free. When
+ * that fails too often, the ports of this pool address and this remote port are
+ * mapped. A bit is set for each port that a connection has, so finding a free one
+ * takes no luck, nor does finding that there is none.
+ */
+
+struct snat_hot {
+	struct rcu_head		rcu_head;
+	struct hlist_node	node;
+	struct snat_tuple	t;		/* without the local port */
+	u32			range;		/* as in the settings */
+	u32			num;
+	atomic_t		taken;
+	unsigned long		ports[];
+};
+
+static bool snat_port_reserved(struct netns_ipvs *ipvs,
+			       const struct snat_tuple *t)
+{
+	return t->protocol != IPPROTO_ICMP &&
+	       ip_vs_snat_port_reserved(ipvs, t->lport);
+}
+
+static bool snat_hot_match(const struct snat_hot *hot,
+			   const struct snat_tuple *t)
+{
+	return hot->t.laddr == t->laddr && hot->t.raddr == t->raddr &&
+	       hot->t.rport == t->rport && hot->t.protocol == t->protocol;
+}
+
+static struct hlist_head *snat_hot_bucket(struct ip_vs_snat *snat,
+					  const struct snat_tuple *t)
+{
+	return &snat->hot_tab[snat_hash(snat, t, 0) >> (32 - SNAT_HOT_BITS)];
+}
+
+static struct snat_hot *snat_hot_find(struct ip_vs_snat *snat,
+				      const struct snat_tuple *t)
+{
+	struct snat_hot *hot;
+
+	if (likely(!atomic_read(&snat->num_hot)))
+		return NULL;
+	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
+		if (snat_hot_match(hot, t))
+			return hot;
+	}
+	return NULL;
+}
+
+/* Set the bit of a port, unless a connection lets it go in this moment: whoever
+ * clears the bit has taken the connection out of the table before.
+ */
+static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
+			 const struct snat_tuple *t, u32 hash, u32 bit)
+{
+	if (!test_and_set_bit(bit, hot->ports))
+		atomic_inc(&hot->taken);
+	/* Look after setting it, as who lets it go clears after unlinking */
+	smp_mb();
+	if (!snat_in_taken(snat, t, hash) &&
+	    test_and_clear_bit(bit, hot->ports))
+		atomic_dec(&hot->taken);
+}
+
+/* Called under hot_lock */
+static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
+{
+	hlist_del_rcu(&hot->node);
+	atomic_dec(&snat->num_hot);
+	kfree_rcu(hot, rcu_head);
+}
+
+/* Map the ports, nobody else sees the map yet. Those that are reserved are never
+ * given away, so they are no free ones either.
+ */
+static void snat_hot_fill(struct netns_ipvs *ipvs, struct snat_hot *hot)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	u32 first = hot->range >> 16, bit, taken = 0;
+	u32 base = snat_hash(snat, &hot->t, 0) + first;
+	struct snat_tuple t = hot->t;
+
+	for (bit = 0; bit < hot->num; bit++) {
+		t.lport = htons(first + bit);
+		if (snat_in_taken(snat, &t, base + bit) ||
+		    snat_port_reserved(ipvs, &t)) {
+			__set_bit(bit, hot->ports);
+			taken++;
+		}
+	}
+	atomic_set(&hot->taken, taken);
+}
+
+/* Correct what has changed while the ports were mapped. That a port is taken is
+ * noticed later as well, that it's free is not.
+ */
+static void snat_hot_verify(struct netns_ipvs *ipvs, struct snat_hot *hot)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	u32 first = hot->range >> 16, bit;
+	u32 base = snat_hash(snat, &hot->t, 0) + first;
+	struct snat_tuple t = hot->t;
+
+	for_each_set_bit(bit, hot->ports, hot->num) {
+		t.lport = htons(first + bit);
+		if (!snat_in_taken(snat, &t, base + bit) &&
+		    !snat_port_reserved(ipvs, &t) &&
+		    test_and_clear_bit(bit, hot->ports))
+			atomic_dec(&hot->taken);
+	}
+}
+
+static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
+					const struct snat_tuple *t, u32 range)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	u32 num = (range & 0xffff) - (range >> 16) + 1;
+	struct snat_hot *hot, *other;
+	bool added = false;
+	int freed;
+
+	if (atomic_read(&snat->num_hot) >= SNAT_HOT_MAX)
+		return NULL;
+	hot = kzalloc(sizeof(*hot) + BITS_TO_LONGS(num) * sizeof(long),
+		      GFP_ATOMIC | __GFP_NOWARN);
+	if (!hot)
+		return NULL;
+	hot->t = *t;
+	hot->range = range;
+	hot->num = num;
+
+	atomic_inc(&snat->num_hot);
+	freed = atomic_read(&snat->hot_freed);
+	/* From now on, ports that are let go are counted */
+	smp_mb();
+	snat_hot_fill(ipvs, hot);
+
+	spin_lock_bh(&snat->hot_lock);
+	other = snat_hot_find(snat, t);
+	if (other && other->range != range) {
+		snat_hot_remove(snat, other);
+		other = NULL;
+	}
+	if (!other) {
+		hlist_add_head_rcu(&hot->node, snat_hot_bucket(snat, t));
+		added = true;
+	}
+	spin_unlock_bh(&snat->hot_lock);
+	if (!added) {
+		atomic_dec(&snat->num_hot);
+		kfree(hot);
+		return other;
+	}
+
+	/* Who doesn't find the map has counted before */
+	smp_mb();
+	if (atomic_read(&snat->hot_freed) != freed)
+		snat_hot_verify(ipvs, hot);
+	return hot;
+}
+
+/* The map of the ports if they are mapped, as the range is now */
+static struct snat_hot *snat_hot_get(struct ip_vs_snat *snat,
+				     const struct snat_tuple *t, u32 range)
+{
+	struct snat_hot *hot = snat_hot_find(snat, t);
+
+	return hot && hot->range == range ? hot : NULL;
+}
+
+/**
+ * snat_hot_port_taken - a connection has got an outside tuple
+ * @snat:	the network namespace
+ * @t:		the tuple, already in the table
+ */
+void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t)
+{
+	struct snat_hot *hot;
+	u32 bit;
+
+	/* Pairs with that of snat_hot_create(): it's seen here or there */
+	smp_mb();
+	hot = snat_hot_find(snat, t);
+	if (likely(!hot))
+		return;
+	bit = ntohs(t->lport) - (hot->range >> 16);
+	if (bit < hot->num)
+		snat_hot_set(snat, hot, t, snat_in_hash(snat, t), bit);
+}
+
+/**
+ * snat_hot_port_free - a connection has let its outside tuple go
+ * @snat:	the network namespace
+ * @t:		the tuple, no longer in the table
+ *
+ * The map goes when half of the ports are free.
+ */
+void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t)
+{
+	struct snat_hot *hot;
+	u32 bit;
+
+	/* As in snat_hot_port_taken() */
+	smp_mb();
+	if (likely(!atomic_read(&snat->num_hot)))
+		return;
+	atomic_inc(&snat->hot_freed);
+	/* Count before looking, see snat_hot_create() */
+	smp_mb();
+
+	rcu_read_lock();
+	hot = snat_hot_find(snat, t);
+	if (!hot)
+		goto unlock;
+	bit = ntohs(t->lport) - (hot->range >> 16);
+	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
+	    atomic_dec_return(&hot->taken) >= hot->num / 2)
+		goto unlock;
+
+	spin_lock_bh(&snat->hot_lock);
+	if (snat_hot_find(snat, t) == hot)
+		snat_hot_remove(snat, hot);
+	spin_unlock_bh(&snat->hot_lock);
+
+unlock:
+	rcu_read_unlock();
+}
+
+/**
+ * snat_hot_flush - forget all maps
+ * @snat:	the network namespace
+ */
+void snat_hot_flush(struct ip_vs_snat *snat)
+{
+	struct snat_hot *hot;
+	int i;
+
+	if (!snat->hot_tab)
+		return;
+	spin_lock_bh(&snat->hot_lock);
+	for (i = 0; i < 1 << SNAT_HOT_BITS; i++) {
+		while (!hlist_empty(&snat->hot_tab[i])) {
+			hot = hlist_entry(snat->hot_tab[i].first,
+					  struct snat_hot, node);
+			snat_hot_remove(snat, hot);
+		}
+	}
+	spin_unlock_bh(&snat->hot_lock);
+}
+
+/* Ports */
+
+/* A search for a port of one pool address */
+struct snat_search {
+	struct netns_ipvs	*ipvs;
+	struct ip_vs_dest	*dest;
+	struct ip_vs_snat_host	*host;
+	const struct snat_source *source;
+	const struct snat_tuple	*inside;
+	struct snat_tuple	outside;
+	u32			base;		/* hash of port 0 */
+	u32			range;
+	u32			conflicts;
+	int			ifindex;
+	bool			local;
+};
+
+/* Is the port of the outside tuple free, apart from SNAT connections? The answer
+ * may be out of date when the connection is inserted, that's no harm.
+ */
+static bool snat_port_allowed(struct snat_search *s)
+{
+	const struct snat_tuple *t = &s->outside;
+	struct netns_ipvs *ipvs = s->ipvs;
+
+	if (t->protocol == IPPROTO_ICMP)
+		return true;
+
+	if (snat_port_reserved(ipvs, t) ||
+	    ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
+		return false;
+	if (s->local &&
+	    ip_vs_snat_has_socket(ipvs, t->protocol, t->raddr, t->rport,
+				  t->laddr, t->lport, s->ifindex))
+		return false;
+
+	/* Perhaps the address is a virtual one as well */
+	return !ip_vs_snat_has_conn(ipvs, t->protocol, t->raddr, t->rport,
+				    t->laddr, t->lport);
+}
+
+/* Drop a connection that was made in vain */
+static void snat_conn_discard(struct ip_vs_conn *cp)
+{
+	cp->timeout = 0;
+	ip_vs_conn_put(cp);
+}
+
+/* Try one port: the connection, NULL if the port is taken, or an error if all other
+ * ports would fail too.
+ */
+static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
+{
+	const struct snat_tuple *inside = s->inside;
+	struct ip_vs_conn *cp, *mine;
+	bool taken;
+
+	s->outside.lport = htons(port);
+	if (snat_in_taken(s->ipvs->snat, &s->outside, s->base + port) ||
+	    !snat_port_allowed(s))
+		goto conflict;
+
+	mine = ip_vs_snat_conn_new(s->ipvs, s->dest, inside->protocol,
+				   inside->raddr, inside->rport,
+				   s->outside.lport,
+				   inside->laddr, inside->lport);
+	if (!mine)
+		return ERR_PTR(-ENOMEM);
+	if (s->source->rule)
+		snat_conn_bind_rule(mine, s->source->rule);
+	cp = snat_conn_insert(mine, s->host, &taken);
+	if (likely(cp == mine))
+		return cp;
+	snat_conn_discard(mine);
+	if (!taken) {
+		s->host = NULL;
+		return cp;
+	}
+
+conflict:
+	s->conflicts++;
+	return NULL;
+}
+
+/* A port that the map has as free, from a place on. If something else has some of
+ * them, a socket or a service, go on elsewhere.
+ */
+static struct ip_vs_conn *snat_search_map(struct snat_search *s,
+					  struct snat_hot *hot, u64 *state)
+{
+	struct ip_vs_snat *snat = s->ipvs->snat;
+	u32 first = hot->range >> 16, tries, bit = 0;
+	struct ip_vs_conn *cp;
+
+	for (tries = 0; tries < SNAT_PORT_TRIES; tries++, bit++) {
+		if (tries % SNAT_HOT_RUN == 0)
+			bit = snat_next_place(state, hot->num);
+		bit = find_next_zero_bit(hot->ports, hot->num, bit);
+		if (bit >= hot->num)
+			bit = find_first_zero_bit(hot->ports, hot->num);
+		if (bit >= hot->num)
+			break;
+		cp = snat_try_port(s, first + bit);
+		if (cp)
+			return cp;
+		if (snat_in_taken(snat, &s->outside, s->base + first + bit))
+			snat_hot_set(snat, hot, &s->outside,
+				     s->base + first + bit, bit);
+	}
+	return NULL;
+}
+
+static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
+{
+	struct ip_vs_snat *snat = s->ipvs->snat;
+	u32 first = s->range >> 16, num = (s->range & 0xffff) - first + 1;
+	u32 wanted = ntohs(s->inside->lport) - first;
+	struct snat_hot *hot;
+	struct ip_vs_conn *cp;
+	u64 state;
+	u32 i;
+
+	if (wanted < num) {
+		cp = snat_try_port(s, first + wanted);
+		if (cp)
+			return cp;
+	}
+
+	state = ip_vs_snat_port_hash(&snat->key, s->inside->protocol,
+				     s->inside->raddr, s->inside->rport,
+				     s->inside->laddr, s->inside->lport,
+				     s->outside.laddr) | 1;
+	if (num <= SNAT_PORT_TRIES) {
+		u32 start = snat_next_place(&state, num);
+
+		for (i = 0; i < num; i++) {
+			cp = snat_try_port(s, first + (start + i) % num);
+			if (cp)
+				return cp;
+		}
+		return NULL;
+	}
+
+	hot = snat_hot_get(snat, &s->outside, s->range);
+	for (i = 0; !hot && i < SNAT_PORT_TRIES; i++) {
+		cp = snat_try_port(s, first + snat_next_place(&state, num));
+		if (cp)
+			return cp;
+		if (i >= SNAT_HOT_MISSES)
+			hot = snat_hot_create(s->ipvs, &s->outside, s->range);
+	}
+	return hot ? snat_search_map(s, hot, &state) : NULL;
+}
+
+/* Find a port of a pool address: the port of the inside host if possible */
+static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
+					struct ip_vs_dest *dest)
+{
+	struct ip_vs_snat *snat = s->ipvs->snat;
+	struct ip_vs_conn *cp;
+
+	s->dest = dest;
+	s->outside = *s->inside;
+	s->outside.laddr = dest->addr.ip;
+	s->base = snat_hash(snat, &s->outside, 0);
+	s->local = ip_vs_snat_addr_is_local(s->ipvs, dest->addr.ip);
+	s->conflicts = 0;
+
+	cp = snat_search_ports(s);
+	if (s->conflicts) {
+		snat_count_add(s->ipvs, SNAT_CTR_PORT_CONFLICTS, s->conflicts);
+		atomic_add(s->conflicts, &dest->snat_conflicts);
+	}
+	if (!cp)
+		atomic_inc(&dest->snat_exhausted);
+	return cp;
+}
+
+/**
+ * __snat_complain - log that a flow was refused
+ * @inside:	the flow
+ * @what:	the reason
+ */
+void __snat_complain(const struct snat_tuple *inside, const char *what)
+{
+	pr_err("SNAT: %s for %s %pI4:%u -> %pI4:%u\n", what,
+	       ip_vs_proto_name(inside->protocol),
+	       &inside->laddr, ntohs(inside->lport),
+	       &inside->raddr, ntohs(inside->rport));
+}
+
+static void snat_account_conn(struct ip_vs_conn *cp)
+{
+	struct ip_vs_service *svc;
+
+	ip_vs_snat_stats_conn(&cp->dest->stats);
+	svc = rcu_dereference(cp->dest->svc);
+	if (svc)
+		ip_vs_snat_stats_conn(&svc->stats);
+	else if (cp->snat.rule)
+		ip_vs_snat_stats_conn(&cp->snat.rule->tally->stats);
+	ip_vs_snat_stats_conn(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)));
+}
+
+/* Count what a rule has dropped, and why */
+static void snat_count_drop(const struct snat_source *source,
+			    enum snat_rule_drop why)
+{
+	if (source->rule)
+		atomic_long_inc(&source->rule->tally->drops[why]);
+}
+
+static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
+					struct ip_vs_dest *first, u32 place)
+{
+	struct ip_vs_dest *dest = first;
+	struct ip_vs_conn *cp;
+	int tries = 0;
+
+	do {
+		cp = snat_try_dest(s, dest);
+		if (IS_ERR(cp)) {
+			snat_count(s->ipvs, SNAT_CTR_DROP_OTHER);
+			return NULL;
+		}
+		if (cp) {
+			if (tries)
+				snat_count(s->ipvs, SNAT_CTR_NEXT_ADDRESS);
+			return cp;
+		}
+		dest = snat_next_dest(s->source, dest, &place);
+	} while (++tries < SNAT_ADDR_TRIES && dest && dest != first);
+
+	snat_count(s->ipvs, SNAT_CTR_EXHAUSTED);
+	snat_count_drop(s->source, SNAT_RULE_DROP_NO_PORT);
+	snat_complain(s->inside, "no free port");
+	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
+	return NULL;
+}
+
+static u32 snat_port_range(const struct ip_vs_snat *snat,
+			   const struct snat_pool *pool)
+{
+	if (pool && pool->spec.port_min)
+		return (u32)pool->spec.port_min << 16 | pool->spec.port_max;
+	return READ_ONCE(snat->set.port_range);
+}
+
+/* Nobody has to hear of a zone without addresses, it's there to drop packets */
+static void snat_no_pool(struct netns_ipvs *ipvs,
+			 const struct snat_source *source,
+			 const struct snat_tuple *inside)
+{
+	snat_count(ipvs, SNAT_CTR_DROP_NO_POOL);
+	snat_count_drop(source, SNAT_RULE_DROP_EMPTY);
+	if (!source->pool || source->pool->num_addrs)
+		snat_complain(inside, "no usable pool address");
+}
+
+/**
+ * snat_conn_create - make a connection for a flow
+ * @ipvs:	the network namespace
+ * @source:	where the connection gets its address from
+ * @skb:	the packet that starts the flow
+ * @iph:	its IP header
+ * @inside:	the flow
+ * @ifindex:	the device by which it leaves
+ *
+ * Return: the connection with a reference, NULL if there is none to be had; the
+ * packet has to be dropped then, and that is counted.
+ */
+struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
+				    const struct snat_source *source,
+				    struct sk_buff *skb,
+				    struct ip_vs_iphdr *iph,
+				    const struct snat_tuple *inside,
+				    int ifindex)
+{
+	const struct snat_pool *pool = source->pool;
+	struct snat_search s = {
+		.ipvs		= ipvs,
+		.source		= source,
+		.inside		= inside,
+		.ifindex	= ifindex,
+		.range		= snat_port_range(ipvs->snat, pool),
+	};
+	struct ip_vs_dest *first;
+	struct ip_vs_conn *cp;
+	u32 place = 0;
+
+	if (unlikely(snat_memo_has(ipvs->snat, ipvs->snat->refused, inside,
+				   SNAT_REFUSED))) {
+		snat_count(ipvs, SNAT_CTR_EXHAUSTED);
+		snat_count_drop(source, SNAT_RULE_DROP_NO_PORT);
+		return NULL;
+	}
+	first = snat_first_dest(ipvs, source, skb, iph, inside, &place);
+	if (!first) {
+		snat_no_pool(ipvs, source, inside);
+		return NULL;
+	}
+	s.host = snat_conn_admit(ipvs, inside, pool ? pool->spec.host_conns : 0);
+	if (!s.host) {
+		snat_count_drop(source, SNAT_RULE_DROP_LIMIT);
+		return NULL;
+	}
+
+	cp = snat_try_pool(&s, first, place);
+	if (!cp) {
+		snat_conn_dismiss(ipvs->snat, s.host);
+		return NULL;
+	}
+	/* Without a host, it's the connection of another CPU */
+	if (s.host) {
+		if (pool && pool->spec.flags & IPVS_SNAT_POOL_F_PAIRED)
+			snat_pair(ipvs->snat, pool, inside->laddr, cp->dest);
+		snat_count(ipvs, SNAT_CTR_CREATED);
+		snat_account_conn(cp);
+	}
+	return cp;
+}
