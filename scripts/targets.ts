@@ -4,7 +4,7 @@ import { el6Kernel, type SrpmSource } from './sources.ts'
 import families from './families.json' with { type: 'json' }
 
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
-export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces'
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks'
 
 /** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
 export interface Family {
@@ -191,6 +191,7 @@ export const TARGETS: readonly Target[] = [
       'ipvs-conntrack': 'IPVS of 2.6.32 does not take part in connection tracking; net.ipv4.vs.conntrack came with 2.6.37',
       vrf: 'virtual routing and forwarding came with Linux 4.3',
       'user-namespaces': 'network namespaces of unprivileged users came with Linux 3.8',
+      'extended-acks': 'netlink says in words what is wrong since Linux 4.12',
     },
   },
 ]

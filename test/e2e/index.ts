@@ -18,6 +18,7 @@ import ports from './ports.ts'
 import precedence from './precedence.ts'
 import removal from './removal.ts'
 import rfc from './rfc.ts'
+import rules from './rules.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
 import tables from './tables.ts'
@@ -26,6 +27,6 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, hairpin, icmp, gatewayErrors,
+  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, hairpin, icmp, gatewayErrors,
   fragments, rfc, tcp, firewall, offload, limits, tables, tools, load, change,
 ]

@@ -1,0 +1,485 @@
+/** Rules and pools, configured by netlink: who goes out, where, and as whom. */
+
+import assert from 'node:assert/strict'
+import { Connection, Host } from '../../vm/host/index.ts'
+import type { Lab } from '../../vm/lab.ts'
+import { echo, tcp, udp } from '../../vm/packet/index.ts'
+import { A, B, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2 } from '../../vm/topology.ts'
+import { counter, snat } from './lib/configure.ts'
+import { ALGO, atOnce, configure, exchange, type Fields, list, type Message, pool, refused, rule } from './lib/rules.ts'
+import { suite, test } from './lib/suite.ts'
+import { ask, assertNothingPrivateLeft, everyKindGoesOut, ping, until } from './lib/traffic.ts'
+
+const RULES = 'issue 12: rules say who goes out, where, and as whom'
+const ORDER = 'issue 12; defect 10: priority, the longest source mask, the longest destination mask, whatever the order of insertion'
+const ATOMIC = 'issue 12: a rejected change leaves the old set in force'
+const POOLS = 'issue 12: pools as objects that rules share, changed under traffic'
+const INSIDE = 'issue 12: who is inside is told by the rules'
+const NEXT_HOP = 'issue 12: next-hop redirect sends to the right neighbour and survives a route change'
+const LISTING = 'issue 12: listing is never empty when something exists; connections can be listed and killed'
+
+const [P0 = '', P1 = '', P2 = '', P3 = ''] = POOL
+const INSIDE_NET = '192.168.0.0/16'
+const PAIRED = 1
+const TCP = 6
+const UDP = 17
+
+const ENOENT = 2
+const EEXIST = 17
+const EBUSY = 16
+const EINVAL = 22
+const ERANGE = 34
+const ECANCELED = 125
+const EAGAIN = 11
+const ENOSPC = 28
+
+/** The gateway answers ARP for pool addresses that are on its device. */
+async function own(lab: Lab, ...addresses: readonly string[]): Promise<void> {
+  await lab.gateway.sh(addresses.map((address) => `ip addr add ${address}/32 dev outside`).join('\n'))
+}
+
+/** A question from `from` to `to` is seen with this source. */
+async function goesAs(lab: Lab, host: Host, from: string, source: string, to = `${S}:53`): Promise<void> {
+  await ask({ client: host, sent: `${from} > ${to}`, server: lab.net, seen: `${source}:* > ${to}` })
+}
+
+/** Nothing of a packet arrives anywhere. */
+async function isDropped(lab: Lab, packet: Buffer): Promise<void> {
+  const before = lab.sent('outside').length
+  lab.a.send(packet)
+  await lab.settle()
+  const left = lab.sent('outside').slice(before).filter(({ ip }) => ip?.dst === S || ip?.dst === S2)
+  assert.equal(left.length, 0, 'packets that left')
+}
+
+async function ruleOf(lab: Lab, id: number): Promise<Fields> {
+  const rules = await list(lab, 'getRule', { rule: { id } })
+  assert.equal(rules.length, 1, `rules with the ID ${id}`)
+  return rules[0] as Fields
+}
+
+const stats = (object: Fields): Record<string, number> => object.stats as Record<string, number>
+
+/** @returns all orders of a few things */
+function orders<T>(things: readonly T[]): T[][] {
+  if (things.length < 2) return [[...things]]
+  return things.flatMap((first, index) => orders(things.filter((_, other) => other !== index)).map((rest) => [first, ...rest]))
+}
+
+/** Rules of which each is more special than the one before, with the pool that it leads to. */
+const NESTED: readonly Message[] = [
+  rule('0.0.0.0/0', 'any', { oif: 'outside' }),
+  rule(INSIDE_NET, 'net'),
+  rule(`${A}/32`, 'host'),
+  rule(`${A}/32`, 'host-to', { to: `${S2}/32` }),
+]
+
+/** Messages that are refused while there is a pool `out` and a rule 7, with the error. */
+const WRONG: readonly (readonly [Message, number])[] = [
+  [{ command: 'newPool', fields: { pool: { name: 'out' } } }, EEXIST],
+  [{ command: 'newPool', fields: { pool: { name: 'no space' } } }, EINVAL],
+  [{ command: 'newPool', fields: { pool: { name: '' } } }, EINVAL],
+  [{ command: 'newPool', fields: { pool: { name: 'x', algo: 9 } } }, EINVAL],
+  [{ command: 'newPool', fields: { pool: { name: 'x', portMin: 9, portMax: 8 } } }, EINVAL],
+  [{ command: 'newPool', fields: { pool: { name: 'x', flags: 2 } } }, EINVAL],
+  [{ command: 'newPool' }, EINVAL],
+  [{ command: 'delPool', fields: { pool: { name: 'out' } } }, EBUSY],
+  [{ command: 'delPool', fields: { pool: { name: 'nobody' } } }, ENOENT],
+  [{ command: 'newMember', fields: { member: { pool: 'out', min: P1 } } }, EEXIST],
+  [{ command: 'newMember', fields: { member: { pool: 'nobody', min: S } } }, ENOENT],
+  [{ command: 'newMember', fields: { member: { pool: 'out', min: '10.0.0.9', max: '10.0.0.8' } } }, EINVAL],
+  [{ command: 'newMember', fields: { member: { pool: 'out', min: '224.0.0.1' } } }, EINVAL],
+  [{ command: 'newMember', fields: { member: { pool: 'out', min: '126.0.0.0', max: '128.0.0.0' } } }, EINVAL],
+  [{ command: 'newMember', fields: { member: { pool: 'out', min: '10.0.0.0', max: '11.0.0.0' } } }, ENOSPC],
+  [{ command: 'delMember', fields: { member: { pool: 'out', min: P3, max: '203.0.113.20' } } }, ENOENT],
+  [rule(INSIDE_NET, 'out'), EEXIST],
+  [rule('10.0.0.0/8', 'out', { id: 7 }), EEXIST],
+  [rule('10.0.0.1/8', 'out'), EINVAL],
+  [rule('10.0.0.0/33', 'out'), ERANGE],
+  [rule('10.0.0.0/8', 'nobody'), ENOENT],
+  [rule('10.0.0.0/8', 'out', { proto: 50 }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { dportMin: 53 }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { mark: 3, markMask: 1 }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { oif: 'a/b' }), EINVAL],
+  [rule('10.0.0.0/8', 'drop', { newGw: ROUTER }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { newGw: '224.0.0.1' }), EINVAL],
+  [{ command: 'delRule', fields: { rule: { id: 8 } } }, ENOENT],
+  [{ command: 'delRule', bytes: Buffer.from('08000300', 'hex') }, EINVAL],
+  [{ command: 'delConn' }, EINVAL],
+  [{ command: 'commit' }, EINVAL],
+]
+
+async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>): Promise<void> {
+  const neighbour = new Host(lab.links.outside, { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY.outside.mac })
+  try {
+    await work(neighbour)
+  } finally {
+    lab.links.outside.detach(neighbour)
+  }
+}
+
+export default suite('rules', [
+  test('a rule and a pool translate TCP, UDP and ping, without any service, and count it', RULES, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { id: 7 }))
+    await everyKindGoesOut(lab, P0)
+    assert.equal(stats(await ruleOf(lab, 7)).conns, 3)
+    const [address] = await list(lab, 'getAddr')
+    assert.equal(stats(address as Fields).conns, 3)
+    assert.equal(stats(address as Fields).pktsOut, stats(await ruleOf(lab, 7)).pktsOut)
+    assertNothingPrivateLeft(lab)
+  }),
+
+  test('what no rule matches passes unmodified', RULES, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(`${B}/32`, 'out'))
+    await goesAs(lab, lab.b, `${B}:40001`, P0)
+    lab.a.send(udp(`${A}:40001 > ${S}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40001 > ${S}:53`)
+  }),
+
+  test('the pool of a rule without addresses drops, and so do rules that say so', RULES, async (lab) => {
+    await atOnce(lab, ...pool('none', []), rule(`${A}/32`, 'none', { id: 1 }), rule(`${B}/32`, 'drop', { id: 2 }))
+    await isDropped(lab, udp(`${A}:40001 > ${S}:53`, 'nothing'))
+    await isDropped(lab, tcp(`${A}:40001 > ${S}:80`, 'S'))
+    assert.equal(stats(await ruleOf(lab, 1)).empty, 2)
+    lab.b.send(udp(`${B}:40001 > ${S}:53`, 'nothing'))
+    await lab.settle()
+    assert.equal(stats(await ruleOf(lab, 2)).pktsOut, 1)
+    assert.equal(await counter(lab, 'drop_rule'), 1)
+    assertNothingPrivateLeft(lab)
+  }),
+
+  test('a rule that accepts lets pass what a later one would translate', RULES, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'), rule(INSIDE_NET, 'accept', { to: `${S2}/32`, id: 2 }))
+    lab.a.send(udp(`${A}:40001 > ${S2}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40001 > ${S2}:53`)
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    assert.equal(stats(await ruleOf(lab, 2)).pktsOut, 1)
+  }),
+
+  test('the most special rule counts, in every order in which they are added', ORDER, async (lab) => {
+    await own(lab, P0, P1, P2, P3)
+    for (const order of orders(NESTED)) {
+      await atOnce(lab, { command: 'flush' }, ...pool('any', [P0]), ...pool('net', [P1]), ...pool('host', [P2]), ...pool('host-to', [P3]), ...order)
+      await goesAs(lab, lab.a, `${A}:40001`, P3, `${S2}:53`)
+      await goesAs(lab, lab.a, `${A}:40001`, P2)
+      await goesAs(lab, lab.b, `${B}:40001`, P1)
+      await configure(lab, { command: 'delConn', fields: { conn: { inside: '192.168.0.0', insideLen: 16 } } })
+    }
+  }, { limit: 120 }),
+
+  test('priority comes before masks', ORDER, async (lab) => {
+    await own(lab, P0, P1)
+    await atOnce(lab, ...pool('first', [P0]), ...pool('second', [P1]),
+      rule(`${A}/32`, 'second'), rule(INSIDE_NET, 'first', { priority: 10 }))
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+  }),
+
+  test('protocol, ports, mark, next hop and devices are asked about', RULES, async (lab) => {
+    await own(lab, ...POOL.slice(0, 7))
+    const names = ['tcp', 'dns', 'marked', 'gw', 'iif', 'rest']
+    await lab.gateway.sh(`iptables -t mangle -A FORWARD -p udp --dport 1000 -j MARK --set-mark 5`)
+    await atOnce(lab, ...names.flatMap((name, index) => pool(name, [POOL[index] ?? ''])),
+      rule(INSIDE_NET, 'tcp', { priority: 1, proto: TCP }),
+      rule(INSIDE_NET, 'dns', { priority: 2, proto: UDP, dportMin: 53, dportMax: 54 }),
+      rule(INSIDE_NET, 'marked', { priority: 3, mark: 4, markMask: 0xfe }),
+      rule(INSIDE_NET, 'marked', { priority: 4, mark: 5 }),
+      rule(INSIDE_NET, 'gw', { priority: 5, gw: ROUTER, to: `${S2}/32` }),
+      rule(INSIDE_NET, 'drop', { priority: 6, gw: '203.0.113.253' }),
+      rule(INSIDE_NET, 'drop', { priority: 7, oif: 'outside1' }),
+      rule(INSIDE_NET, 'drop', { priority: 7, oif: 'outsid' }),
+      rule(INSIDE_NET, 'iif', { priority: 8, iif: 'inside2' }),
+      rule(INSIDE_NET, 'rest', { priority: 9, oif: 'outside' }))
+    await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:53`, server: lab.net, seen: `${POOL[0]}:40001 > ${S}:53` })
+    await goesAs(lab, lab.a, `${A}:40001`, POOL[1] ?? '')
+    await goesAs(lab, lab.a, `${A}:40001`, POOL[1] ?? '', `${S}:54`)
+    await goesAs(lab, lab.a, `${A}:40001`, POOL[2] ?? '', `${S}:1000`)
+    await goesAs(lab, lab.a, `${A}:40001`, POOL[3] ?? '', `${S2}:99`)
+    await goesAs(lab, lab.c, `${C}:40001`, POOL[4] ?? '', `${S}:99`)
+    await goesAs(lab, lab.a, `${A}:40001`, POOL[5] ?? '', `${S}:99`)
+  }),
+
+  test('an interface of a rule may appear later, and have another name later', RULES, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { oif: 'uplink' }))
+    lab.a.send(udp(`${A}:40001 > ${S}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40001 > ${S}:53`)
+    // A card without its carrier loses what comes.
+    const rename = (from: string, to: string) => `
+      ip link set ${from} down; ip link set ${from} name ${to}; ip link set ${to} up
+      until [ "$(cat /sys/class/net/${to}/carrier)" = 1 ]; do usleep 50000; done`
+    try {
+      await lab.gateway.sh(`${rename('outside', 'uplink')}; ip route replace default via ${ROUTER}`)
+      await goesAs(lab, lab.a, `${A}:40001`, P0)
+    } finally {
+      await lab.gateway.sh(rename('uplink', 'outside'))
+    }
+  }),
+
+  test('the service on 0.0.0.0:0 is the last rule', RULES, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await own(lab, P1)
+    await atOnce(lab, ...pool('b', [P1]), rule(`${B}/32`, 'b'))
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    await goesAs(lab, lab.b, `${B}:40001`, P1)
+  }),
+
+  test('nothing goes out that comes in by an outside device, or that stays inside', INSIDE, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule('0.0.0.0/0', 'out'))
+    lab.net.send(udp(`${CLIENT}:40001 > ${A}:53`, 'to the inside'))
+    await lab.a.expect(`udp ${CLIENT}:40001 > ${A}:53`)
+    lab.a.send(udp(`${A}:40001 > ${C}:53`, 'inside'))
+    await lab.c.expect(`udp ${A}:40001 > ${C}:53`)
+    await withNeighbour(lab, '203.0.113.77', async (neighbour) => {
+      neighbour.send(udp(`192.168.1.77:40001 > ${S}:53`, 'forged'))
+      await lab.net.expect(`udp 192.168.1.77:40001 > ${S}:53`)
+    })
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
+  test('unsolicited packets to a pool address of a rule end at the gateway', INSIDE, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
+    lab.net.refuse(`tcp ${P0}:* > * R*`)
+    lab.net.send([tcp(`${CLIENT}:80 > ${P0}:40001`, 'S'), echo(`${CLIENT} > ${P0}`, 'reply', { echoId: 9 })])
+    await lab.settle()
+    assert.equal(await counter(lab, 'created'), 0)
+    assert.equal(await counter(lab, 'drop_unsolicited'), 1)
+  }),
+
+  test('what is wrong is refused', ATOMIC, async (lab) => {
+    await configure(lab, ...pool('out', [`${P0}-${P3}`]), rule(INSIDE_NET, 'out', { id: 7 }))
+    const answers = await exchange(lab, WRONG.map(([message]) => message))
+    answers.forEach(({ error }, index) => assert.equal(error, WRONG[index]?.[1], JSON.stringify(WRONG[index])))
+    assert.equal((await list(lab, 'getRule')).length, 1)
+    assert.equal((await list(lab, 'getPool')).length, 1)
+  }),
+
+  test('what is wrong is said in words', ATOMIC, async (lab) => {
+    await configure(lab, ...pool('out', [`${P0}-${P3}`]), rule(INSIDE_NET, 'out', { id: 7 }))
+    const answers = await exchange(lab, WRONG.map(([message]) => message))
+    answers.forEach(({ text }, index) => assert.notEqual(text, '', JSON.stringify(WRONG[index])))
+  }, { needs: ['extended-acks'] }),
+
+  test('of a set with a mistake nothing takes effect, and of one that is not committed neither', ATOMIC, async (lab) => {
+    await own(lab, P0, P1)
+    await configure(lab, ...pool('old', [P0]), rule(INSIDE_NET, 'old'))
+    const better = [{ command: 'flush' } as const, ...pool('new', [P1]), rule(INSIDE_NET, 'new')]
+    const answers = await exchange(lab, [{ command: 'begin' }, ...better, rule('10.0.0.0/8', 'nobody'), { command: 'commit' }])
+    assert.deepEqual(answers.map(({ error }) => error), [0, 0, 0, 0, 0, ENOENT, ECANCELED])
+    await exchange(lab, [{ command: 'begin' }, ...better])
+    await exchange(lab, [{ command: 'begin' }, ...better, { command: 'abort' }])
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    await atOnce(lab, ...better)
+    await goesAs(lab, lab.a, `${A}:40002`, P1)
+  }),
+
+  test('who has begun before someone else has changed something is told so', ATOMIC, async (lab) => {
+    const output = await lab.gateway.sh(`
+      mkfifo /tmp/first
+      genl-exchange IPVS_SNAT </tmp/first >/tmp/answers & exec 3>/tmp/first
+      echo '1 0' >&3; until grep -q ack /tmp/answers; do usleep 50000; done
+      echo '5 0 0c0001800800010061000000' | genl-exchange IPVS_SNAT
+      echo '2 0' >&3; exec 3>&-; wait; cat /tmp/answers; rm /tmp/first /tmp/answers`)
+    assert.deepEqual(output.trim().split('\n').map((line) => Number(line.split(' ')[1])), [0, 0, EAGAIN])
+  }),
+
+  test('an address that is taken away stands still, and goes on when it is back', POOLS, async (lab) => {
+    await own(lab, P0, P1)
+    const member = { member: { pool: 'out', min: P0 } }
+    await atOnce(lab, ...pool('out', [P0, P1], { algo: ALGO.sh }), rule(INSIDE_NET, 'out'))
+    await configure(lab, { command: 'delMember', fields: { member: { pool: 'out', min: P1 } } })
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+    await configure(lab, { command: 'newMember', fields: { member: { pool: 'out', min: P1 } } }, { command: 'delMember', fields: member })
+    lab.a.send(tcp(connection.sent, 'PA', { seq: connection.next.client, ack: connection.next.server, data: 'lost' }))
+    await lab.settle()
+    assertNothingPrivateLeft(lab)
+    assert.equal(await counter(lab, 'drop_pool_gone'), 1)
+    await goesAs(lab, lab.a, `${A}:40002`, P1)
+    await configure(lab, { command: 'newMember', fields: member })
+    await connection.request('found again')
+    await connection.respond('yes')
+    await connection.finish()
+  }),
+
+  test('flows go on when rules and pools are replaced by the same ones, and stand still without them', POOLS, async (lab) => {
+    await own(lab, P0)
+    const all = [...pool('out', [P0]), rule(INSIDE_NET, 'out', { id: 3 })]
+    await atOnce(lab, ...all)
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+    await atOnce(lab, { command: 'flush' }, ...all)
+    await connection.request('still there')
+    await configure(lab, { command: 'flush' })
+    lab.a.send(tcp(connection.sent, 'PA', { seq: connection.next.client, ack: connection.next.server, data: 'lost' }))
+    await lab.settle()
+    assertNothingPrivateLeft(lab)
+    await atOnce(lab, ...all)
+    await connection.respond('found again')
+    await connection.finish()
+  }),
+
+  test('an address of weight 0 keeps its flows and gets no new ones', POOLS, async (lab) => {
+    await own(lab, P0, P1)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+    await atOnce(lab, { command: 'setMember', fields: { member: { pool: 'out', min: P0, weight: 0 } } },
+      { command: 'newMember', fields: { member: { pool: 'out', min: P1 } } })
+    await connection.request('still there')
+    for (const port of [1, 2, 3]) await goesAs(lab, lab.a, `${A}:4000${port}`, P1)
+    await connection.finish()
+  }),
+
+  test('a rule that is deleted lets its flows go on, and new ones pass', POOLS, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { id: 5 }))
+    const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+    await configure(lab, { command: 'delRule', fields: { rule: { id: 5 } } })
+    await connection.request('still there')
+    lab.a.send(udp(`${A}:40002 > ${S}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40002 > ${S}:53`)
+    await connection.finish()
+  }),
+
+  test('ranges can be split, and list what they have', POOLS, async (lab) => {
+    await configure(lab, ...pool('out', ['203.0.113.10-203.0.113.19']),
+      { command: 'delMember', fields: { member: { pool: 'out', min: '203.0.113.12', max: '203.0.113.13' } } },
+      { command: 'setMember', fields: { member: { pool: 'out', min: '203.0.113.16', weight: 0 } } })
+    const ranges = (await list(lab, 'getMember')).map(({ min, max, weight }) => `${min}-${max} ${weight}`)
+    assert.deepEqual(ranges, ['203.0.113.10-203.0.113.11 1', '203.0.113.14-203.0.113.15 1', '203.0.113.16-203.0.113.16 0', '203.0.113.17-203.0.113.19 1'])
+    assert.equal((await list(lab, 'getAddr')).length, 8)
+    assert.equal((await list(lab, 'getPool'))[0]?.addrs, 8)
+  }),
+
+  test('each algorithm chooses as it says', POOLS, async (lab) => {
+    await own(lab, P0, P1)
+    const seen = async (algo: keyof typeof ALGO, routes: readonly string[]): Promise<string[]> => {
+      await atOnce(lab, { command: 'flush' }, ...pool('out', [`${P0}-${P1}`], { algo: ALGO[algo] }), rule(INSIDE_NET, 'out'))
+      await configure(lab, { command: 'delConn', fields: { conn: { inside: A } } })
+      const sources: string[] = []
+      for (const route of routes) sources.push((await ask({ client: lab.a, sent: route, server: lab.net, seen: `* > ${route.split(' > ')[1]}` })).split(':')[0] ?? '')
+      return sources
+    }
+    const ports = Array.from({ length: 8 }, (_, index) => `${A}:${40001 + index} > ${S}:53`)
+    const remotes = Array.from({ length: 16 }, (_, index) => `${A}:40001 > 198.51.100.${index + 1}:53`)
+    const rr = await seen('rr', ports)
+    assert.equal(rr.filter((source) => source === P0).length, 4)
+    assert.equal(new Set(await seen('sh', [...ports, ...remotes])).size, 1)
+    assert.equal(new Set(await seen('sdh', ports)).size, 1)
+    assert.equal(new Set(await seen('sdh', remotes)).size, 2)
+    assert.equal(new Set(await seen('random', remotes)).size, 2)
+    const wlc = await seen('wlc', ports)
+    assert.equal(wlc.filter((source) => source === P0).length, 4)
+  }),
+
+  test('a pool that pairs gives an inside host the address that it has already', POOLS, async (lab) => {
+    await own(lab, P0, P1)
+    await atOnce(lab, ...pool('out', [`${P0}-${P1}`], { algo: ALGO.rr, flags: PAIRED }), rule(INSIDE_NET, 'out'))
+    for (const port of [1, 2, 3]) await goesAs(lab, lab.a, `${A}:4000${port}`, P0)
+    for (const port of [1, 2, 3]) await goesAs(lab, lab.b, `${B}:4000${port}`, P1)
+    await configure(lab, { command: 'setMember', fields: { member: { pool: 'out', min: P0, weight: 0 } } })
+    await goesAs(lab, lab.a, `${A}:40004`, P1)
+    await configure(lab, { command: 'setMember', fields: { member: { pool: 'out', min: P0, weight: 1 } } })
+    await goesAs(lab, lab.a, `${A}:40005`, P1)
+  }),
+
+  test('a pool has ports and a limit of its own', POOLS, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0], { portMin: 5000, portMax: 5001, hostConns: 2 }), rule(INSIDE_NET, 'out', { id: 4 }))
+    const seen: string[] = []
+    for (const port of [1, 2]) {
+      seen.push(await ask({ client: lab.a, sent: `${A}:4000${port} > ${S}:53`, server: lab.net, seen: `${P0}:* > ${S}:53` }))
+    }
+    assert.deepEqual(seen.sort(), [`${P0}:5000 > ${S}:53`, `${P0}:5001 > ${S}:53`])
+    await isDropped(lab, udp(`${A}:40003 > ${S2}:53`, 'too many'))
+    assert.equal(stats(await ruleOf(lab, 4)).limit, 1)
+    lab.b.send(udp(`${B}:40001 > ${S}:53`, 'no port'))
+    await lab.settle()
+    assert.equal(stats(await ruleOf(lab, 4)).noPort, 1)
+    assertNothingPrivateLeft(lab)
+  }),
+
+  test('a redirected flow goes by the neighbour that its rule names, whatever the routes', NEXT_HOP, async (lab) => {
+    await own(lab, P0)
+    await withNeighbour(lab, '203.0.113.77', async (neighbour) => {
+      await atOnce(lab, ...pool('out', [P0]), rule(`${A}/32`, 'out', { newGw: '203.0.113.77' }), rule(INSIDE_NET, 'out'))
+      lab.net.refuse(`udp ${P0}:40001 > **`)
+      lab.a.send(udp(`${A}:40001 > ${S}:53`, 'redirected'))
+      const first = await neighbour.expect(`udp ${P0}:40001 > ${S}:53`)
+      assert.equal(first.ip?.ttl, 63)
+      neighbour.send(udp(`${S}:53 > ${P0}:40001`, 'answer'))
+      await lab.a.expect(`udp ${S}:53 > ${A}:40001`)
+      await goesAs(lab, lab.b, `${B}:40002`, P0)
+      await lab.gateway.sh(`ip route replace default via 203.0.113.253; ip route replace default via ${ROUTER}`)
+      lab.a.send(udp(`${A}:40001 > ${S}:53`, 'redirected still'))
+      await neighbour.expect(`udp ${P0}:40001 > ${S}:53`)
+    })
+  }),
+
+  test('a gateway that is no neighbour gets nothing, and nothing goes elsewhere', NEXT_HOP, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { newGw: S2 }))
+    await isDropped(lab, udp(`${A}:40001 > ${S}:53`, 'nowhere'))
+    assert.equal(await counter(lab, 'drop_no_way'), 1)
+  }),
+
+  test('connections are listed and killed by inside host, rule and pool', LISTING, async (lab) => {
+    await own(lab, P0, P1)
+    await atOnce(lab, ...pool('one', [P0]), ...pool('two', [P1]), rule(`${A}/32`, 'one', { id: 1 }), rule(`${B}/32`, 'two', { id: 2 }))
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    await goesAs(lab, lab.b, `${B}:40001`, P1)
+    await ping(lab.b, `${B} > ${S}`, 77, lab.net, P1)
+    const listed = await list(lab, 'getConn', { conn: { inside: B } })
+    assert.deepEqual(listed.map(({ proto, inside, addr, remote, rule: id, pool: name }) => [proto, inside, addr, remote, id, name]).sort(),
+      [[1, B, P1, S, 2, 'two'], [17, B, P1, S, 2, 'two']])
+    assert.equal((await list(lab, 'getConn', { conn: { rule: 1 } })).length, 1)
+    assert.equal((await list(lab, 'getConn', { conn: { pool: 'two' } })).length, 2)
+    const killed = await configure(lab, { command: 'delConn', fields: { conn: { rule: 2 } } })
+    assert.deepEqual(killed, [{ count: 2 }])
+    assert.equal((await list(lab, 'getConn')).length, 1)
+    assert.equal(await counter(lab, 'conns'), 1)
+  }),
+
+  test('who listens is told what has changed', LISTING, async (lab) => {
+    await lab.gateway.sh('genl-exchange IPVS_SNAT config >/tmp/news')
+    try {
+      await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { id: 9 }))
+      await refused(lab, { command: 'delPool', fields: { pool: { name: 'out' } } }, EBUSY)
+      await configure(lab, { command: 'delRule', fields: { rule: { id: 9 } } })
+      const commands = async () => (await lab.gateway.sh('cat /tmp/news')).trim().split('\n').map((line) => Number(line.split(' ')[1]))
+      await until('all was told', async () => (await commands()).length === 6)
+      assert.deepEqual(await commands(), [5, 9, 14, 2, 16, 2])
+    } finally {
+      await lab.gateway.sh('killall genl-exchange; rm /tmp/news')
+    }
+  }),
+
+  test('1,000 rules and 10,000 addresses are loaded, one by one and at once, and listed in order', LISTING, async (lab) => {
+    const addresses = Array.from({ length: 10_000 }, (_, index) => `10.9.${index >> 8}.${index & 255}`)
+    const rules = Array.from({ length: 1000 }, (_, index) => rule(`192.168.${index >> 8}.${index & 255}/32`, 'many', { priority: 1 + (index * 7) % 11 }))
+    await atOnce(lab, ...pool('many', addresses))
+    await configure(lab, ...rules)
+    const one = await list(lab, 'getRule')
+    assert.equal(one.length, 1000)
+    assert.equal((await list(lab, 'getAddr')).length, 10_000)
+    await atOnce(lab, { command: 'flush' }, ...pool('many', ['10.9.0.0-10.9.39.15']), ...rules)
+    const again = await list(lab, 'getRule')
+    const key = ({ priority, src }: Fields) => `${priority} ${src}`
+    assert.deepEqual(again.map(key), one.map(key))
+    assert.equal((await list(lab, 'getAddr')).length, 10_000)
+    const priorities = again.map(({ priority }) => Number(priority))
+    assert.deepEqual(priorities, [...priorities].sort((first, second) => first - second))
+  }, { limit: 180 }),
+
+  test('rules and pools go with their network namespace and with the module', LISTING, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
+    await everyKindGoesOut(lab, P0)
+    await exchange(lab, [{ command: 'begin' }, { command: 'flush' }])
+    await lab.gateway.sh('rmmod ip_vs; modprobe ip_vs')
+    assert.deepEqual(await list(lab, 'getRule'), [])
+    assert.deepEqual(await list(lab, 'getPool'), [])
+  }),
+])
