@@ -23,6 +23,7 @@
 #include <linux/ip_vs_snat.h>
 
 #include "ip_vs_snat_int.h"
+#include "ip_vs_snat_config_compat.h"
 
 /* In a namespace */
 #define SNAT_MAX_RULES		16384
@@ -166,6 +167,12 @@ struct snat_draft {
 	struct ip_vs_snat_rule	**rules;
 	struct snat_pool	**pools;
 };
+
+/* Are there rules or pools? */
+static inline bool snat_has_config(const struct ip_vs_snat *snat)
+{
+	return rcu_access_pointer(snat->config);
+}
 
 static inline struct snat_config *
 snat_config_locked(const struct ip_vs_snat *snat)

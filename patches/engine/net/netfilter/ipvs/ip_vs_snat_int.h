@@ -458,12 +458,6 @@ void snat_config_cleanup(struct netns_ipvs *ipvs);
 void snat_conn_bind_rule(struct ip_vs_conn *cp, struct ip_vs_snat_rule *rule);
 void snat_conn_unbind_rule(struct ip_vs_conn *cp);
 
-/* Are there rules or pools? */
-static inline bool snat_has_config(const struct ip_vs_snat *snat)
-{
-	return rcu_access_pointer(snat->config);
-}
-
 /* ip_vs_snat_packet.c */
 bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
 			  unsigned int thoff, const struct iphdr *iph,
