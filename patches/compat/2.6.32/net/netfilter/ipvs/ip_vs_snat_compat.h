@@ -512,14 +512,9 @@ static inline int ip_vs_snat_reroute(struct netns_ipvs *ipvs,
 	return ip_route_me_harder(skb, RTN_LOCAL);
 }
 
-/* Hooks. They get the packets of every network namespace, and a bridge that loses a
- * port may not know where a packet came in.
+/* Hooks for packets that come in. They get those of every network namespace, and a
+ * bridge that loses a port may not know where a packet came in.
  */
-
-static inline bool ip_vs_snat_hook_dev(const struct net_device *dev)
-{
-	return dev && net_eq(dev_net(dev), &init_net);
-}
 
 #define IP_VS_SNAT_HOOK(fn)						\
 static unsigned int fn##_hook(unsigned int hooknum, struct sk_buff *skb,	\
@@ -527,7 +522,7 @@ static unsigned int fn##_hook(unsigned int hooknum, struct sk_buff *skb,	\
 			      const struct net_device *out,		\
 			      int (*okfn)(struct sk_buff *))		\
 {									\
-	if (!ip_vs_snat_hook_dev(hooknum == NF_INET_LOCAL_OUT ? out : in)) \
+	if (!in || !net_eq(dev_net(in), &init_net))			\
 		return NF_ACCEPT;					\
 	return fn(&ip_vs_netns, skb, in, out);				\
 }
