@@ -71,13 +71,19 @@ const DUMP = 0x300
 const ALIGNMENT = 4
 const HEADER_BYTES = 4
 
+function written(length: number, write: (bytes: Buffer) => void): Buffer {
+  const bytes = Buffer.alloc(length)
+  write(bytes)
+  return bytes
+}
+
 /** The virtual machines are little-endian. */
 const WRITERS: Readonly<Record<Exclude<Kind, 'nested'>, (value: number | string) => Buffer>> = {
   u8: (value) => Buffer.from([Number(value)]),
-  u16: (value) => { const bytes = Buffer.alloc(2); bytes.writeUInt16LE(Number(value)); return bytes },
-  be16: (value) => { const bytes = Buffer.alloc(2); bytes.writeUInt16BE(Number(value)); return bytes },
-  u32: (value) => { const bytes = Buffer.alloc(4); bytes.writeUInt32LE(Number(value)); return bytes },
-  u64: (value) => { const bytes = Buffer.alloc(8); bytes.writeBigUInt64LE(BigInt(value)); return bytes },
+  u16: (value) => written(2, (bytes) => bytes.writeUInt16LE(Number(value))),
+  be16: (value) => written(2, (bytes) => bytes.writeUInt16BE(Number(value))),
+  u32: (value) => written(4, (bytes) => bytes.writeUInt32LE(Number(value))),
+  u64: (value) => written(8, (bytes) => bytes.writeBigUInt64LE(BigInt(value))),
   address: (value) => Buffer.from(String(value).split('.').map(Number)),
   string: (value) => Buffer.from(`${value}\0`),
 }
@@ -182,9 +188,9 @@ export async function atOnce(lab: Lab, ...messages: readonly Message[]): Promise
 
 /** Sends one message that the kernel has to refuse. @returns what it says */
 export async function refused(lab: Lab, message: Message, error: number): Promise<string> {
-  const [answer] = await exchange(lab, [message])
-  assert.equal(answer?.error, error, `${message.command}: ${answer?.text}`)
-  return answer?.text ?? ''
+  const answers = await exchange(lab, [message])
+  for (const answer of answers) assert.equal(answer.error, error, `${message.command}: ${answer.text}`)
+  return answers.map(({ text }) => text).join()
 }
 
 /** Adds a pool with its addresses, which may be ranges: `A-B`. */
@@ -211,7 +217,7 @@ function network(prefix: 'src' | 'dst', net: string): Fields {
  */
 export function rule(from: string, action: string, { to, ...more }: Fields & { to?: string } = {}): Message {
   const what: Fields = action === 'drop' || action === 'accept' ? { action: ACTION[action] } : { action: ACTION.snat, pool: action }
-  return { command: 'newRule', fields: { rule: { ...network('src', from), ...(to ? network('dst', to) : {}), ...what, ...more } as Fields } }
+  return { command: 'newRule', fields: { rule: { ...network('src', from), ...(to ? network('dst', to) : {}), ...what, ...more } } }
 }
 
 /** @returns the objects that a dump lists */
