@@ -67,8 +67,11 @@ const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 /** The modules by which tools are built, and results of them shared. */
 const CODE = ['steps/tools.ts', 'kernel/kconfig.ts', 'package/publish.ts', 'package/rpm.ts']
 
+/** ipvsadm as it is published, for tests that it works beside the patched one. */
+const STOCK_IPVSADM = 'ipvsadm-stock'
+
 /** One step a tool, so that a change in one does not build the others again. */
-export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), ...PACKAGED.map(packageStep)]
+export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(guestToolStep), ...OWN_TOOLS.map(ownToolStep), stockIpvsadmStep(), ...PACKAGED.map(packageStep)]
 
 export const step: Step = {
   name: 'tools',
@@ -85,7 +88,7 @@ export const busyboxFile = (context: Context): string => join(context.paths.tool
 
 /** @returns further programs of the virtual machines: path there, path here */
 export const guestTools = (context: Context): Map<string, string> =>
-  new Map([...GUEST_TOOLS.map(({ name }) => name), ...OWN_TOOLS].map((name) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
+  new Map([...GUEST_TOOLS.map(({ name }) => name), ...OWN_TOOLS, STOCK_IPVSADM].map((name) => [`/usr/sbin/${name}`, join(context.paths.tools, name, name)]))
 
 /** @returns of each tool the paths of its packages, the source package among them */
 export function toolPackages(context: Context): Record<string, string[]> {
@@ -310,6 +313,35 @@ function ownToolStep(name: string): Step {
       rmSync(top, { recursive: true, force: true })
       mkdirSync(top, { recursive: true })
       await staticScript(context, name, name, top, [`$CC $CFLAGS ${OWN_TOOL_FLAGS} $LDFLAGS -o '${join(folder, name)}' '${source(context)}'`])
+      rmSync(top, { recursive: true, force: true })
+    },
+  })
+}
+
+function stockIpvsadmStep(): Step {
+  const sources = ['ipvsadm', 'popt', 'libnl']
+  return toolStep(STOCK_IPVSADM, {
+    inputs: (context) => ({
+      sources: sources.map((name) => sourceFile(context, name).sha256),
+      files: fileDigests(context, join(specsFolder(context, 'static'), 'musl.sh')),
+      release: [SOURCE_DATE_EPOCH],
+    }),
+    async make(context, folder) {
+      const top = join(context.paths.tools, `${STOCK_IPVSADM}-build`)
+      rmSync(top, { recursive: true, force: true })
+      mkdirSync(top, { recursive: true })
+      const unpack: string[] = []
+      for (const name of sources) unpack.push(`static_unpack ${quote((await bringVerified(context, name)).path)} ${name}`)
+      await staticScript(context, STOCK_IPVSADM, STOCK_IPVSADM, top, [
+        `STATIC_MAKE=-j${context.jobs}`,
+        ...unpack,
+        'static_popt popt',
+        'static_libnl libnl',
+        'cd ipvsadm',
+        'make -C libipvs CC="$CC" CFLAGS="$CFLAGS -DLIBIPVS_USE_NL" libipvs.a',
+        'make CC="$CC" CFLAGS="$CFLAGS $LDFLAGS" ipvsadm',
+      ])
+      copyFileSync(join(top, 'ipvsadm', 'ipvsadm'), join(folder, STOCK_IPVSADM))
       rmSync(top, { recursive: true, force: true })
     },
   })

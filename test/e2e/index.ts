@@ -8,6 +8,7 @@ import fragments from './fragments.ts'
 import gatewayErrors from './gateway-errors.ts'
 import hairpin from './hairpin.ts'
 import icmp from './icmp.ts'
+import ipvsadm from './ipvsadm.ts'
 import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
 import load from './load.ts'
@@ -28,5 +29,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, load, change,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, load, change,
 ]
