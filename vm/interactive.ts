@@ -12,19 +12,21 @@ const PAUSE_MS = 1_000
 const PATIENCE_MS = 3_000
 
 const EXAMPLE = `#!/bin/sh
-# LVS NAT and SNAT side by side, as typed in the walk-through.
+# LVS NAT and SNAT side by side: a zone, and a pool that a rule puts DNS queries into.
 set -e
-ip addr show dev outside | grep -qF ${VIP}/ || ip addr add ${VIP}/32 dev outside
-ip addr show dev outside | grep -qF ${POOL[0]}/ || ip addr add ${POOL[0]}/32 dev outside
+for address in ${VIP} ${POOL[0]} ${POOL[1]}; do
+  ip addr show dev outside | grep -qF $address/ || ip addr add $address/32 dev outside
+done
 set -x
 ipvsadm -C
 ipvsadm -A -t ${VIP}:80 -s rr
 ipvsadm -a -t ${VIP}:80 -r ${A}:80 -m
 ipvsadm -a -t ${VIP}:80 -r ${B}:80 -m
-ipvsadm -A -t 0.0.0.0:0 -s rr -p 10
-ipvsadm -a -t 0.0.0.0:0 -r ${POOL[0]}:0 -m
-ipvsadm -A -u 0.0.0.0:0 -s rr -p 10
-ipvsadm -a -u 0.0.0.0:0 -r ${POOL[0]}:0 -m
+ipvsadm -K --zone 192.168.0.0/16
+ipvsadm -U --zone 192.168.0.0/16 -z ${POOL[0]}
+ipvsadm --add-pool dns -z ${POOL[1]}
+ipvsadm --add-rule --priority 100 --proto udp --dport 53 --pool dns
+ipvsadm -G -n
 `
 
 const TRAFFIC = `#!/bin/sh
@@ -36,9 +38,10 @@ esac
 
 const PROFILE = `export PS1='gateway:\\w# '
 echo
-echo '  lab-example         LVS NAT of ${VIP}:80 to a and b, and SNAT to ${POOL[0]}'
+echo '  lab-example         LVS NAT of ${VIP}:80 to a and b, SNAT to ${POOL[0]}, of DNS to ${POOL[1]}'
 echo '  lab-traffic start   a connection out and one in, a ping and a query, every second'
-echo '  ipvsadm -lnc        the connections;  cat /proc/net/ip_vs_snat: the counters'
+echo '  ipvsadm -G -n       zones, rules, pools;  ipvsadm --snat-conns -n: their connections'
+echo '  ipvsadm -lnc        all connections;  cat /proc/net/ip_vs_snat: the counters'
 echo '  poweroff, or Ctrl-A X, leaves'
 echo
 `
