@@ -4,7 +4,7 @@ import { el6Kernel, type SrpmSource } from './sources.ts'
 import families from './families.json' with { type: 'json' }
 
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
-export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks'
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks' | 'flowtable'
 
 /** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
 export interface Family {
@@ -192,6 +192,7 @@ export const TARGETS: readonly Target[] = [
       vrf: 'virtual routing and forwarding came with Linux 4.3',
       'user-namespaces': 'network namespaces of unprivileged users came with Linux 3.8',
       'extended-acks': 'netlink says in words what is wrong since Linux 4.12',
+      flowtable: 'flowtables of nf_tables came with Linux 4.16',
     },
   },
 ]

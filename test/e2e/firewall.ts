@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { nftablesFlowtable, nftablesNothing } from '../../vm/bench/nftables.ts'
 import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, icmpError, ipv4, summary, tcp, udp } from '../../vm/packet/index.ts'
@@ -182,6 +183,22 @@ export default suite('firewall', [
       `-t mangle -A PREROUTING -i inside -s ${B} -j CONNMARK --set-mark 5`,
       '-t mangle -A PREROUTING -i outside -j CONNMARK --restore-mark',
     ])),
+
+  test('a flowtable of nf_tables leaves these flows alone', ONCE, async (lab) => {
+    await lab.gateway.put('/tmp/flowtable', nftablesFlowtable('inside2', P1, ['inside', 'outside']))
+    await lab.gateway.put('/tmp/nothing', nftablesNothing())
+    await between(lab, 'set -e; for module in nf_tables nft_chain_nat nft_flow_offload nf_flow_table_inet; do modprobe $module; done; netlink-batch </tmp/flowtable', 'netlink-batch </tmp/nothing', async () => {
+      await snat(lab, { pool: [P0] })
+      for (let round = 0; round < 3; round++) {
+        await ask({ client: lab.a, sent: `${A}:40002 > ${S}:53`, server: lab.net, seen: `${P0}:40002 > ${S}:53` })
+      }
+      const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+      await connection.request('GET /')
+      await connection.respond('hello')
+      await connection.finish()
+      assertNothingPrivateLeft(lab)
+    })
+  }, { needs: ['flowtable'] }),
 
   test('inside hosts of a virtual routing domain go out, and get their replies', ROUTING, async (lab) => {
     const carrier = 'until [ "$(cat /sys/class/net/inside2/carrier)" = 1 ]; do usleep 50000; done'

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { setMtu } from '../../vm/lab.ts'
 import { echo, fragment, udp } from '../../vm/packet/index.ts'
-import { A, B, POOL, ROUTER, S } from '../../vm/topology.ts'
+import { A, B, C, POOL, ROUTER, S } from '../../vm/topology.ts'
 import { between, snat } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { assertNothingPrivateLeft, everyKindGoesOut, gather, routeOf, turn } from './lib/traffic.ts'
@@ -83,6 +83,14 @@ export default suite('fragments', [
     lab.a.send(fragment(udp(`${A}:40004 > ${S}:53`, data, { df: false }), SIZE))
     const { body } = await gather(lab.net, `udp ${P0}:40004 > ${S}:53`, `frag 17 ${P0} > ${S} offset=*`)
     assert.ok(body.subarray(8).equals(data), 'data of what came after')
+  }),
+
+  test('fragments that must not be cut any more pass between inside hosts', BOTH_WAYS, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const data = pattern(2000)
+    lab.a.send(fragment(udp(`${A}:5000 > ${C}:6000`, data), SIZE))
+    const { body } = await gather(lab.c, `udp ${A}:5000 > ${C}:6000`, `frag 17 ${A} > ${C} offset=*`)
+    assert.deepEqual(body.subarray(8), data)
   }),
 
   test('fragments whose rest never comes keep nobody else waiting', 'issue 10, D: RFC 4787 REQ-14a', async (lab) => {

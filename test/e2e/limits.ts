@@ -152,6 +152,18 @@ export default suite('limits', [
     assert.deepEqual(answered, [41003, 41015, 42000, 42002], 'flows that are still there')
   }),
 
+  test('servers that never close do not hold a full table', LIMIT, async (lab) => {
+    await limits(lab, 4, 0)
+    await snat(lab, { pool: [P0] })
+    for (let port = 40001; port <= 40004; port++) {
+      const connection = await Connection.open({ client: lab.a, sent: `${A}:${port} > ${S}:80`, server: lab.net, seen: `${P0}:${port} > ${S}:80` })
+      await connection.finishClient()
+    }
+    await ask({ client: lab.b, sent: `${B}:40009 > ${S2}:53`, server: lab.net, seen: `${P0}:40009 > ${S2}:53` })
+    assert.equal(await counter(lab, 'limit_conns'), 0)
+    assert.equal(await counter(lab, 'early_drop'), 1)
+  }),
+
   test('a flood does not push out what is answered or established', LIMIT, async (lab) => {
     await limits(lab, SMALL, 0)
     await snat(lab, { pool: [P0] })

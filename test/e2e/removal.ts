@@ -4,8 +4,8 @@ import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
-import { A, POOL, S, S2 } from '../../vm/topology.ts'
-import { counter, snat, snatCommands, vsSysctl } from './lib/configure.ts'
+import { A, CLIENT, POOL, S, S2, VIP } from '../../vm/topology.ts'
+import { counter, nat, snat, snatCommands, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, ping, turn, until } from './lib/traffic.ts'
 
@@ -74,6 +74,15 @@ async function goesOn(lab: Lab, { connection }: Flows): Promise<void> {
 }
 
 export default suite('removal', [
+  test('without a service, the gateway answers clients of a deleted one as if there was no IPVS', STAND_STILL, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await nat(lab, { servers: [`${A}:80`] })
+    const connection = await Connection.open({ client: lab.net, sent: `${CLIENT}:5001 > ${VIP}:80`, server: lab.a, seen: `${CLIENT}:5001 > ${A}:80` })
+    await lab.gateway.sh('ipvsadm -C')
+    lab.net.send(tcp(`${CLIENT}:5001 > ${VIP}:80`, 'PA', { seq: connection.next.client, ack: connection.next.server, data: 'more' }))
+    await lab.net.expect(`tcp ${VIP}:80 > ${CLIENT}:5001 R`)
+  }),
+
   ...ORDERS.map(([order, commands]) =>
     test(`flows stand still while everything is deleted, ${order}, and go on when it is back`, STAND_STILL, async (lab) => {
       await snat(lab, { pool: [P0] })

@@ -104,8 +104,20 @@ export default suite('tcp', [
     await assertEstablished(lab)
     await connection.abort('server')
     await assertTransitory(lab, ['CLOSE'])
-    await connection.fromServer('PA', 'it was forged, and nothing is new inside')
+    await connection.fromServer('PA', 'it was forged, and the inside says so')
+    await assertTransitory(lab, ['CLOSE'])
+    await connection.fromClient('A', '')
     await assertEstablished(lab)
+  }),
+
+  test('what a server sends after a RST does not keep the connection', AFTER_RST, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    const connection = await open(lab)
+    await connection.abort('client')
+    await fromOutside(lab, 'A', { seq: 0x70000000, ack: 0x70000000 })
+    const { server, client } = connection.next
+    await fromOutside(lab, 'PA', { seq: server, ack: client, data: Buffer.alloc(500) })
+    await assertTransitory(lab, ['CLOSE'])
   }),
 
   test('a SYN from inside after a RST starts anew', AFTER_RST, async (lab) => {

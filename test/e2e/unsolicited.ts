@@ -128,6 +128,16 @@ export default suite('unsolicited', [
     assert.equal(await counter(lab, 'created'), 0)
   }),
 
+  test('an inside host that says it has a pool address is not translated, and gets nothing that circles', TOWARDS, async (lab) => {
+    await snat(lab, { pool: [ROUTED, P0], device: 'none' })
+    lab.a.send([udp(`${ROUTED}:40001 > ${S}:53`, 'spoofed'), udp(`${P0}:40001 > ${S}:53`, 'spoofed'), tcp(`${ROUTED}:40001 > ${S}:80`, 'S'), echo(`${ROUTED} > ${S}`, 'request', { echoId: 1 })])
+    await lab.settle()
+    lab.net.send(udp(`${S}:53 > ${ROUTED}:40001`, 'to itself'))
+    await lab.settle()
+    assert.deepEqual(lab.sent('outside').filter(({ ip }) => ip?.dst === S || ip?.dst === ROUTED).map(summary), [])
+    assert.equal(await counter(lab, 'created'), 0)
+  }),
+
   test('a flow lets in its own remote only, and the rest is not sent back', TOWARDS, async (lab) => {
     await snat(lab, { pool: [ROUTED], device: 'none' })
     await ask({ client: lab.a, sent: `${A}:40001 > ${S}:53`, server: lab.net, seen: `${ROUTED}:40001 > ${S}:53` })

@@ -8,6 +8,10 @@
 import { ip6Bytes, ipBytes, macBytes } from './address.ts'
 import { checksum, pseudoHeader } from './checksum.ts'
 
+/** Flags of RFC 791, 3.1, with the offset of a fragment in one word. */
+const DONT_FRAGMENT = 0x4000
+const MORE_FRAGMENTS = 0x2000
+
 export const PROTOCOL = { icmp: 1, ipip: 4, tcp: 6, udp: 17, gre: 47, esp: 50, icmp6: 58, sctp: 132 } as const
 export const ETHERTYPE = { ip: 0x0800, arp: 0x0806, ip6: 0x86dd } as const
 
@@ -74,7 +78,7 @@ export function ipv4(route: string, protocol: number, body: Buffer, options: IpO
   header[1] = options.tos ?? 0
   header.writeUInt16BE(header.length + body.length, 2)
   header.writeUInt16BE(options.id ?? nextId++ & 0xffff, 4)
-  header.writeUInt16BE(options.df === false ? 0 : 0x4000, 6)
+  header.writeUInt16BE(options.df === false ? 0 : DONT_FRAGMENT, 6)
   header[8] = options.ttl ?? 64
   header[9] = protocol
   ipBytes(source).copy(header, 12)
@@ -197,20 +201,21 @@ export function icmpError(
 }
 
 /**
- * Cuts an IPv4 datagram into fragments.
+ * Cuts an IPv4 datagram into fragments, which say of further cutting what it says.
  *
  * @param size bytes of data in every fragment but the last; a multiple of 8
  */
 export function fragment(datagram: Buffer, size: number): Buffer[] {
   if (size % 8 !== 0) throw new TypeError(`fragment size ${size} is not a multiple of 8`)
   const headerLength = ((datagram[0] ?? 0) & 15) * 4
+  const flags = datagram.readUInt16BE(6)
   const body = datagram.subarray(headerLength)
   const fragments: Buffer[] = []
   for (let at = 0; at < body.length; at += size) {
     const header = Buffer.from(datagram.subarray(0, headerLength))
     const part = body.subarray(at, at + size)
     header.writeUInt16BE(headerLength + part.length, 2)
-    header.writeUInt16BE((at >> 3) | (at + size < body.length ? 0x2000 : 0), 6)
+    header.writeUInt16BE((flags & DONT_FRAGMENT) | (at >> 3) | (at + size < body.length ? MORE_FRAGMENTS : 0), 6)
     header.writeUInt16BE(0, 10)
     header.writeUInt16BE(checksum(header), 10)
     fragments.push(Buffer.concat([header, part]))

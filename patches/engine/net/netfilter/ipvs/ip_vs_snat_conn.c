@@ -156,6 +156,7 @@ static struct ip_vs_snat_host *snat_host_get(struct ip_vs_snat *snat,
 					     __be32 addr, u32 hash)
 {
 	struct ip_vs_snat_host *host;
+	int kind;
 
 	ip_vs_snat_hlist_for_each(host, &snat->host_tab[hash], node) {
 		if (host->addr == addr)
@@ -166,7 +167,8 @@ static struct ip_vs_snat_host *snat_host_get(struct ip_vs_snat *snat,
 		host->addr = addr;
 		host->conns = 0;
 		host->pairings = NULL;
-		INIT_LIST_HEAD(&host->spares);
+		for (kind = 0; kind < SNAT_SPARE_KINDS; kind++)
+			INIT_LIST_HEAD(&host->spares[kind]);
 		hlist_add_head(&host->node, &snat->host_tab[hash]);
 	}
 	return host;
@@ -216,10 +218,13 @@ static void snat_host_put(struct ip_vs_snat_host *host)
 static struct ip_vs_conn *snat_host_victim(struct ip_vs_snat_host *host)
 {
 	struct ip_vs_conn *cp;
+	int kind;
 
-	list_for_each_entry(cp, &host->spares, snat.host_spare) {
-		if (__ip_vs_conn_get(cp))
-			return cp;
+	for (kind = 0; kind < SNAT_SPARE_KINDS; kind++) {
+		list_for_each_entry(cp, &host->spares[kind], snat.host_spare) {
+			if (__ip_vs_conn_get(cp))
+				return cp;
+		}
 	}
 	return NULL;
 }
@@ -229,22 +234,26 @@ static struct snat_spares *snat_spares(struct ip_vs_snat *snat, u32 turn)
 	return &snat->spares[turn & (SNAT_SPARES - 1)];
 }
 
-/* Is there little to lose with a connection? Not if it was retired: then it's on no
- * list any more.
- */
-static bool snat_conn_is_spare(const struct ip_vs_conn *cp)
+/* What is lost with a connection? One that was retired is on no list any more. */
+static enum snat_spare snat_conn_spare(const struct ip_vs_conn *cp)
 {
-	return !hlist_unhashed(&cp->snat_in) &&
-	       (snat_conn_unanswered(cp) ||
-		(cp->protocol == IPPROTO_TCP && snat_tcp_ended(cp)));
+	if (hlist_unhashed(&cp->snat_in))
+		return SNAT_SPARE_KINDS;
+	if (snat_conn_unanswered(cp))
+		return SNAT_SPARE_IDLE;
+	if (cp->protocol != IPPROTO_TCP)
+		return SNAT_SPARE_KINDS;
+	if (snat_tcp_ended(cp))
+		return SNAT_SPARE_IDLE;
+	return snat_tcp_closed(cp) ? SNAT_SPARE_CLOSED : SNAT_SPARE_KINDS;
 }
 
-static void snat_list_update(struct list_head *entry, struct list_head *list,
-			     bool spare)
+static void snat_list_update(struct list_head *entry, struct list_head *lists,
+			     enum snat_spare kind)
 {
-	if (spare && list_empty(entry))
-		list_add_tail(entry, list);
-	else if (!spare)
+	if (kind < SNAT_SPARE_KINDS)
+		list_move_tail(entry, &lists[kind]);
+	else
 		list_del_init(entry);
 }
 
@@ -260,17 +269,14 @@ void snat_conn_update_spare(struct ip_vs_conn *cp)
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
 	struct snat_spares *spares = snat_spares(snat, cp->snat.spares);
 	u32 hash = snat_host_hash(snat, cp->daddr.ip);
-	bool spare;
 
 	spin_lock_bh(snat_host_lock(snat, hash));
-	spare = snat_conn_is_spare(cp);
-	snat_list_update(&cp->snat.host_spare,
-			 spare ? &cp->snat.host->spares : NULL, spare);
+	snat_list_update(&cp->snat.host_spare, cp->snat.host->spares,
+			 snat_conn_spare(cp));
 	spin_unlock_bh(snat_host_lock(snat, hash));
 
 	spin_lock_bh(&spares->lock);
-	snat_list_update(&cp->snat.spare, &spares->list,
-			 snat_conn_is_spare(cp));
+	snat_list_update(&cp->snat.spare, spares->list, snat_conn_spare(cp));
 	spin_unlock_bh(&spares->lock);
 }
 
@@ -295,13 +301,16 @@ void snat_conn_answered(struct ip_vs_conn *cp)
 
 /* Limits */
 
-/* The oldest one of a list that there is little to lose with, with a reference */
-static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares)
+/* The oldest one of a list of spare connections, with a reference */
+static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares,
+					     enum snat_spare kind)
 {
 	struct ip_vs_conn *cp, *found = NULL;
 
+	if (list_empty(&spares->list[kind]))
+		return NULL;
 	spin_lock_bh(&spares->lock);
-	list_for_each_entry(cp, &spares->list, snat.spare) {
+	list_for_each_entry(cp, &spares->list[kind], snat.spare) {
 		if (!__ip_vs_conn_get(cp))
 			continue;
 		list_del_init(&cp->snat.spare);
@@ -322,8 +331,9 @@ static bool snat_early_drop(struct netns_ipvs *ipvs)
 	struct ip_vs_conn *cp;
 	int i;
 
-	for (i = 0; i < SNAT_SPARES; i++) {
-		cp = snat_spares_oldest(snat_spares(snat, turn + i));
+	for (i = 0; i < SNAT_SPARE_KINDS * SNAT_SPARES; i++) {
+		cp = snat_spares_oldest(snat_spares(snat, turn + i),
+					i / SNAT_SPARES);
 		if (!cp)
 			continue;
 		snat_conn_retire(cp);
@@ -390,8 +400,8 @@ static void snat_host_leave(struct ip_vs_snat *snat,
  *
  * If so, it's counted already: the caller has to insert the connection, or to
  * call snat_conn_dismiss(). At a limit, the oldest connection goes that nobody has
- * answered or that has ended: of the host, or of all hosts. What is established is
- * never given up.
+ * answered or that its inside host has closed: of the host, or of all hosts. What is
+ * established is never given up.
  *
  * Return: the host, or NULL if the flow has to be refused, and that is counted.
  */
@@ -537,8 +547,8 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 		return NULL;
 	other = snat_out_insert(snat, cp);
 	if (unlikely(other)) {
-		if (snat_in_unlink(snat, cp))
-			snat_conn_dismiss(snat, host);
+		/* Packets from outside may have found it meanwhile */
+		snat_conn_forget(cp);
 		return other;
 	}
 	snat_conn_waits(cp);
@@ -561,8 +571,12 @@ void snat_conn_put(struct ip_vs_conn *cp)
 		timeout = 0;
 	cp->snat.used = now;
 	if (unlikely(now + timeout - cp->timer.expires > timeout >> 4) ||
-	    !timer_pending(&cp->timer))
+	    !timer_pending(&cp->timer)) {
 		mod_timer(&cp->timer, now + timeout);
+		/* Retired meanwhile, and the timer was moved after that */
+		if (unlikely(hlist_unhashed(&cp->snat_in)))
+			mod_timer(&cp->timer, now);
+	}
 	__ip_vs_conn_put(cp);
 }
 
@@ -608,7 +622,7 @@ void snat_conn_retire(struct ip_vs_conn *cp)
  */
 bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp)
 {
-	return !list_empty(&cp->snat.spare);
+	return snat_conn_spare(cp) == SNAT_SPARE_IDLE;
 }
 
 /**
@@ -824,7 +838,7 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	int bits = snat_default_tab_bits(ipvs);
-	int i;
+	int i, kind;
 
 	for (i = 0; i < SNAT_LOCKS; i++) {
 		spin_lock_init(&snat->locks[i].lock);
@@ -832,7 +846,8 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 	}
 	for (i = 0; i < SNAT_SPARES; i++) {
 		spin_lock_init(&snat->spares[i].lock);
-		INIT_LIST_HEAD(&snat->spares[i].list);
+		for (kind = 0; kind < SNAT_SPARE_KINDS; kind++)
+			INIT_LIST_HEAD(&snat->spares[i].list[kind]);
 	}
 	get_random_bytes(snat->hash_key, sizeof(snat->hash_key));
 	get_random_bytes(&snat->key_fold, sizeof(snat->key_fold));

@@ -119,12 +119,19 @@ struct ip_vs_snat_addr {
 	struct hlist_head	members;	/* of pools of rules */
 };
 
+/* What can be lost to make room, in this order */
+enum snat_spare {
+	SNAT_SPARE_IDLE,	/* nobody has answered, or it has ended */
+	SNAT_SPARE_CLOSED,	/* the inside host has closed its side */
+	SNAT_SPARE_KINDS,	/* no spare one */
+};
+
 /* An inside host that has connections, protected by the lock of its bucket */
 struct ip_vs_snat_host {
 	struct hlist_node	node;
 	__be32			addr;
 	unsigned int		conns;
-	struct list_head	spares;		/* connections, oldest first */
+	struct list_head	spares[SNAT_SPARE_KINDS];	/* oldest first */
 	struct snat_pairing	*pairings;	/* with members of pools */
 };
 
@@ -136,13 +143,12 @@ struct snat_memo {
 	u64		slot[];			/* hash << 32 | jiffies */
 };
 
-/* Connections that there is little to lose with, oldest first: nobody has answered, or
- * they have ended. There are several such lists only to have several locks: they are
- * filled in turn, and emptied in turn.
+/* Connections that there is little to lose with, by kind, oldest first. There are several
+ * such lists only to have several locks: they are filled in turn, and emptied in turn.
  */
 struct snat_spares {
-	spinlock_t		lock;		/* protects the list */
-	struct list_head	list;
+	spinlock_t		lock;		/* protects the lists */
+	struct list_head	list[SNAT_SPARE_KINDS];
 } ____cacheline_aligned_in_smp;
 
 struct snat_lock {
@@ -470,7 +476,6 @@ static inline void snat_finish(struct sk_buff *skb, bool out)
 	/* Keep the rest of IPVS off the packet */
 	skb->ipvs_property = 1;
 	ip_vs_snat_ct_bind(skb, out);
-	ip_vs_snat_keep_fragments(skb);
 }
 
 int snat_hooks_register(struct netns_ipvs *ipvs);
@@ -485,6 +490,7 @@ unsigned int snat_icmp_own_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 
 /* ip_vs_snat_tcp.c */
 bool snat_tcp_ended(const struct ip_vs_conn *cp);
+bool snat_tcp_closed(const struct ip_vs_conn *cp);
 void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		     unsigned int thoff, bool out);
 

@@ -530,6 +530,14 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true))
 		return NF_ACCEPT;
 	action = snat_match(ipvs, skb, thoff, &t, in, out, &source);
+	/* An inside host that says it has a pool address would get its own replies
+	 * sent to the outside again
+	 */
+	if (action == SNAT_ACT_TRANSLATE &&
+	    unlikely(snat_addr_find(ipvs->snat, t.laddr))) {
+		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
+		action = SNAT_ACT_DROP;
+	}
 	if (action == SNAT_ACT_TRANSLATE) {
 		ip_vs_fill_iph_skb(AF_INET, skb, false, &iph);
 		cp = snat_conn_create(ipvs, &source, skb, &iph, &t,

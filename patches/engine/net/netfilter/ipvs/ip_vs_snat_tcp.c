@@ -37,10 +37,22 @@ bool snat_tcp_ended(const struct ip_vs_conn *cp)
 	       cp->state == IP_VS_TCP_S_CLOSE;
 }
 
+/**
+ * snat_tcp_closed - has the inside host closed a TCP connection, or has it ended?
+ * @cp:		the connection
+ *
+ * A server that never closes its side must not keep it for hours, if there is no room
+ * for others.
+ */
+bool snat_tcp_closed(const struct ip_vs_conn *cp)
+{
+	return cp->state == IP_VS_TCP_S_FIN_WAIT || snat_tcp_ended(cp);
+}
+
 /* Note how far each side has got. The inside host is believed: what it has
  * acknowledged was sent, even if it was too far ahead to count then. A segment from
- * outside has to follow what is known already, so that nobody can place a number
- * just to let a RST fit it. Two CPUs may do that at the same time, what one of them
+ * outside has to follow what is known already: who wants a RST to fit needs as much
+ * luck as to put data in, not just any number. Two CPUs may do that at the same time, what one of them
  * misses comes with the next segment.
  */
 static void snat_tcp_progress(struct ip_vs_conn *cp, const struct tcphdr *th,
@@ -176,8 +188,11 @@ static u16 snat_tcp_next_state(struct ip_vs_conn *cp, const struct tcphdr *th,
 	if (state == IP_VS_TCP_S_SYN_RECV && dir == SNAT_DIR_OUT &&
 	    snat_tcp_acks_syn(cp, th, dir))
 		state = IP_VS_TCP_S_ESTABLISHED;
-	/* The RST was none */
-	if (state == IP_VS_TCP_S_CLOSE && !snat_conn_unanswered(cp))
+	/* The RST was none. The inside host knows, the outside may only want to keep
+	 * the connection.
+	 */
+	if (state == IP_VS_TCP_S_CLOSE && dir == SNAT_DIR_OUT &&
+	    !snat_conn_unanswered(cp))
 		state = IP_VS_TCP_S_ESTABLISHED;
 	if (state != IP_VS_TCP_S_SYN_SENT)
 		snat_tcp_progress(cp, th, dir, end);
@@ -231,7 +246,7 @@ void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 	u32 end = ntohl(th->seq) + skb->len - thoff - th->doff * 4 +
 		  th->syn + th->fin;
 	u16 old, state;
-	bool ended;
+	bool ended, closed;
 
 	if (likely(cp->state == IP_VS_TCP_S_ESTABLISHED &&
 		   snat_tcp_flags(th) == TCP_FLAG_ACK &&
@@ -244,6 +259,7 @@ void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 	spin_lock(&cp->lock);
 	old = cp->state;
 	ended = snat_tcp_ended(cp);
+	closed = snat_tcp_closed(cp);
 	state = snat_tcp_next_state(cp, th, dir, end);
 	if (state != old)
 		snat_tcp_set_state(cp, state);
@@ -254,6 +270,6 @@ void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 
 	if (state == IP_VS_TCP_S_ESTABLISHED && snat_conn_unanswered(cp))
 		snat_conn_answered(cp);
-	else if (ended != snat_tcp_ended(cp))
+	else if (ended != snat_tcp_ended(cp) || closed != snat_tcp_closed(cp))
 		snat_conn_update_spare(cp);
 }

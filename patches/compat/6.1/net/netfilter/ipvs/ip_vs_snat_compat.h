@@ -272,16 +272,12 @@ static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
 	int err = ip_defrag(ipvs->net, skb,
 			    out ? IP_DEFRAG_VS_FWD : IP_DEFRAG_VS_IN);
 
-	if (!err)
+	if (!err) {
 		ip_send_check(ip_hdr(skb));
-	return err;
-}
-
-/* Let a datagram that came in fragments go out in fragments of that size */
-static inline void ip_vs_snat_keep_fragments(struct sk_buff *skb)
-{
-	if (IPCB(skb)->frag_max_size)
+		/* It goes on in fragments, as it came */
 		skb->ignore_df = 1;
+	}
+	return err;
 }
 
 /* Do NAT rules of netfilter translate the source of the flow already? */
@@ -311,8 +307,12 @@ static inline void ip_vs_snat_ct_bind(struct sk_buff *skb, bool out)
 	struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
 	const struct nf_nat_hook *nat_hook;
 
-	if (likely(!ct) || !out || nf_ct_is_confirmed(ct) ||
-	    ct->status & IPS_SRC_NAT_DONE)
+	if (likely(!ct))
+		return;
+	/* A flowtable would send the packets of the inside host as they are */
+	if (unlikely(!(ct->status & IPS_NAT_CLASH)))
+		set_bit(IPS_NAT_CLASH_BIT, &ct->status);
+	if (!out || nf_ct_is_confirmed(ct) || ct->status & IPS_SRC_NAT_DONE)
 		return;
 	nat_hook = rcu_dereference(nf_nat_hook);
 	if (nat_hook)
