@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
-import { A, POOL, S } from '../../vm/topology.ts'
+import { A, B, POOL, S } from '../../vm/topology.ts'
 import { counter, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, assertNothingPrivateLeft } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, until } from './lib/traffic.ts'
 
 const PAIRED = 'issue 10, D: paired pooling with sh survives a full or drained address; RFC 4787 REQ-2, RFC 6888 REQ-2, RFC 7857 4'
 const PORTS = 'issue 10, D: RFC 4787 REQ-3 and REQ-4, RFC 6056 4, RFC 7857 8 and 9, RFC 6888 REQ-15'
@@ -103,6 +103,22 @@ export default suite('mapping', [
     assert.ok(new Set(steps).size > rest.length / 2, `steps between ports: ${steps.join()}`)
     assert.ok(steps.some((step) => step > 0) && steps.some((step) => step < 0), 'ports do not only rise or fall')
     assert.ok(Math.max(...ports) - Math.min(...ports) > 16384, 'ports come from all of the range')
+  }),
+
+  test('the port that replaces a taken one is another one each time', PORTS, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await vsSysctl(lab, 'snat_udp_unanswered_timeout', '1')
+    lab.a.send(udp(`${A}:7000 > ${S}:53`, 'takes the port'))
+    await lab.net.expect(`udp ${P0}:7000 > ${S}:53`)
+    lab.net.send(udp(`${S}:53 > ${P0}:7000`, 'and keeps it'))
+    await lab.a.expect(`udp ${S}:53 > ${A}:7000`)
+    const ports = new Set<number | undefined>()
+    for (let round = 0; round < 3; round++) {
+      lab.b.send(udp(`${B}:7000 > ${S}:53`, 'gets another'))
+      ports.add((await lab.net.expect(`udp ${P0}:* > ${S}:53`)).udp?.sport)
+      await until('the flow has expired', async () => await counter(lab, 'unanswered') === 0)
+    }
+    assert.notEqual(ports.size, 1, [...ports].join())
   }),
 
   test('an odd or even port keeps its parity while it is free', PORTS, async (lab) => {

@@ -84,6 +84,45 @@ const errorsAboutNothing = (): Buffer[] => [
   icmp(`${A} > ${S}`, 12, 0, Buffer.concat([Buffer.alloc(4), udp(`${S}:53 > ${A}:40001`, 'problem')])),
 ]
 
+/** Has the outside device in a virtual routing domain for as long as `work` takes. */
+async function outsideInVrf(lab: Lab, work: () => Promise<void>): Promise<void> {
+  const carrier = 'until [ "$(cat /sys/class/net/outside/carrier)" = 1 ]; do usleep 50000; done'
+  await between(lab, `
+    modprobe vrf
+    ip link add red type vrf table 10
+    ip link set red up
+    ip link set outside master red
+    ip route add default via ${ROUTER} dev outside table 10
+    ip route add 192.168.1.0/24 dev inside table 10
+    ip route add default via ${ROUTER} dev outside
+    ${carrier}`, `
+    ip link set outside nomaster
+    ip link del red
+    ip route flush table 10
+    ip route replace default via ${ROUTER}
+    ip -6 addr add ${GATEWAY.outside.address6}/64 dev outside 2>/dev/null
+    echo 0 >/proc/sys/net/ipv4/tcp_l3mdev_accept
+    ${carrier}`, work)
+}
+
+/** Sends what says to be of an inside host's flow, from elsewhere, and looks at what leaves. */
+async function forgesLeadNowhere(lab: Lab, forger: Host): Promise<void> {
+  const [, source = ''] = (await ask({ client: lab.a, sent: `${A}:40002 > ${S}:53`, server: lab.net, seen: `*:* > ${S}:53` })).split(' ')
+  const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `*:* > ${S}:80` })
+  await connection.respond('hello')
+  const before = lab.sent('outside').length
+  forger.send([
+    udp(`${A}:40002 > ${S}:53`, 'forged'),
+    tcp(`${A}:40001 > ${S}:80`, 'A', { seq: 0x40000000, ack: 1, data: 'x' }), tcp(`${A}:40001 > ${S}:80`, 'R', { seq: 0x40000001 }),
+    icmpError(`${C} > ${S}`, 'port-unreachable', udp(`${S}:53 > ${A}:40002`, 'answer')),
+  ])
+  await lab.settle()
+  const left = lab.sent('outside').slice(before).filter(({ ip }) => ip?.dst === S && POOL.includes(ip.src)).map(summary)
+  assert.deepEqual(left, [], `the flow is known as ${source}`)
+  await connection.request('still there')
+  await connection.finish()
+}
+
 /** Has a web server on the gateway for as long as `work` takes. @param where `ADDRESS:PORT` or `PORT` */
 async function listening(lab: Lab, where: string, work: () => Promise<void>): Promise<void> {
   await lab.gateway.sh(`
@@ -229,6 +268,36 @@ export default suite('unsolicited', [
     })
   }),
 
+  test('what says to be of a known flow, but comes by a second uplink, leads nowhere', OUTSIDE, async (lab) => {
+    await lab.gateway.sh(`set -e
+      ${snatCommands({ pool: [P0, P1], device: 'none' })}
+      ip addr add ${P0}/32 dev outside
+      ip addr add ${P1}/32 dev inside2`)
+    await forgesLeadNowhere(lab, lab.c)
+  }),
+
+  test('what says to be of a known flow, but comes from outside in a virtual routing domain, leads nowhere', OUTSIDE, async (lab) => {
+    await outsideInVrf(lab, async () => {
+      await snat(lab, { pool: [P0], device: 'outside' })
+      await forgesLeadNowhere(lab, lab.net)
+    })
+  }, { needs: ['vrf'] }),
+
+  test('what says to be of a known flow, but comes from outside, leads nowhere', OUTSIDE, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await forgesLeadNowhere(lab, lab.net)
+  }),
+
+  test('an inside host may change its way to the gateway in the middle of a flow', OUTSIDE, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await ask({ client: lab.a, sent: `${A}:40002 > ${S}:53`, server: lab.net, seen: `${P0}:40002 > ${S}:53` })
+    await lab.gateway.sh('for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done')
+    for (const way of [lab.c, lab.c, lab.a]) {
+      way.send(udp(`${A}:40002 > ${S}:53`, 'by another way'))
+      await lab.net.expect(`udp ${P0}:40002 > ${S}:53`)
+    }
+  }),
+
   test('a SYN to a port that may be given out gets no answer, and one to a port that may not is refused', SILENT, async (lab) => {
     await snat(lab, { pool: [P0] })
     lab.net.send([tcp(`${CLIENT}:5001 > ${P0}:40001`, 'S'), tcp(`${CLIENT}:5002 > ${P0}:65535`, 'S'), tcp(`${CLIENT}:5003 > ${P0}:1024`, 'S')])
@@ -254,23 +323,7 @@ export default suite('unsolicited', [
   ),
 
   test('a pool address in a virtual routing domain is as silent as any other, and who listens there is heard', SILENT, async (lab) => {
-    const carrier = 'until [ "$(cat /sys/class/net/outside/carrier)" = 1 ]; do usleep 50000; done'
-    await between(lab, `
-      modprobe vrf
-      ip link add red type vrf table 10
-      ip link set red up
-      ip link set outside master red
-      ip route add default via ${ROUTER} dev outside table 10
-      ip route add 192.168.1.0/24 dev inside table 10
-      ip route add default via ${ROUTER} dev outside
-      ${carrier}`, `
-      ip link set outside nomaster
-      ip link del red
-      ip route flush table 10
-      ip route replace default via ${ROUTER}
-      ip -6 addr add ${GATEWAY.outside.address6}/64 dev outside 2>/dev/null
-      echo 0 >/proc/sys/net/ipv4/tcp_l3mdev_accept
-      ${carrier}`, async () => {
+    await outsideInVrf(lab, async () => {
       await snat(lab, { pool: [P0], device: 'outside' })
       await everyKindGoesOut(lab, P0)
       await listening(lab, '8081', async () => {

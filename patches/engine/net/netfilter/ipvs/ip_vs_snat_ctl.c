@@ -283,7 +283,6 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	snat_settings_init(ipvs, &snat->set);
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
-	ip_vs_snat_key_init(&snat->key);
 	snat_config_init(snat);
 	snat_nl_init(snat);
 

@@ -181,7 +181,6 @@ struct ip_vs_snat {
 	struct snat_settings	set;
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
 	struct snat_config __rcu *config;	/* of rules, if there is any */
-	struct ip_vs_snat_key	key;		/* secret of the ports */
 
 	struct snat_memo	*late;		/* forgotten connections of services */
 	struct snat_memo	*refused;	/* flows that found no port */
@@ -233,7 +232,7 @@ struct snat_tuple {
 	__be16	rport;
 };
 
-/* Places that have nothing to do with each other, from a secret start (xorshift64) */
+/* Places that have nothing to do with each other, from a random start (xorshift64) */
 static inline u32 snat_next_place(u64 *state, u32 num)
 {
 	*state ^= *state << 13;
@@ -444,6 +443,9 @@ enum snat_action {
 };
 
 bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol);
+bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+		       const struct net_device *in,
+		       const struct net_device *out);
 enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    unsigned int thoff, const struct snat_tuple *t,
 			    const struct net_device *in,

@@ -444,8 +444,27 @@ unsigned int __ip_vs_snat_local_in(struct netns_ipvs *ipvs,
 	return NF_DROP;
 }
 
+/* Somebody outside may say that he's inside. It's asked for when a flow comes in by
+ * another device than before.
+ */
+static bool snat_forged(struct netns_ipvs *ipvs, struct ip_vs_conn *cp,
+			const struct sk_buff *skb, const struct net_device *in,
+			const struct net_device *out)
+{
+	int iif = ip_vs_snat_iif(skb, in);
+
+	if (likely(READ_ONCE(cp->snat.iif) == iif))
+		return false;
+	if (snat_from_outside(ipvs, skb, in, out))
+		return true;
+	WRITE_ONCE(cp->snat.iif, iif);
+	return false;
+}
+
 static bool snat_packet_out(struct netns_ipvs *ipvs, struct sk_buff *skb,
-			    bool forged, unsigned int *verdict)
+			    const struct net_device *in,
+			    const struct net_device *out,
+			    unsigned int *verdict)
 {
 	struct ip_vs_conn *cp;
 	struct snat_tuple t;
@@ -457,13 +476,14 @@ static bool snat_packet_out(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	}
 	thoff = ip_hdrlen(skb);
 	if (unlikely(snat_is_icmp_error(skb, thoff)))
-		return snat_icmp_error(ipvs, skb, thoff, true, verdict);
+		return !snat_from_outside(ipvs, skb, in, out) &&
+		       snat_icmp_error(ipvs, skb, thoff, true, verdict);
 	if (!__snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true))
 		return false;
 	cp = snat_out_get(ipvs->snat, &t);
 	if (!cp)
 		return false;
-	if (unlikely(forged)) {
+	if (unlikely(snat_forged(ipvs, cp, skb, in, out))) {
 		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
 		__ip_vs_conn_put(cp);
 		*verdict = NF_DROP;
@@ -497,15 +517,13 @@ unsigned int __ip_vs_snat_forward_known(struct netns_ipvs *ipvs,
 					const struct net_device *out)
 {
 	unsigned int verdict = NF_ACCEPT;
-	bool bh, forged;
+	bool bh;
 
 	if (!snat_has_protocol(ip_hdr(skb)->protocol))
 		return NF_ACCEPT;
-	/* Somebody outside says that he's inside */
-	forged = unlikely(in == out) && !READ_ONCE(ipvs->snat->set.one_armed);
 
 	bh = snat_bh_disable();
-	snat_packet_out(ipvs, skb, forged, &verdict);
+	snat_packet_out(ipvs, skb, in, out, &verdict);
 	if (unlikely(bh))
 		local_bh_enable();
 	return verdict;
@@ -549,6 +567,7 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 		return NF_ACCEPT;
 	if (!cp)
 		return NF_DROP;
+	WRITE_ONCE(cp->snat.iif, ip_vs_snat_iif(skb, in));
 	IP_VS_DBG(6, "SNAT: new %s %pI4:%u->%pI4:%u as %pI4:%u\n",
 		  ip_vs_proto_name(cp->protocol),
 		  &cp->daddr.ip, ntohs(cp->dport),

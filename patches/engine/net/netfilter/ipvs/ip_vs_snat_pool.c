@@ -168,12 +168,6 @@ static struct ip_vs_dest *snat_schedule(struct netns_ipvs *ipvs,
 	return snat_any_dest(ipvs->snat, svc, inside->laddr);
 }
 
-static u64 snat_random(struct ip_vs_snat *snat, const struct snat_tuple *t)
-{
-	return ip_vs_snat_port_hash(&snat->key, t->protocol, t->raddr, t->rport,
-				    t->laddr, t->lport, 0) | 1;
-}
-
 static u64 snat_load(struct ip_vs_dest *dest, int weight)
 {
 	return (u64)ip_vs_dest_conn_overhead(dest) * weight;
@@ -182,8 +176,9 @@ static u64 snat_load(struct ip_vs_dest *dest, int weight)
 /* The member of a pool with the least connections for its weight, of all of them or
  * of some at random places
  */
-static u32 snat_least_loaded(const struct snat_pool *pool, u64 random)
+static u32 snat_least_loaded(const struct snat_pool *pool)
 {
+	u64 random = ip_vs_snat_random() | 1;
 	u32 num = min_t(u32, pool->num_usable, SNAT_WLC_LOOKS);
 	u32 best = 0, i;
 
@@ -210,7 +205,7 @@ static u32 snat_place_by_hash(const struct snat_pool *pool, __be32 inside,
 }
 
 /* Where in a pool of a rule a new connection looks for an address first */
-static u32 snat_pool_place(struct ip_vs_snat *snat, struct snat_pool *pool,
+static u32 snat_pool_place(struct snat_pool *pool,
 			   const struct snat_tuple *inside)
 {
 	switch (pool->spec.algo) {
@@ -219,10 +214,10 @@ static u32 snat_pool_place(struct ip_vs_snat *snat, struct snat_pool *pool,
 	case IPVS_SNAT_ALGO_SDH:
 		return snat_place_by_hash(pool, inside->laddr, inside->raddr);
 	case IPVS_SNAT_ALGO_RANDOM:
-		return reciprocal_scale(snat_random(snat, inside) >> 32,
+		return reciprocal_scale(ip_vs_snat_random() >> 32,
 					pool->num_usable);
 	case IPVS_SNAT_ALGO_WLC:
-		return snat_least_loaded(pool, snat_random(snat, inside));
+		return snat_least_loaded(pool);
 	default:
 		return (u32)(atomic_inc_return(&pool->turn) - 1) %
 		       pool->num_usable;
@@ -354,7 +349,7 @@ struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
 		return NULL;
 	if (!(pool->spec.flags & IPVS_SNAT_POOL_F_PAIRED) ||
 	    !snat_paired_place(ipvs->snat, pool, inside->laddr, place))
-		*place = snat_pool_place(ipvs->snat, pool, inside);
+		*place = snat_pool_place(pool, inside);
 	return &pool->usable[*place]->dest;
 }
 

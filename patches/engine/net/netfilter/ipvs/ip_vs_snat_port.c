@@ -405,10 +405,7 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 			return cp;
 	}
 
-	state = ip_vs_snat_port_hash(&snat->key, s->inside->protocol,
-				     s->inside->raddr, s->inside->rport,
-				     s->inside->laddr, s->inside->lport,
-				     s->outside.laddr) | 1;
+	state = ip_vs_snat_random() | 1;
 	if (num <= SNAT_PORT_TRIES) {
 		u32 start = snat_next_place(&state, num);
 

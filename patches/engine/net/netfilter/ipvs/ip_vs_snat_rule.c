@@ -428,6 +428,43 @@ snat_find_rule(const struct snat_config *config, const struct snat_query *q)
 	return NULL;
 }
 
+/**
+ * snat_from_outside - does a packet come in by a device of the outside?
+ * @ipvs:	the network namespace
+ * @skb:	the packet
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Return: whether it does, so that it's not from an inside host, whatever its source
+ * address.
+ */
+bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+		       const struct net_device *in,
+		       const struct net_device *out)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	int iif = ip_vs_snat_iif(skb, in);
+	struct ip_vs_service *svc;
+	struct snat_scope *scope;
+	enum snat_svc which;
+	struct snat_query q;
+	bool outside;
+
+	if (config) {
+		snat_query_init(&q, ipvs, config, skb, in, out);
+		return !q.from_inside;
+	}
+	svc = snat_find_service(ipvs, ip_hdr(skb)->protocol, &which);
+	if (!svc)
+		return iif == out->ifindex &&
+		       !READ_ONCE(ipvs->snat->set.one_armed);
+	scope = snat_scope_get(ipvs, svc, which);
+	outside = scope && snat_scope_has(scope, iif) &&
+		  !snat_one_armed(ipvs, skb, iif, in, out);
+	ip_vs_snat_service_put(svc);
+	return outside;
+}
+
 /* Is the source a service, or one of its real servers? */
 static bool snat_from_server(struct netns_ipvs *ipvs,
 			     const struct snat_tuple *t)

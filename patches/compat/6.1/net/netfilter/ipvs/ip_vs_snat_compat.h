@@ -13,8 +13,8 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/proc_fs.h>
+#include <linux/random.h>
 #include <linux/seq_file_net.h>
-#include <linux/siphash.h>
 #include <net/inet_hashtables.h>
 #include <net/l3mdev.h>
 #include <net/ip.h>
@@ -41,25 +41,10 @@ static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
 	return cp->ipvs;
 }
 
-/* Secret of the port allocation */
-struct ip_vs_snat_key {
-	siphash_key_t	ports;
-};
-
-static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
+/* Ports must not be predictable */
+static inline u64 ip_vs_snat_random(void)
 {
-	get_random_bytes(key, sizeof(*key));
-}
-
-/* Ports must not be predictable: this is a real keyed hash */
-static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
-				       u8 proto, __be32 raddr, __be16 rport,
-				       __be32 laddr, __be16 lport, __be32 pool)
-{
-	return siphash_3u64((__force u64)raddr << 32 | (__force u64)laddr,
-			    (__force u64)pool << 32 | proto,
-			    (__force u64)rport << 16 | (__force u64)lport,
-			    &key->ports);
+	return get_random_u64();
 }
 
 /* Catch-all service of a protocol, called under RCU lock with softirqs off */
