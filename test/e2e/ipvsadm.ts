@@ -224,6 +224,21 @@ export default suite('ipvsadm', [
     assert.deepEqual((await saved(lab)).trim().split('\n'), EVERYTHING.slice(0, 4))
   }),
 
+  test('a file may clear what was there, and leave numbers to be chosen', ROUND_TRIP, async (lab) => {
+    await configure(lab, [...SOME, '-A -t 203.0.113.80:80 -s rr'], [])
+    await put(lab, [
+      'ipvsadm --add-pool gone', '-C # everything so far', '-A -t 203.0.113.81:80 -s rr', `--add-pool p -z ${P0}`, '--add-rule --priority 1 --pool p',
+      `-K -f 1 -F 10.0.0.0/8 -U ${P1}`, '-K --zone 10.1.0.0/16', '--add-rule --id 2 --drop', '--add-rule --id 4294967295 -F 10.2.0.0/16 --accept',
+      '--add-rule -F 10.3.0.0/16 --drop',
+    ])
+    await lab.gateway.sh('ipvsadm -R </tmp/rules')
+    const text = await saved(lab)
+    assert.doesNotMatch(text, /gone|203\.0\.113\.80|192\.168/)
+    const { rules } = await listed(lab)
+    assert.equal(new Set(rules.map(({ id }) => id)).size, 6)
+    assert.ok(rules.every(({ pool, id }) => !pool?.startsWith('rule:') || pool === `rule:${id}`))
+  }),
+
   test('a thousand rules and ten thousand addresses are restored, listed and saved', 'issue 12: 1,000 rules and 10,000 pool addresses loaded, listed, saved and restored', async (lab) => {
     const address = (base: number, index: number): string => `10.${base}.${index >> 8}.${index & 255}`
     const pools = Array.from({ length: 10 }, (_, pool) => [
