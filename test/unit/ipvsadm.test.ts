@@ -1,0 +1,34 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { ROOT } from '../../scripts/base/root.ts'
+import { readSeries } from '../../scripts/kernel/series.ts'
+
+const PATCHES = join(ROOT, 'patches')
+
+/** @returns the text of a file that the series of ipvsadm adds */
+function added(name: string): string {
+  const series = readSeries(join(PATCHES, 'ipvsadm')).map((path) => readFileSync(path, 'utf8')).join('')
+  const [, body = ''] = series.split(`+++ b/${name}\n`)
+  const [part = ''] = body.split('\ndiff --git ')
+  return part.split('\n').filter((line) => line.startsWith('+')).map((line) => `${line.slice(1)}\n`).join('')
+}
+
+/** Long options in a table of popt(3) or of commands: the first word of each line in braces. */
+const optionsIn = (source: string): string[] => [...source.matchAll(/^\t\t?\{ "([a-z-]+)",/gm)].map(([, name = '']) => name)
+
+/** Words of earlier SNAT gateways, which the manual names beside the others and completion need not offer. */
+const PUBLISHED = ['src', 'dst', 'rule', 'laddr', 'get-laddr', 'add-snat', 'edit-snat', 'delete-snat', 'add-laddr', 'del-laddr', 'fwmark-service', 'sort']
+
+test("ipvsadm's copy of the netlink interface is the kernel's", (t) => {
+  t.is(added('libipvs/ip_vs_snat.h'), readFileSync(join(PATCHES, 'engine/include/uapi/linux/ip_vs_snat.h'), 'utf8'))
+})
+
+test('the manual tells of every command and option, and bash completes them', (t) => {
+  const names = optionsIn(added('snat_parse.c')).filter((name) => !['tcp', 'udp', 'icmp', 'any'].includes(name))
+  t.true(names.length > 50, names.join())
+  const manual = added('ipvsadm-snat.8').replaceAll('\\-', '-')
+  const completion = added('ipvsadm.bash')
+  for (const name of names.filter((each) => !['add-laddr', 'del-laddr'].includes(each))) t.regex(manual, new RegExp(`--${name}\\b`), name)
+  for (const name of names.filter((each) => !PUBLISHED.includes(each))) t.regex(completion, new RegExp(`--${name}\\b`), name)
+})
