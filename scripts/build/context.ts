@@ -26,6 +26,8 @@ export const VARIABLES = {
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
   REPEAT: 'how many times the end-to-end tests are run (default 1)',
+  FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
+  SEED: 'which ones: a number (default 12)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
   SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',

@@ -5,6 +5,7 @@ import change from './change.ts'
 import exhaustion from './exhaustion.ts'
 import firewall from './firewall.ts'
 import fragments from './fragments.ts'
+import fuzz from './fuzz.ts'
 import gatewayErrors from './gateway-errors.ts'
 import hairpin from './hairpin.ts'
 import icmp from './icmp.ts'
@@ -29,5 +30,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, load, change,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, load, change, fuzz,
 ]
