@@ -380,6 +380,7 @@ static void snat_config_put_all(struct snat_config *config)
 	for (i = 0; i < config->num_pools; i++)
 		snat_pool_put(config->pools[i]);
 	ip_vs_snat_big_free(config->pools);
+	ip_vs_snat_big_free(config->by_id);
 	ip_vs_snat_big_free(config->oifs);
 	ip_vs_snat_big_free(config);
 }
@@ -425,9 +426,11 @@ static struct snat_config *snat_config_alloc(const struct snat_draft *draft)
 		return NULL;
 	config->pools = ip_vs_snat_big_alloc((draft->num_pools + 1) *
 					     sizeof(*config->pools));
+	config->by_id = ip_vs_snat_big_alloc((draft->num_rules + 1) *
+					     sizeof(*config->by_id));
 	config->oifs = ip_vs_snat_big_alloc((draft->num_rules + 1) *
 					    sizeof(*config->oifs));
-	if (config->pools && config->oifs)
+	if (config->pools && config->by_id && config->oifs)
 		return config;
 	snat_config_put_all(config);
 	return NULL;
@@ -542,6 +545,9 @@ static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 	}
 	for (i = 0; i < draft->num_rules; i++)
 		snat_config_add_rule(config, draft->rules[i]);
+	if (draft->num_rules)
+		memcpy(config->by_id, draft->by_id,
+		       draft->num_rules * sizeof(*config->by_id));
 	snat_config_group(config);
 	return config;
 

@@ -147,6 +147,7 @@ struct snat_config {
 	u32			num_pools;
 	u32			num_oifs;
 	struct snat_pool	**pools;	/* sorted by name */
+	struct ip_vs_snat_rule	**by_id;	/* sorted by ID */
 	const char		**oifs;		/* of all rules that translate */
 	struct snat_match	rules[];
 };
@@ -164,8 +165,9 @@ struct snat_draft {
 	u32			num_pools;
 	u32			rules_room;
 	u32			pools_room;
-	struct ip_vs_snat_rule	**rules;
-	struct snat_pool	**pools;
+	struct ip_vs_snat_rule	**rules;	/* in their order */
+	struct ip_vs_snat_rule	**by_id;	/* sorted by ID */
+	struct snat_pool	**pools;	/* sorted by name */
 };
 
 /* Are there rules or pools? */

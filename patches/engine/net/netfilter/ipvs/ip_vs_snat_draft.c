@@ -334,15 +334,29 @@ int snat_draft_del_range(struct snat_draft *draft, const char *name,
 
 /* Rules */
 
-static u32 snat_draft_rule_by_id(const struct snat_draft *draft, u32 id)
+/* Where among the rules sorted by ID one with this ID is or would be */
+static u32 snat_draft_id_pos(const struct snat_draft *draft, u32 id)
 {
-	u32 i;
+	u32 low = 0, high = draft->num_rules;
 
-	for (i = 0; i < draft->num_rules; i++) {
-		if (draft->rules[i]->spec.id == id)
-			break;
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (draft->by_id[mid]->spec.id < id)
+			low = mid + 1;
+		else
+			high = mid;
 	}
-	return i;
+	return low;
+}
+
+static struct ip_vs_snat_rule *snat_draft_rule(const struct snat_draft *draft,
+					       u32 id)
+{
+	u32 pos = snat_draft_id_pos(draft, id);
+
+	return pos < draft->num_rules && draft->by_id[pos]->spec.id == id ?
+	       draft->by_id[pos] : NULL;
 }
 
 /* Would the second of two rules never be asked? */
@@ -370,13 +384,11 @@ static bool snat_draft_same_at(const struct snat_draft *draft, u32 pos,
 	return true;
 }
 
-/* Find the place of a rule, among those of the same networks by its age */
-static int snat_draft_rule_pos(const struct snat_draft *draft,
-			       const struct ip_vs_snat_rule *rule, u32 *pos,
-			       struct netlink_ext_ack *extack)
+/* Where a rule is or would be */
+static u32 snat_draft_rule_pos(const struct snat_draft *draft,
+			       const struct ip_vs_snat_rule *rule)
 {
-	u32 low = 0, high = draft->num_rules, i;
-	bool same = false;
+	u32 low = 0, high = draft->num_rules;
 
 	while (low < high) {
 		u32 mid = low + (high - low) / 2;
@@ -386,46 +398,75 @@ static int snat_draft_rule_pos(const struct snat_draft *draft,
 		else
 			high = mid;
 	}
-	*pos = low;
-	for (i = low; snat_draft_same_at(draft, i, rule, &same); i++)
-		;
-	for (i = low; i && snat_draft_same_at(draft, i - 1, rule, &same); i--)
-		;
-	if (same) {
-		NL_SET_ERR_MSG(extack, "there is such a rule");
-		return -EEXIST;
-	}
-	return 0;
+	return low;
 }
 
-static int snat_draft_insert_rule(struct snat_draft *draft,
-				  struct ip_vs_snat_rule *rule,
-				  struct netlink_ext_ack *extack)
+/* Is there such a rule? It would stand near the place of this one. */
+static bool snat_draft_has_same(const struct snat_draft *draft,
+				const struct ip_vs_snat_rule *rule)
 {
-	struct ip_vs_snat_rule **rules;
-	u32 pos;
-	int ret;
+	u32 pos = snat_draft_rule_pos(draft, rule), i;
+	bool same = false;
 
-	ret = snat_draft_rule_pos(draft, rule, &pos, extack);
-	if (ret)
-		return ret;
-	rules = snat_grow(draft->rules, draft->num_rules, &draft->rules_room,
-			  sizeof(*rules));
-	if (!rules)
+	for (i = pos; snat_draft_same_at(draft, i, rule, &same); i++)
+		;
+	for (i = pos; i && snat_draft_same_at(draft, i - 1, rule, &same); i--)
+		;
+	return same;
+}
+
+static int snat_draft_rules_room(struct snat_draft *draft)
+{
+	u32 room = draft->rules_room;
+	void *array;
+
+	array = snat_grow(draft->by_id, draft->num_rules, &room,
+			  sizeof(*draft->by_id));
+	if (!array)
 		return -ENOMEM;
-	draft->rules = rules;
-	memmove(&rules[pos + 1], &rules[pos],
-		(draft->num_rules - pos) * sizeof(*rules));
-	rules[pos] = rule;
-	draft->num_rules++;
+	draft->by_id = array;
+	array = snat_grow(draft->rules, draft->num_rules, &draft->rules_room,
+			  sizeof(*draft->rules));
+	if (!array)
+		return -ENOMEM;
+	draft->rules = array;
 	return 0;
 }
 
-static void snat_draft_remove_rule(struct snat_draft *draft, u32 pos)
+static void snat_insert_at(struct ip_vs_snat_rule **rules, u32 num, u32 pos,
+			   struct ip_vs_snat_rule *rule)
 {
+	memmove(&rules[pos + 1], &rules[pos], (num - pos) * sizeof(*rules));
+	rules[pos] = rule;
+}
+
+static void snat_remove_at(struct ip_vs_snat_rule **rules, u32 num, u32 pos)
+{
+	memmove(&rules[pos], &rules[pos + 1], (num - pos - 1) * sizeof(*rules));
+}
+
+/* There has to be room for it */
+static void snat_draft_insert_rule(struct snat_draft *draft,
+				   struct ip_vs_snat_rule *rule)
+{
+	u32 num = draft->num_rules;
+
+	snat_insert_at(draft->rules, num, snat_draft_rule_pos(draft, rule),
+		       rule);
+	snat_insert_at(draft->by_id, num,
+		       snat_draft_id_pos(draft, rule->spec.id), rule);
+	draft->num_rules++;
+}
+
+static void snat_draft_remove_rule(struct snat_draft *draft,
+				   struct ip_vs_snat_rule *rule)
+{
+	u32 num = draft->num_rules;
+
+	snat_remove_at(draft->rules, num, snat_draft_rule_pos(draft, rule));
+	snat_remove_at(draft->by_id, num,
+		       snat_draft_id_pos(draft, rule->spec.id));
 	draft->num_rules--;
-	memmove(&draft->rules[pos], &draft->rules[pos + 1],
-		(draft->num_rules - pos) * sizeof(*draft->rules));
 }
 
 static int snat_draft_check_rule(const struct snat_draft *draft,
@@ -452,26 +493,29 @@ int snat_draft_add_rule(struct snat_draft *draft, struct ip_vs_snat *snat,
 		NL_SET_ERR_MSG(extack, "too many rules");
 		return -ENOSPC;
 	}
-	if (spec->id &&
-	    snat_draft_rule_by_id(draft, spec->id) < draft->num_rules) {
+	if (spec->id && snat_draft_rule(draft, spec->id)) {
 		NL_SET_ERR_MSG(extack, "there is a rule of this ID");
 		return -EEXIST;
 	}
 	ret = snat_draft_check_rule(draft, spec, extack);
+	if (!ret)
+		ret = snat_draft_rules_room(draft);
 	if (ret)
 		return ret;
-	while (!spec->id ||
-	       snat_draft_rule_by_id(draft, spec->id) < draft->num_rules)
+	while (!spec->id || snat_draft_rule(draft, spec->id))
 		spec->id = ++snat->last_id;
 
 	rule = snat_rule_new(spec, NULL);
 	if (!rule)
 		return -ENOMEM;
 	rule->age = ++snat->last_age;
-	ret = snat_draft_insert_rule(draft, rule, extack);
-	if (ret)
+	if (snat_draft_has_same(draft, rule)) {
+		NL_SET_ERR_MSG(extack, "there is such a rule");
 		snat_rule_put(rule);
-	return ret;
+		return -EEXIST;
+	}
+	snat_draft_insert_rule(draft, rule);
+	return 0;
 }
 
 /* Replace a rule by another one of the same ID */
@@ -479,32 +523,27 @@ int snat_draft_set_rule(struct snat_draft *draft,
 			const struct snat_rule_spec *spec,
 			struct netlink_ext_ack *extack)
 {
-	u32 pos = snat_draft_rule_by_id(draft, spec->id);
-	struct ip_vs_snat_rule *rule, *old;
+	struct ip_vs_snat_rule *old = snat_draft_rule(draft, spec->id), *rule;
 	int ret;
 
-	if (pos == draft->num_rules) {
+	if (!old) {
 		NL_SET_ERR_MSG(extack, "there is no rule of this ID");
 		return -ENOENT;
 	}
 	ret = snat_draft_check_rule(draft, spec, extack);
 	if (ret)
 		return ret;
-	old = draft->rules[pos];
 	rule = snat_rule_new(spec, old);
 	if (!rule)
 		return -ENOMEM;
-	snat_draft_remove_rule(draft, pos);
-	ret = snat_draft_insert_rule(draft, rule, extack);
-	if (ret) {
-		/* The draft is given up, but nothing may get lost */
-		memmove(&draft->rules[pos + 1], &draft->rules[pos],
-			(draft->num_rules - pos) * sizeof(*draft->rules));
-		draft->rules[pos] = old;
-		draft->num_rules++;
+	snat_draft_remove_rule(draft, old);
+	if (snat_draft_has_same(draft, rule)) {
+		NL_SET_ERR_MSG(extack, "there is such a rule");
+		snat_draft_insert_rule(draft, old);
 		snat_rule_put(rule);
-		return ret;
+		return -EEXIST;
 	}
+	snat_draft_insert_rule(draft, rule);
 	snat_rule_put(old);
 	return 0;
 }
@@ -513,15 +552,15 @@ int snat_draft_set_rule(struct snat_draft *draft,
 int snat_draft_del_rule(struct snat_draft *draft, struct snat_rule_spec *spec,
 			struct netlink_ext_ack *extack)
 {
-	u32 pos = snat_draft_rule_by_id(draft, spec->id);
+	struct ip_vs_snat_rule *rule = snat_draft_rule(draft, spec->id);
 
-	if (pos == draft->num_rules) {
+	if (!rule) {
 		NL_SET_ERR_MSG(extack, "there is no rule of this ID");
 		return -ENOENT;
 	}
-	*spec = draft->rules[pos]->spec;
-	snat_rule_put(draft->rules[pos]);
-	snat_draft_remove_rule(draft, pos);
+	*spec = rule->spec;
+	snat_draft_remove_rule(draft, rule);
+	snat_rule_put(rule);
 	return 0;
 }
 
@@ -535,15 +574,19 @@ static int snat_draft_copy(struct snat_draft *draft,
 	draft->rules_room = config->num_rules;
 	draft->rules = ip_vs_snat_big_alloc((config->num_rules + 1) *
 					    sizeof(*draft->rules));
+	draft->by_id = ip_vs_snat_big_alloc((config->num_rules + 1) *
+					    sizeof(*draft->by_id));
 	draft->pools_room = config->num_pools;
 	draft->pools = ip_vs_snat_big_alloc((config->num_pools + 1) *
 					    sizeof(*draft->pools));
-	if (!draft->rules || !draft->pools)
+	if (!draft->rules || !draft->by_id || !draft->pools)
 		return -ENOMEM;
 	for (i = 0; i < config->num_rules; i++) {
 		draft->rules[i] = config->rules[i].rule;
 		atomic_inc(&draft->rules[i]->refcnt);
 	}
+	memcpy(draft->by_id, config->by_id,
+	       config->num_rules * sizeof(*draft->by_id));
 	draft->num_rules = config->num_rules;
 	for (i = 0; i < config->num_pools; i++) {
 		draft->pools[i] = config->pools[i];
@@ -601,6 +644,7 @@ void snat_draft_free(struct snat_draft *draft)
 	skb_queue_purge(&draft->news);
 	snat_draft_flush(draft);
 	ip_vs_snat_big_free(draft->rules);
+	ip_vs_snat_big_free(draft->by_id);
 	ip_vs_snat_big_free(draft->pools);
 	kfree(draft);
 }
