@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { Connection, Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
-import { echo, tcp, udp } from '../../vm/packet/index.ts'
+import { echo, icmp, ipv4, PROTOCOL, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2 } from '../../vm/topology.ts'
 import { counter, snat } from './lib/configure.ts'
 import { ALGO, atOnce, configure, exchange, type Fields, list, type Message, pool, refused, rule } from './lib/rules.ts'
@@ -148,6 +148,23 @@ export default suite('rules', [
     assert.equal(stat(await ruleOf(lab, 2), 'pktsOut'), 1)
     assert.equal(await counter(lab, 'drop_rule'), 1)
     assertNothingPrivateLeft(lab)
+  }),
+
+  test('who is dropped does not get out by another protocol', RULES, async (lab) => {
+    await own(lab, P0)
+    await atOnce(lab, ...pool('none', []), ...pool('out', [P0]), rule(`${A}/32`, 'none'), rule(`${B}/32`, 'drop'), rule(INSIDE_NET, 'out'))
+    const others = (from: string): Buffer[] => [
+      icmp(`${from} > ${S}`, 13, 0, Buffer.alloc(16)),
+      ipv4(`${from} > ${S}`, PROTOCOL.gre, Buffer.from('0000880b00000000', 'hex')),
+      ipv4(`${from} > ${S}`, 253, Buffer.alloc(16)),
+    ]
+    lab.a.send(others(A))
+    lab.b.send(others(B))
+    await lab.settle()
+    assertNothingPrivateLeft(lab)
+    assert.equal(await counter(lab, 'drop_rule'), 6)
+    lab.c.send(others(C))
+    await lab.net.expect(`ip ${C} > ${S} proto=253`)
   }),
 
   test('a rule that accepts lets pass what a later one would translate', RULES, async (lab) => {

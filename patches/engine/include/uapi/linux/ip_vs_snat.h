@@ -14,7 +14,8 @@
 #define IPVS_SNAT_GENL_VERSION	1
 
 /* Multicast group: each change is told, as the command with what has been set. An
- * IPVS_SNAT_CMD_COMMIT ends the messages of one change.
+ * IPVS_SNAT_CMD_COMMIT ends the messages of one change. If it comes alone, there was
+ * too much to tell.
  */
 #define IPVS_SNAT_MCGRP_CONFIG	"config"
 
@@ -187,7 +188,10 @@ enum {
 	IPVS_SNAT_RULE_SRC_LEN,		/* u8 */
 	IPVS_SNAT_RULE_DST,		/* be32, no bits beyond DST_LEN */
 	IPVS_SNAT_RULE_DST_LEN,		/* u8 */
-	IPVS_SNAT_RULE_PROTO,		/* u8: TCP, UDP, ICMP (echo), 0: all three */
+	IPVS_SNAT_RULE_PROTO,		/* u8: TCP, UDP, ICMP (echo), 0: all three;
+					 * a rule that drops is about all of ICMP,
+					 * and with 0 about all protocols
+					 */
 	IPVS_SNAT_RULE_DPORT_MIN,	/* u16, for TCP and UDP */
 	IPVS_SNAT_RULE_DPORT_MAX,	/* u16, DPORT_MIN if it's not there */
 	IPVS_SNAT_RULE_IIF,		/* NUL string, it need not exist yet */

@@ -14,7 +14,7 @@
 
 static struct snat_tally *snat_tally_new(void)
 {
-	struct snat_tally *tally = kzalloc(sizeof(*tally), GFP_KERNEL);
+	struct snat_tally *tally = kzalloc(sizeof(*tally), GFP_KERNEL_ACCOUNT);
 
 	if (!tally)
 		return NULL;
@@ -44,7 +44,7 @@ static void snat_tally_put(struct snat_tally *tally)
 struct ip_vs_snat_rule *snat_rule_new(const struct snat_rule_spec *spec,
 				      const struct ip_vs_snat_rule *old)
 {
-	struct ip_vs_snat_rule *rule = kzalloc(sizeof(*rule), GFP_KERNEL);
+	struct ip_vs_snat_rule *rule = kzalloc(sizeof(*rule), GFP_KERNEL_ACCOUNT);
 
 	if (!rule)
 		return NULL;
@@ -186,7 +186,7 @@ static struct snat_member *snat_member_get(struct netns_ipvs *ipvs,
 
 	if (m)
 		return m;
-	m = kzalloc(sizeof(*m), GFP_KERNEL);
+	m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
 	if (!m)
 		return NULL;
 	if (ip_vs_snat_dest_setup(&m->dest, addr))
@@ -246,7 +246,7 @@ void snat_conn_unbind_rule(struct ip_vs_conn *cp)
 struct snat_pool *snat_pool_new(const struct snat_pool_spec *spec,
 				const struct snat_pool *old)
 {
-	struct snat_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL);
+	struct snat_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
 
 	if (!pool)
 		return NULL;

@@ -160,6 +160,7 @@ struct snat_draft {
 	u32			gen;		/* of what it was made from */
 	bool			failed;		/* a message was refused */
 	bool			abandoned;	/* the socket is closed */
+	bool			untold;		/* too much for the news */
 	u32			num_addrs;
 	u32			num_rules;
 	u32			num_pools;

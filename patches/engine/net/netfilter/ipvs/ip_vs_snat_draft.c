@@ -607,7 +607,7 @@ static int snat_draft_copy(struct snat_draft *draft,
 struct snat_draft *snat_draft_new(struct ip_vs_snat *snat, u32 portid)
 {
 	struct snat_config *config = snat_config_locked(snat);
-	struct snat_draft *draft = kzalloc(sizeof(*draft), GFP_KERNEL);
+	struct snat_draft *draft = kzalloc(sizeof(*draft), GFP_KERNEL_ACCOUNT);
 
 	if (!draft)
 		return NULL;

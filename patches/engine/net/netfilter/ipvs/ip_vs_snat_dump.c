@@ -11,6 +11,9 @@
 /* Buckets of connections that are looked at before others may run */
 #define SNAT_BUCKETS_AT_ONCE	1024
 
+/* Changes that are told one by one, when they are made at once */
+#define SNAT_MAX_NEWS		4096
+
 /* Who a message is for, and what it is */
 struct snat_msg {
 	u32	portid;
@@ -286,13 +289,25 @@ static struct sk_buff *snat_news_begin(struct netns_ipvs *ipvs,
 	return NULL;
 }
 
+/* Who listens reads all of it again if there is too much to tell */
+static void snat_news_add(struct snat_draft *draft, struct sk_buff *skb)
+{
+	if (skb_queue_len(&draft->news) < SNAT_MAX_NEWS && !draft->untold) {
+		__skb_queue_tail(&draft->news, skb);
+		return;
+	}
+	draft->untold = true;
+	skb_queue_purge(&draft->news);
+	kfree_skb(skb);
+}
+
 static void snat_news_end(struct snat_draft *draft, struct sk_buff *skb,
 			  void *hdr, struct nlattr *nest, int ret)
 {
 	if (snat_msg_end(skb, hdr, nest, ret))
 		kfree_skb(skb);
 	else
-		__skb_queue_tail(&draft->news, skb);
+		snat_news_add(draft, skb);
 }
 
 void snat_news_pool(struct netns_ipvs *ipvs, struct snat_draft *draft,
@@ -366,7 +381,7 @@ void snat_news_flush(struct netns_ipvs *ipvs, struct snat_draft *draft,
 	struct sk_buff *skb = snat_news_plain(ipvs, info, IPVS_SNAT_CMD_FLUSH);
 
 	if (skb)
-		__skb_queue_tail(&draft->news, skb);
+		snat_news_add(draft, skb);
 }
 
 /**

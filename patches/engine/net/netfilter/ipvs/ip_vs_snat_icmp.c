@@ -235,6 +235,11 @@ bool snat_icmp_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		goto put;
 	}
 	snat_icmp_mangle_header(skb, cp, out);
+	if (unlikely(out && cp->snat.redirected && !snat_redirect(skb, cp))) {
+		snat_count(ipvs, SNAT_CTR_DROP_NO_WAY);
+		*verdict = NF_DROP;
+		goto put;
+	}
 	IP_VS_DBG(11, "SNAT: ICMP error %s %pI4->%pI4\n", out ? "out" : "in",
 		  &ip_hdr(skb)->saddr, &ip_hdr(skb)->daddr);
 

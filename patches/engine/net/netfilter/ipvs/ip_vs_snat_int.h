@@ -455,6 +455,9 @@ enum snat_action snat_match_error(struct netns_ipvs *ipvs,
 				  struct sk_buff *skb,
 				  const struct net_device *in,
 				  const struct net_device *out);
+enum snat_action snat_match_other(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				  const struct net_device *in,
+				  const struct net_device *out);
 void snat_source_put(struct snat_source *source);
 
 /* ip_vs_snat_ctl.c */
@@ -471,6 +474,7 @@ bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
 			  unsigned int thoff, const struct iphdr *iph,
 			  bool out);
 void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out);
+bool snat_redirect(struct sk_buff *skb, const struct ip_vs_conn *cp);
 
 /* The last thing to do with a translated packet */
 static inline void snat_finish(struct sk_buff *skb, bool out)

@@ -247,8 +247,14 @@ static inline enum snat_usable snat_conn_check(struct ip_vs_conn *cp,
 	return snat_conn_check_closed(cp, skb, thoff, out);
 }
 
-/* Send a packet by the gateway that the rule of its connection names */
-static noinline bool snat_redirect(struct sk_buff *skb,
+/**
+ * snat_redirect - send a packet by the gateway that the rule of its connection names
+ * @skb:	the packet
+ * @cp:		the connection, that is redirected
+ *
+ * Return: whether it has a way to go.
+ */
+noinline bool snat_redirect(struct sk_buff *skb,
 				   const struct ip_vs_conn *cp)
 {
 	struct ip_vs_snat_rule *rule = cp->snat.rule;
@@ -545,8 +551,10 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 		action = snat_match_error(ipvs, skb, in, out);
 		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
 	}
-	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true))
-		return NF_ACCEPT;
+	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true)) {
+		action = snat_match_other(ipvs, skb, in, out);
+		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
+	}
 	action = snat_match(ipvs, skb, thoff, &t, in, out, &source);
 	/* An inside host that says it has a pool address would get its own replies
 	 * sent to the outside again
@@ -606,7 +614,9 @@ unsigned int __ip_vs_snat_forward_new(struct netns_ipvs *ipvs,
 		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
 		return NF_DROP;
 	}
-	if (!snat_has_protocol(ip_hdr(skb)->protocol))
+	/* Rules may drop what cannot be translated */
+	if (!snat_has_protocol(ip_hdr(skb)->protocol) &&
+	    !snat_has_config(ipvs->snat))
 		return NF_ACCEPT;
 
 	bh = snat_bh_disable();

@@ -38,7 +38,7 @@ int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest)
 	/* Rules and services are changed at the same time, so look under lock
 	 * before it's added
 	 */
-	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL);
+	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	if (!fresh)
 		return -ENOMEM;
 	fresh->snat = snat;

@@ -190,37 +190,33 @@ static bool snat_scope_current(const struct snat_scope *scope,
 	       scope->pool_gen == atomic_read(&ipvs->snat->pool_gen);
 }
 
+/* It's filled without the lock, which those who change a service need. If another CPU
+ * is at it too, the last one wins, and the next packet sees whether it's current.
+ */
 static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 					    struct ip_vs_service *svc,
 					    enum snat_svc which)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	struct snat_scope *scope, *old;
-
-	spin_lock_bh(&snat->scope_lock);
-	old = rcu_dereference_protected(snat->scope[which],
-					lockdep_is_held(&snat->scope_lock));
-	scope = old;
-	if (snat_scope_current(old, ipvs))
-		goto unlock;
+	struct snat_scope *scope, *old = rcu_dereference(snat->scope[which]);
 
 	scope = kzalloc(sizeof(*scope), GFP_ATOMIC);
-	if (!scope) {
-		/* The old one is better than none */
-		scope = old;
-		goto unlock;
-	}
+	/* The old one is better than none */
+	if (!scope)
+		return old;
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
 	smp_rmb();
 	snat_scope_fill(scope, ipvs, svc, old);
+
+	spin_lock_bh(&snat->scope_lock);
+	old = rcu_dereference_protected(snat->scope[which],
+					lockdep_is_held(&snat->scope_lock));
 	rcu_assign_pointer(snat->scope[which], scope);
+	spin_unlock_bh(&snat->scope_lock);
 	if (old)
 		kfree_rcu(old, rcu_head);
-
-unlock:
-	spin_unlock_bh(&snat->scope_lock);
 	return scope;
 }
 
@@ -625,6 +621,40 @@ enum snat_action snat_match_error(struct netns_ipvs *ipvs,
 	if (action == SNAT_ACT_PASS)
 		return SNAT_ACT_PASS;
 	snat_count(ipvs, SNAT_CTR_DROP_ICMP_ERROR);
+	return SNAT_ACT_DROP;
+}
+
+/**
+ * snat_match_other - decide on a packet that cannot be translated
+ * @ipvs:	the network namespace
+ * @skb:	the packet, of another protocol, or an ICMP query other than echo
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Only rules that drop are about it, and those without a pool address, which drop
+ * as well: who is kept in by one must not get out by another protocol.
+ */
+enum snat_action snat_match_other(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				  const struct net_device *in,
+				  const struct net_device *out)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	const struct snat_match *match;
+	struct snat_source source;
+	struct snat_query q;
+
+	if (!config)
+		return SNAT_ACT_PASS;
+	snat_query_init(&q, ipvs, config, skb, in, out);
+	q.protocol = ip_hdr(skb)->protocol;
+	match = snat_find_rule(config, &q);
+	if (!match || match->rule->spec.action == IPVS_SNAT_ACTION_ACCEPT ||
+	    (match->pool && match->pool->num_addrs))
+		return SNAT_ACT_PASS;
+
+	source.rule = match->rule;
+	snat_rule_count(&source, skb);
+	snat_count(ipvs, SNAT_CTR_DROP_RULE);
 	return SNAT_ACT_DROP;
 }
 
