@@ -164,7 +164,7 @@ export default suite('rules', [
     assertNothingPrivateLeft(lab)
     assert.equal(await counter(lab, 'drop_rule'), 6)
     lab.c.send(others(C))
-    await lab.net.expect(`ip ${C} > ${S} proto=253`)
+    await lab.net.expect(`ip 253 ${C} > ${S}`)
   }),
 
   test('a rule that accepts lets pass what a later one would translate', RULES, async (lab) => {
