@@ -117,7 +117,7 @@ enum {
 /* An inside host that has connections gets the address that it had last, whatever
  * the algorithm
  */
-#define IPVS_SNAT_POOL_F_PAIRED	(1 << 0)
+#define IPVS_SNAT_POOL_F_PAIRED	0x1
 
 enum {
 	IPVS_SNAT_POOL_UNSPEC,
@@ -166,7 +166,7 @@ enum {
 /* Made as a zone: a rule by source, with a pool of its own. Only for those who list
  * rules, the kernel treats it like any other.
  */
-#define IPVS_SNAT_RULE_F_ZONE	(1 << 0)
+#define IPVS_SNAT_RULE_F_ZONE	0x1
 
 /* A rule is about packets that belong to no connection yet and that go out. The
  * first rule counts that matches: by PRIORITY, the longest SRC_LEN, the longest
