@@ -4,9 +4,11 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../scripts/base/root.ts'
+import { Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { udp } from '../../vm/packet/index.ts'
-import { A, B, C, POOL, S } from '../../vm/topology.ts'
+import { A, B, C, GATEWAY, POOL, S, S2 } from '../../vm/topology.ts'
+import { between } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft } from './lib/traffic.ts'
 
@@ -66,6 +68,22 @@ const UPLINKS = [
   '-K -f 1 -F 192.168.50.0/24 -W 1.1.2.1 -N 1.1.3.1 -U 1.1.3.100-1.1.3.110 -O sh',
   '-K -f 1 -F 192.168.0.0/16 -N 1.1.3.1 -U 1.1.2.100-1.1.2.110',
 ]
+
+/** Gives a device another name, and waits for its carrier. */
+const rename = (from: string, to: string): string => `
+  ip link set ${from} down; ip link set ${from} name ${to}; ip link set ${to} up
+  until [ "$(cat /sys/class/net/${to}/carrier)" = 1 ]; do usleep 50000; done`
+
+/** The two uplinks of that configuration, on the links of `net` and `c`. */
+const UPLINKS_UP = `
+  ${rename('outside', 'eth1')}
+  ${rename('inside2', 'eth2')}
+  ip addr add 1.1.2.2/24 dev eth1
+  ip addr add 1.1.3.2/24 dev eth2
+  ip route replace default via 1.1.2.1
+  ip route add 192.0.2.0/24 via 1.1.3.1
+  for net in 40 50 60; do ip route add 192.168.$net.0/24 via ${A}; done`
+const UPLINKS_DOWN = `${rename('eth1', 'outside')}\n${rename('eth2', 'inside2')}`
 
 /** What is said of a command that cannot be carried out; the kernel has a zone, a pool `p` and a rule 5 for it. */
 const MISTAKES: readonly (readonly [command: string, message: RegExp])[] = [
@@ -202,6 +220,32 @@ export default suite('ipvsadm', [
     const addresses = pools.find(({ name }) => name === 'rule:3')?.addresses.map(({ address }) => address)
     assert.deepEqual(addresses, Array.from({ length: 16 }, (_, index) => `1.1.3.${105 + index}`))
   }),
+
+  test('each uplink of that configuration has its own addresses, and takes over from the other', 'issue 12: two uplinks, one dies; next-hop redirect', async (lab) => {
+    const router = (link: 'outside' | 'inside2', address: string): Host =>
+      new Host(lab.links[link], { name: `router of ${link}`, mac: '02:00:00:00:09:01', addresses: [address], gateway: GATEWAY[link].mac })
+    const first = router('outside', '1.1.2.1')
+    const second = router('inside2', '1.1.3.1')
+    try {
+      await between(lab, UPLINKS_UP, UPLINKS_DOWN, async () => {
+        await lab.gateway.sh(`set -e\n${commands(UPLINKS)}`)
+        const goes = async (source: string, port: number, remote: string, by: Host): Promise<string> => {
+          const seen = await ask({ client: lab.a, sent: `${source}:${port} > ${remote}:53`, server: by, seen: `*:${port} > ${remote}:53` })
+          return seen.replace(/\.\d+:.*/, '')
+        }
+        assert.equal(await goes('192.168.40.5', 5001, S, first), '1.1.2')
+        assert.equal(await goes('192.168.40.5', 5002, S2, second), '1.1.3')
+        assert.equal(await goes('192.168.50.5', 5003, S, second), '1.1.3', 'another next hop than the route has')
+        assert.equal(await goes('192.168.60.5', 5004, S, second), '1.1.2', 'the general rule, whatever the route')
+        await lab.gateway.sh('ip route replace default via 1.1.3.1')
+        assert.equal(await goes('192.168.40.5', 5005, S, second), '1.1.3')
+        assertNothingPrivateLeft(lab)
+      })
+    } finally {
+      lab.links.outside.detach(first)
+      lab.links.inside2.detach(second)
+    }
+  }, { limit: 120 }),
 
   test('a source without a length is a host, and 0.0.0.0/0 is all of them', 'defect 10: -F host becomes /0, -F 0.0.0.0/0 is ignored', async (lab) => {
     await configure(lab, [`-K -f 1 -F ${A} -U ${P0}`])
