@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # Every goal is a command: one file in scripts/commands. `make help` lists them.
 .DEFAULT_GOAL := all
 .NOTPARALLEL:

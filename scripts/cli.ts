@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The command line: which command, which variables, and how a failure is reported. */
 
 import { existsSync, readdirSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The shape of a command: one file in `scripts/commands`, named as the user types it. */
 
 import type { Context } from './build/context.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Entry point: `main.ts COMMAND [--help] [NAME=VALUE...]`; the Makefile calls it for every target. */
 
 import { EXIT } from './base/errors.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What the build and the lab need from the host, and which package has it. */
 
 export interface Requirement {

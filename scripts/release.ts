@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What this project's packages are called and when they were released; every spec takes it from here. */
 
 /** What names our build of a package, behind the release of what it is built from. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Where sources come from. A distribution's package is trusted through apt's own
  * signature chain and moves on with the distribution; an upstream file is pinned

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The kernel lines that can be built. Everything that differs between them is data here. */
 
 import { el6Kernel, type SrpmSource } from './sources.ts'

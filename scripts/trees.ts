@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The sources that have a series, each in a git work tree of its own: what TREE= names. */
 
 export interface Tree {

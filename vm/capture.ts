@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Shows a pcap file while it grows. */
 
 import { spawn } from 'node:child_process'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * The door into a lab that `make vm` runs: other commands find it by a state file and
  * talk to it over a unix socket, a line of JSON each way.

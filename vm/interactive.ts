@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A lab for people: hosts that answer, commands in the gateway, and traffic on request. */
 
 import { answerEverything, type Host } from './host/index.ts'

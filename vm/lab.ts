@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The lab: one gateway in a virtual machine, its three links, and the scripted hosts on them. */
 
 import { mkdirSync } from 'node:fs'

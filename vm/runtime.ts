@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The folder of sockets of a running lab. */
 
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Downloads by curl: it resumes, retries, and knows proxies and certificates. */
 
 import { existsSync, renameSync, statSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * The failures a user can meet, each with its own exit code. Anything else that
  * escapes is a defect of this tool and exits with {@link INTERNAL_ERROR}.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Finds the lines of a build log that explain a failure. */
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'

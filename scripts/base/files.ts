@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Small helpers on files: digests, and writing that never leaves half a file. */
 
 import { createHash, randomBytes } from 'node:crypto'

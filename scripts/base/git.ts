@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * git, for questions by simple-git, and as a program of its own (run.ts) for what changes
  * a work tree: such a program holds the locks, and has ended before an interrupt is over.

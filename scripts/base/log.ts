@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Everything that is said to the user while work goes on: on stderr, so that stdout stays for results. */
 
 const PLAIN_INTERVAL_MS = 10_000

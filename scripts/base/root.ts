@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 

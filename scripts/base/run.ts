@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Running other programs: short ones whose output is wanted, long ones whose output goes to a log file. */
 
 import { closeSync, existsSync, mkdirSync, openSync, readSync, statfsSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** OpenPGP signatures against a pinned fingerprint. */
 
 import { mkdtempSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Versions, as programs and file names tell them; they are ordered by semver. */
 
 import semver from 'semver'

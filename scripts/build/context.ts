@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What every command is given: the variables of the command line, checked, and the folders they lead to. */
 
 import { createHash } from 'node:crypto'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What programs that this tool calls inherit from its caller. */
 
 import { PREFIX, VARIABLES } from './context.ts'

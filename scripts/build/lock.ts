@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Locks by flock(2): the kernel gives one away only when every process that has it is
  * gone, however it went and in whichever container it ran. The programs that this process

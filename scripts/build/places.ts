@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Whether a build can work in the folders that the user has chosen. */
 
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Results that are the same for every checkout, such as the static tools. They stand
  * in the cache under the digest of all that decides them, so that what one checkout

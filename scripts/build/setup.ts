@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Finds what the host lacks, and installs it. */
 
 import { accessSync, constants, existsSync } from 'node:fs'

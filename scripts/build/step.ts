@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Steps of the build. A step runs when its inputs changed since it last succeeded,
  * or when an output is missing, and is a no-op otherwise.

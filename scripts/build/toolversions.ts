@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What the tools that take part in a build say of themselves: for `doctor`, metadata.json, and the inputs of steps. */
 
 import { capture } from '../base/run.ts'

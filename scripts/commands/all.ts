@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { log } from '../base/log.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'

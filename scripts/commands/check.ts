@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { CHECKED, step } from '../steps/check.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'

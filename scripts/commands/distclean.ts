@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'

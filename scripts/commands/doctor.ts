@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { existsSync, statfsSync } from 'node:fs'
 import { Failure } from '../base/errors.ts'
 import type { Context } from '../build/context.ts'

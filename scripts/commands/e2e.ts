@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { SUITES } from '../../test/e2e/index.ts'
 import { setUp } from '../build/setup.ts'
 import type { Command } from '../command.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { EXIT } from '../base/errors.ts'
 import { VARIABLES } from '../build/context.ts'
 import { commandNames, loadCommand } from '../cli.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { bring, readStamp } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { step as kernel } from '../steps/kernel.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { basename } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { sha256File } from '../base/files.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { withBuildLock } from '../build/lock.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { setUp } from '../build/setup.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'

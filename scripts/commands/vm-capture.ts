@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { followCapture } from '../../vm/capture.ts'
 import { Door, stateFile } from '../../vm/control.ts'
 import { LINKS, type Link } from '../../vm/topology.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { Door, stateFile } from '../../vm/control.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Door, stateFile } from '../../vm/control.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { serveControl, stateFile } from '../../vm/control.ts'

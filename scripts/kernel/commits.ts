@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Makes the series into commits. They are made on an index of their own, so that a patch
  * that does not fit leaves the work tree as it was; only then the work tree moves, and git

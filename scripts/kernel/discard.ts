@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Edits of the prepared tree, thrown away. */
 
 import { renameSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Which family of IPVS sources a kernel belongs to, told by the digests of its files. */
 
 import { createHash } from 'node:crypto'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Checksums of a kernel's exported symbols (genksyms), and whether a build has those of the stock kernel. */
 
 /** Symbol and its CRC, as "0x4660b4b4". */

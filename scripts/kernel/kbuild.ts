@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** How the kernel's own build is called: one place for the arguments that decide its result. */
 
 import { shellLine } from '../base/quote.ts'

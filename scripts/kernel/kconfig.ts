@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Kernel configuration fragments (Documentation/kbuild/kconfig-language.rst). */
 
 /** @returns symbol and value of every line that sets or unsets one; "n" stands for "is not set" */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Edits of the prepared tree, written back into `patches/`. */
 
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'

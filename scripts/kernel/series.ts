@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The patch series: its files in the checkout, and the prepared tree, in which it is a row of commits. */
 
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * What compilers and other tools newer than a kernel need: patches of their own series,
  * and options of the compiler. Which apply is decided by the versions of the tools.

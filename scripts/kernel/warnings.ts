@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Compares the compiler's warnings of two builds. */
 
 /**

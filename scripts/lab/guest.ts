@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The image of the lab's virtual machines, from the packages that the repo step has made. */
 
 import { join } from 'node:path'

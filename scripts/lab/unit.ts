@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The toolchain's own tests and rules, as a part of all tests. */
 
 import { readFileSync } from 'node:fs'

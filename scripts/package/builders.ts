@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Environments of EL6 that build an SRPM with its own compiler, and what a host needs for them. */
 
 import { existsSync, readFileSync } from 'node:fs'

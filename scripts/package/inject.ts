@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Puts the series into the spec and the configuration of RHEL's own kernel SRPM, as
  * text: what comes out is built by an EL6 host with its own compiler, as its own

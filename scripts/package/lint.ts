@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** rpmlint's findings on packages. */
 
 import { mkdirSync, writeFileSync } from 'node:fs'

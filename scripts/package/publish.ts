@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What a package has to be before it gets into a folder that others read. */
 
 import { copyFileSync, mkdirSync, renameSync, utimesSync } from 'node:fs'

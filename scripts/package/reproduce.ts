@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Rebuilding what is published. */
 
 import { rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The kernel's packages: what fills in specs/kernel/kernel.spec. */
 
 import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Sources from the distribution's archive, by apt, without root: apt gets its own
  * state folder and a copy of the host's source list with `deb-src` enabled, and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Brings a kernel's source package into the store, once something vouches for it. */
 
 import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs'

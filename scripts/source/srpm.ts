@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Source packages (SRPMs) of kernels: what vouches for one, what is in it, and the
  * tree that its own %prep makes. rpm reads package and spec; only the calls of the

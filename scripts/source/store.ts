@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * The store of downloads. A stored file's name is its SHA-256, so it never
  * changes; it gets that name only after it was verified. What is known of it

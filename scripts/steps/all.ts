@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What went into dist, in metadata.json, once everything else is there. */
 
 import { readFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The sources that a build needs, verified, in the store. */
 
 import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The modules of IPVS alone, packaged for the stock kernel of RHEL 6. */
 
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The modules of IPVS, compiled by themselves. */
 
 import { readFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Engine and series as commits of the prepared tree. */
 
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** dist as a package repository, with digests of all that is in it. */
 
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The packages in dist. */
 
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** LVS NAT and SNAT on one gateway at the same time. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Changing the configuration, and taking the module out, while packets flow. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The choice of a pool address and port when few are left. */
 
 import assert from 'node:assert/strict'

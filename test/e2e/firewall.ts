@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * SNAT beside what else the kernel does with a forwarded packet: its firewall, connection tracking and NAT, source
  * validation, policy routing, and user space that decides about packets.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Datagrams larger than a frame, cut by whoever sends them. */
 
 import assert from 'node:assert/strict'

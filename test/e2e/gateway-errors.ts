@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** ICMP errors and resets that the gateway itself sends about translated packets: each side learns only of its own addresses. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Inside hosts that ask for an address of their own gateway. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** ICMP errors about translated packets, each way, and what the gateway itself says when a TTL ends. */
 
 import assert from 'node:assert/strict'

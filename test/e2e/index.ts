@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** All end-to-end suites, in the order in which they run: from the plain to the violent. */
 
 import both from './both.ts'

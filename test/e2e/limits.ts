@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What one host can take of the connection table, and who has to make room when it is full. */
 
 import assert from 'node:assert/strict'

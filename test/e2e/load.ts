@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Real TCP stacks on both sides: the same image as the gateway's, in machines of their own. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Which pool address and which port a connection is given. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** LVS NAT as it always was, with no SNAT configured. */
 
 import assert from 'node:assert/strict'

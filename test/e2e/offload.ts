@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Packets that the kernel has merged on reception (GRO) go through translation and are cut again. */
 
 import assert from 'node:assert/strict'

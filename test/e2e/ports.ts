@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Ports of the pool: used up, reserved, and never given twice. */
 
 import assert from 'node:assert/strict'

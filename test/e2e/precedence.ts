@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Who wins when a packet could be SNAT's, the gateway's own, or a balanced service's. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What is deleted while flows are open: they stand still, and nothing of them leaves with its private address. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * What the RFCs demand of a NAT and no other suite shows: docs/nat-behaviour.md lists them requirement by requirement.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What SNAT must leave alone although it is configured. */
 
 import assert from 'node:assert/strict'

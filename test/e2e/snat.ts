@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** SNAT alone: inside hosts open connections to the outside. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The tables of connections: their size, and that each network namespace has its own. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What TCP packets do to the state of a connection, those of a blind attacker among them. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The tools as they are packaged, beyond what the other suites use. */
 
 import assert from 'node:assert/strict'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Packets that nobody inside has asked for: what outside sends is never taken for something that goes out. */
 
 import assert from 'node:assert/strict'

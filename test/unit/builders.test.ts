@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'

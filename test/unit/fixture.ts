@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A checkout with a fake kernel of a few files, so that the toolchain's own tests take seconds. */
 
 import { execFileSync } from 'node:child_process'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Source packages of a fake kernel, built here by rpmbuild, and keys to sign them with. */
 
 import { execFileSync } from 'node:child_process'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import { readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import test from 'ava'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { ALONE, BESIDE, chooseParts, countsOf, type Measurement, partNames } from '../../vm/bench/measure.ts'
 import { rateOf, sending } from '../../vm/bench/network.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { makeInteractive } from '../../vm/interactive.ts'
 import type { Lab } from '../../vm/lab.ts'

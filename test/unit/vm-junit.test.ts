@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { junit } from '../e2e/lib/junit.ts'
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { explain, scanKernelLog } from '../e2e/lib/klog.ts'
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import {
   arp, echo, ethernet, ETHERTYPE, fragment, icmpError, ip6Bytes, ip6Text, ipBytes, matches, parseDatagram, parseFrame,

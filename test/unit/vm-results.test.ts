@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
 import { runE2e } from '../../scripts/lab/e2e.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { newWarnings } from '../../scripts/kernel/warnings.ts'
 

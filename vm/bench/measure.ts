@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Measures what a forwarded packet costs, in guest instructions: one CPU under
  * `-icount shift=0`, where one instruction is one nanosecond of the guest's clock, so

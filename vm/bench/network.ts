@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * The network inside the one virtual machine that is measured, and how packets are sent through it:
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * The rules of nf_tables that the benchmark compares with, as the netlink messages that set them up
  * (linux/netfilter/nf_tables.h). `netlink-batch` in the guest sends them; its source says why not nft.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Tables of what was measured, for people. */
 
 import { ALONE, BESIDE, FLOWS, type Kind, type Measurement, OCCUPANCIES, type Results } from './measure.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The ways through the gateway that are compared: how each is set up, and taken away so that nothing of it is left. */
 
 import type { Machine } from '../qemu/machine.ts'

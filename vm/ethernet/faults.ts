@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What a wire can do to frames on purpose. Each fault counts frames instead of throwing dice: a test repeats exactly. */
 
 import { matches, parseFrame } from '../packet/index.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Records frames in the classic pcap format, microseconds, link type Ethernet; readable while it grows. */
 
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * One end of QEMU's `-netdev stream,server=off,addr.type=unix`: a socket that carries
  * frames, each after its length in four bytes, big-endian (QEMU docs, "stream").

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A stretch of Ethernet: every frame a station sends reaches all others, and is recorded as it was sent. */
 
 import type { Fault } from './faults.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The lab's side of the guest's command channel, see `init`. */
 
 import type { Socket } from 'node:net'

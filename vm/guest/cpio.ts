@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Writes the archive an initramfs is: cpio in the "newc" form (kernel: Documentation/driver-api/early-userspace/buffer-format.rst). */
 
 export interface Entry {

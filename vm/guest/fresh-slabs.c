@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Makes the kernel allocate many packet buffers at once and free them again.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Assembles the guest: an initramfs of busybox, the lab's init, the tools and the modules that the tests need. */
 
 import { createHash } from 'node:crypto'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Which kernel modules go into the guest: those that are asked for and what they need, by the kernel's own modules.dep. */
 
 import { basename } from 'node:path'

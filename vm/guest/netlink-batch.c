@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Sends the netlink messages on standard input to netfilter, as one batch, and waits until
  * the kernel has acknowledged each that asks for it. Fails with the kernel's first error.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Takes the guest's parts out of the RPMs in dist: what is tested is what is shipped. */
 
 import { createHash } from 'node:crypto'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Accepts every packet that comes to netfilter queues, as the simplest of firewalls in user space would:
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A TCP connection between two scripted hosts, with what lies between them free to rewrite addresses and ports. */
 
 import assert from 'node:assert/strict'

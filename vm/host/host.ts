@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A scripted host: answers ARP and neighbour discovery, sends what it is told, and waits for the packets it is told to expect. */
 
 import assert from 'node:assert/strict'

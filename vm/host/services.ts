@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** What scripted hosts do when nobody tells them what to expect: they answer, as simple servers would. */
 
 import { echo, type Packet, tcp, udp } from '../packet/index.ts'

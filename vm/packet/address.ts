@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Addresses as people write them, and as they lie in a packet. */
 
 /** @param text dotted IPv4 address @returns its four bytes @throws TypeError when it is not one */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Builds packets from a notation like tcpdump's: `tcp('192.168.1.2:40000 > 198.51.100.7:80', 'S')`.
  * What a builder returns is an IP datagram; the sending host puts the Ethernet header in front.

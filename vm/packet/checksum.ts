@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The Internet checksum (RFC 1071). Used to build packets; the gateway's packets are verified by tshark, not by this. */
 
 /** @returns the ones' complement sum of `parts` as if they were one buffer; every part but the last has an even length */

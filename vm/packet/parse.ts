@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Takes frames apart, and says in one line what a packet is, in the notation that the builders take. */
 
 import { ip6Text, ipText, macText } from './address.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Finds out whether KVM works here. /dev/kvm can exist, open, and still hang an
  * ordinary kernel (nested paravirtual KVM), so a kernel is booted under it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The QEMU command line of a lab machine. */
 
 import type { Image } from '../guest/image.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The guest's kernel log as it comes, from /proc/kmsg over a port of its own. */
 
 import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs'

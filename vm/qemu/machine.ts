@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A virtual machine of the lab, from its start to its end. */
 
 import { createServer, type Server, type Socket } from 'node:net'

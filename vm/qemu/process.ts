@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A QEMU process: started, watched until it ends, and ended with certainty. */
 
 import { type ChildProcess, spawn } from 'node:child_process'

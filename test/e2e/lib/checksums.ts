@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /**
  * Verifies the checksums of everything the gateway has sent, by tshark: by a judge
  * that is neither the kernel under test nor the lab's own packet codec.

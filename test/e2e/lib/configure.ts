@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Configures the gateway, as an operator would type it, and reads what it says about itself. */
 
 import assert from 'node:assert/strict'

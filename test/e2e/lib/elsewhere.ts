@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Other network namespaces of the gateway: a host like {@link A} behind a router of its own. */
 
 import type { Lab } from '../../../vm/lab.ts'

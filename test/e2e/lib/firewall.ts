@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The kernel's own packet filter and NAT on the gateway, and what its rules have seen. */
 
 import type { Lab } from '../../../vm/lab.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** A flow of each kind, for what has to hold whatever the kind is. */
 
 import assert from 'node:assert/strict'

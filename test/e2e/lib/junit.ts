@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Writes results in the XML form that CI systems read (JUnit's, as Jenkins documents it). */
 
 export interface TestResult {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Looks for the kernel's complaints in its log. The patterns are data; test/unit/vm-klog.test.ts has a sample of each. */
 
 /** What the kernel prints when something is wrong with itself. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Asks a kernel with kmemleak for memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
 
 import assert from 'node:assert/strict'

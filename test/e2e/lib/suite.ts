@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** How an end-to-end test is written down. */
 
 import type { Feature, Target } from '../../../scripts/targets.ts'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Traffic patterns that several tests use. */
 
 import assert from 'node:assert/strict'

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** What holds for the files of the project as a whole. */
+
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import test from 'ava'
+import { ROOT } from '../../scripts/base/root.ts'
+import { commandNames } from '../../scripts/cli.ts'
+
+/** A clone's files, or those of a copy without git. */
+function projectFiles(): string[] {
+  const listed = execFileSync('find', ['.', '-path', './node_modules', '-prune', '-o', '-path', './dist', '-prune', '-o', '-path', './.git', '-prune', '-o', '-type', 'f', '-print'], { cwd: ROOT, encoding: 'utf8' })
+  return listed.split('\n').filter(Boolean).map((name) => name.slice('./'.length))
+}
+
+test('every source file says which licence it has', (t) => {
+  const files = projectFiles().filter((name) => /^(scripts|vm|test)\/.*\.(ts|c)$/.test(name) || ['Makefile', '.ci/run', 'vm/guest/init'].includes(name))
+  t.true(files.length > 200)
+  t.deepEqual(files.filter((name) => !readFileSync(join(ROOT, name), 'utf8').split('\n').slice(0, 2).some((line) => line.endsWith(' SPDX-License-Identifier: GPL-2.0-only'))), [])
+})
+
+test('the lock of npm\'s packages names no registry', (t) => {
+  const lock = readFileSync(join(ROOT, 'package-lock.json'), 'utf8')
+  t.notRegex(lock, /"resolved"|registry\./)
+})
+
+/** [text](path) of Markdown. */
+const LINK = /\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)/g
+
+test('the documents lead to files that there are', (t) => {
+  const documents = projectFiles().filter((name) => name.endsWith('.md'))
+  const broken = documents.flatMap((name) =>
+    [...readFileSync(join(ROOT, name), 'utf8').matchAll(LINK)].map(([, path = '']) => join(dirname(name), path)).filter((path) => !existsSync(join(ROOT, path))))
+  t.deepEqual(broken, [])
+})
+
+/** Commands, scripts and folders that a document names in code: `scripts/base`, `patches/lts/series`. */
+const NAMED = /`((?:scripts|vm|test|patches|specs|docs)\/[\w./-]*[\w-])`/g
+
+test('the documents name files that there are', (t) => {
+  const documents = projectFiles().filter((name) => name.endsWith('.md') && name !== 'CHANGELOG.md')
+  const missing = documents.flatMap((name) =>
+    [...readFileSync(join(ROOT, name), 'utf8').matchAll(NAMED)].map(([, path = '']) => path).filter((path) => !existsSync(join(ROOT, path))).map((path) => `${name}: ${path}`))
+  t.deepEqual(missing, [])
+})
+
+test('what CI runs are commands that there are', (t) => {
+  for (const name of ['.github/workflows/build.yml', '.gitlab-ci.yml']) {
+    const called = [...readFileSync(join(ROOT, name), 'utf8').matchAll(/^ *- (?:run: )?make ?([\w-]*)$/gm)].map(([, goal = '']) => goal || 'all')
+    t.deepEqual(called, ['all', 'test'], name)
+    for (const command of called) t.true(commandNames().includes(command), `${name}: ${command}`)
+  }
+})
