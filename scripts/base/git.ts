@@ -25,6 +25,9 @@ const stopped = new AbortController()
 setMaxListeners(0, stopped.signal)
 onInterrupt(() => stopped.abort())
 
+/** Not when git has ended, after which what it printed may still be on its way. */
+const WHOLE = { onClose: true, onExit: false }
+
 /** A work tree or a bare repository, and how git is called there. */
 export class Git {
   readonly #folder: string
@@ -34,7 +37,7 @@ export class Git {
   constructor(folder: string, options: GitOptions = {}) {
     this.#folder = folder
     this.#options = options
-    this.#client = simpleGit({ baseDir: folder, config: [...(options.config ?? [])], abort: stopped.signal, unsafe: { allowUnsafeConfigPaths: true } })
+    this.#client = simpleGit({ baseDir: folder, config: [...(options.config ?? [])], abort: stopped.signal, completion: WHOLE, unsafe: { allowUnsafeConfigPaths: true } })
     if (options.env) this.#client.env(options.env as Record<string, string>)
   }
 
