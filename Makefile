@@ -18,10 +18,10 @@ override MAIN := node_modules/.lvs-snat/main.mjs
 
 .PHONY: $(COMMANDS)
 $(COMMANDS): $(MAIN)
-	@node $(MAIN) $@
+	@node --enable-source-maps $(MAIN) $@
 
 $(COMMANDS:=-help): %-help: $(MAIN)
-	@node $(MAIN) $* --help
+	@node --enable-source-maps $(MAIN) $* --help
 
 # Node starts in half the time if it need not translate TypeScript first. Folders are
 # among the prerequisites, so that a deleted file is noticed; links are not, because an
@@ -29,7 +29,7 @@ $(COMMANDS:=-help): %-help: $(MAIN)
 $(MAIN): $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
 	@rm -rf $(@D)
 	@node_modules/.bin/esbuild scripts/main.ts --outdir=$(@D) --bundle --splitting \
-		--packages=external --platform=node --format=esm --out-extension:.js=.mjs --log-level=warning
+		--packages=external --platform=node --format=esm --out-extension:.js=.mjs --sourcemap --log-level=warning
 
 $(NPM_DONE): package.json package-lock.json
 ifeq ($(value LVS_SNAT_SETUP),no)

@@ -9,7 +9,8 @@ import { EXIT, Failure } from './base/errors.ts'
 import { asFailure } from './base/files.ts'
 import { log } from './base/log.ts'
 import { ROOT } from './base/root.ts'
-import { createContext, isKernel, PREFIX, VARIABLES, type Variable, type Variables } from './build/context.ts'
+import { createContext, isKernel, isSet, PREFIX, VARIABLES, type Context, type Variable, type Variables } from './build/context.ts'
+import { plan } from './build/step.ts'
 import type { Command } from './command.ts'
 
 const COMMANDS = join(ROOT, 'scripts/commands')
@@ -75,7 +76,20 @@ export async function runCommand(words: readonly string[]): Promise<void> {
   }
   const context = createContext(parseVariables(rest, process.env))
   if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
-  await command.run(context)
+  setLevel(context)
+  if (isSet(context.variables, 'DRYRUN')) await sayPlan(context, name, command)
+  else await command.run(context)
+}
+
+function setLevel({ variables }: Context): void {
+  const [verbose, quiet] = [isSet(variables, 'V'), isSet(variables, 'Q')]
+  if (verbose && quiet) throw new Failure('usage', 'V=1 and Q=1 are the opposite of each other.')
+  log.setLevel(verbose ? 'verbose' : quiet ? 'quiet' : 'normal')
+}
+
+async function sayPlan(context: Context, name: string, { step }: Command): Promise<void> {
+  if (!step) throw new Failure('usage', `make ${name} builds nothing that DRYRUN=1 could tell of.`)
+  for (const { step: called, why } of await plan(context, step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
 }
 
 /** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */

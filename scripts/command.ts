@@ -2,6 +2,7 @@
 /** The shape of a command: one file in `scripts/commands`, named as the user types it. */
 
 import type { Context } from './build/context.ts'
+import type { Step } from './build/step.ts'
 
 export interface Command {
   /** One line for `make help`. */
@@ -10,5 +11,7 @@ export interface Command {
   help: string
   /** Whether it is about the tree that TREE= names; else it is about the kernel, and refuses another. */
   anyTree?: true
+  /** What it brings up to date before it does its own work: what DRYRUN=1 tells of. */
+  step?: Step
   run: (context: Context) => Promise<void>
 }

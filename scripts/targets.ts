@@ -96,6 +96,8 @@ export interface Target {
   kernels?: { default: string; pattern: RegExp; source: (stem: string, kernel: string) => SrpmSource }
   /** What CONFIG= can name, the default first: folders below `specs/kernel/` with configuration fragments, in order. */
   configs: Readonly<Record<string, readonly string[]>>
+  /** About how many lines the kernel's build prints from nothing, of a configuration, for messages. */
+  lines: Readonly<Record<string, number>>
   /** What the fragments are merged on: a configuration goal of the kernel's make, or one that the source package's own files make. */
   baseConfig: { goal: string } | { packaged: string }
   /** The goal of the kernel's make that gives symbols without a value their defaults. */
@@ -132,6 +134,7 @@ export const TARGETS: readonly Target[] = [
     families: [{ name: '6.1', series: 'lts', compat: '6.1', kernels: 'Linux 6.1' }],
     source: 'linux-6.1',
     configs: { gateway: ['lts'] },
+    lines: { gateway: 4185 },
     baseConfig: { goal: 'x86_64_defconfig' },
     settleConfig: 'olddefconfig',
     check: {
@@ -172,6 +175,7 @@ export const TARGETS: readonly Target[] = [
     kernels: { default: '2.6.32-279.el6', pattern: /^2\.6\.32-\d[\w.]*$/, source: el6Kernel },
     injects: { folder: 'el6-rhel', fragments: ['ipvs.config'] },
     configs: { gateway: ['el6-rhel', 'el6'], rhel: ['el6-rhel'] },
+    lines: { gateway: 5766 },
     baseConfig: { packaged: 'kernel-2.6.32-x86_64.config' },
     settleConfig: 'loose_nonint_oldconfig',
     check: {

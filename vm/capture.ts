@@ -5,11 +5,17 @@ import { spawn } from 'node:child_process'
 import { Failure } from '../scripts/base/errors.ts'
 import { capture, guardGroup } from '../scripts/base/run.ts'
 
-/**
- * -n no names, -l a line at a time, -P a summary of each packet, -x its bytes. A shell's pipe between the two: tshark
- * takes a capture from a pipe but not from the socket that Node would give it.
- */
-const FOLLOW = 'tail -c +1 -f "$1" | tshark -n -l -P -x -r - 2>/dev/null'
+/** A shell's pipe between the two: tshark takes a capture from a pipe but not from the socket that Node would give it. */
+const FOLLOW = 'tail -c +1 -f "$1" | { shift; exec tshark -n -l -r - "$@" 2>/dev/null; }'
+
+export interface CaptureOptions {
+  /** Which packets, as tshark -Y takes it. */
+  filter?: string
+  /** A file that they are written to as well. */
+  write?: string
+  /** Their bytes too, beside a summary of each. */
+  bytes?: boolean
+}
 
 export interface Capture {
   /** Resolves when the decoder has ended. */
@@ -19,12 +25,14 @@ export interface Capture {
 
 /**
  * @param path of a pcap file that is being written
- * @throws Failure of kind `environment` without tshark
+ * @throws Failure of kind `environment` without tshark, `usage` for a filter that it does not understand
  */
-export async function followCapture(path: string): Promise<Capture> {
+export async function followCapture(path: string, { filter, write, bytes }: CaptureOptions = {}): Promise<Capture> {
   const found = await capture(['tshark', '--version'], { anyExit: true }).catch(() => undefined)
   if (found?.exitCode !== 0) throw new Failure('environment', 'tshark, which decodes packets, is missing.', { hint: 'make doctor' })
-  const child = spawn('sh', ['-c', FOLLOW, 'sh', path], { stdio: ['ignore', 'inherit', 'inherit'], detached: true })
+  if (filter !== undefined) await requireFilter(filter)
+  const words = [...(filter === undefined ? [] : ['-Y', filter]), ...(write === undefined ? [] : ['-P', '-w', write]), ...(bytes ? ['-P', '-x'] : [])]
+  const child = spawn('sh', ['-c', FOLLOW, 'sh', path, ...words], { stdio: ['ignore', 'inherit', 'inherit'], detached: true })
   const group = child.pid
   const release = group === undefined ? () => undefined : guardGroup(group)
   const ended = new Promise<void>((resolve) => {
@@ -40,4 +48,11 @@ export async function followCapture(path: string): Promise<Capture> {
       process.kill(-group, 'SIGTERM')
     },
   }
+}
+
+async function requireFilter(filter: string): Promise<void> {
+  const { exitCode, stderr } = await capture(['tshark', '-r', '/dev/null', '-Y', filter], { anyExit: true })
+  // An empty file is no capture either; what is wrong with a filter is said first.
+  if (exitCode === 0 || !/isn't a valid display filter|was unexpected|syntax error|not a valid|neither a field/i.test(stderr)) return
+  throw new Failure('usage', `tshark does not understand the filter "${filter}".`, { excerpt: stderr.trim().split('\n').slice(0, 5), hint: 'For example: FILTER="tcp.port == 80"' })
 }

@@ -6,6 +6,8 @@ import { dirname } from 'node:path'
 import { $, type ProcessPromise } from 'zx/core'
 import { DISK_FULL_HINT, Failure, type FailureDetails, type FailureKind } from './errors.ts'
 import { excerpt } from './excerpt.ts'
+import { log } from './log.ts'
+import { shellLine } from './quote.ts'
 
 $.verbose = false
 
@@ -146,6 +148,7 @@ export interface Captured {
  */
 export async function capture(argv: readonly string[], options: CaptureOptions = {}): Promise<Captured> {
   if (!options.cleanup) requireUninterrupted()
+  log.detail(`+ ${shellLine(argv)}`)
   const child = $({
     ...common(),
     cwd: options.cwd ?? process.cwd(),
@@ -186,7 +189,11 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
   requireUninterrupted()
   mkdirSync(dirname(options.log), { recursive: true })
   const fd = openSync(options.log, 'w+')
-  const follower = options.onLine && follow(fd, options.onLine)
+  log.detail(`+ ${shellLine(argv)}`)
+  const follower = follow(fd, (line) => {
+    log.detail(line)
+    options.onLine?.(line)
+  })
   try {
     const exitCode = await tracked(
       $({
@@ -204,7 +211,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
       }, dirname(options.log))
     }
   } finally {
-    follower?.stop()
+    follower.stop()
     closeSync(fd)
   }
 }

@@ -33,6 +33,16 @@ export const VARIABLES = {
   SETUP: 'no: report missing packages instead of installing them (default yes)',
   SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',
   BUILDER: 'mock or podman: what srpm-build builds with (el6)',
+  WAIT: '1: wait for a build or test run of this checkout to end, instead of refusing (default 0)',
+  DRYRUN: '1: say which steps would run, and why, and run none (default 0)',
+  V: '1: print the commands that are run, and all that builds say (default 0)',
+  Q: '1: print only warnings, errors and results (default 0)',
+  QUICK: '1: e2e and vm with the modules of the prepared tree as it is, over the packages in dist as they are (default 0)',
+  RUN: 'a script that vm runs in the gateway, instead of giving it the terminal',
+  PUT: 'HERE=THERE[,HERE=THERE...]: files that vm puts into the gateway first',
+  GET: 'THERE=HERE[,THERE=HERE...]: files that vm takes out of the gateway after RUN',
+  FILTER: 'which packets vm-capture shows, as tshark -Y takes it',
+  WRITE: 'file that vm-capture writes the packets to, beside showing them',
   LEVEL: 'IPVS debug level that vm-log sets (default 12)',
   LINK: 'network link that vm-capture follows (default outside)',
 } as const
@@ -62,6 +72,8 @@ export interface Context {
   /** How many times the end-to-end tests are run. */
   readonly repeat: number
   readonly setup: boolean
+  /** Wait for a lock of this checkout's instead of refusing. */
+  readonly wait: boolean
   readonly variables: Variables
   readonly paths: Paths
 }
@@ -127,6 +139,7 @@ export function createContext(variables: Variables, root = ROOT): Context {
     jobs: count('JOBS', variables.JOBS, availableParallelism()),
     repeat: count('REPEAT', variables.REPEAT, 1),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
+    wait: isSet(variables, 'WAIT'),
     variables,
     paths: createPaths(root, cacheFolder(variables.CACHE), name, tree.folder, {
       suffix: variantSuffix(target, config, flavour),
@@ -166,7 +179,7 @@ function chooseKernel({ name, source, kernels }: Target, variables: Variables): 
  * @throws Failure of kind `usage` for two of them, and for one that the target does not have
  */
 function chooseFlavour(target: Target, variables: Variables): (Flavour & TargetFlavour) | undefined {
-  const [flavour, another] = FLAVOURS.filter(({ variable }) => flag(variable, variables[variable], { 1: true, 0: false }, false))
+  const [flavour, another] = FLAVOURS.filter(({ variable }) => isSet(variables, variable))
   if (flavour === undefined) return undefined
   if (another) throw new Failure('usage', `${flavour.variable}=1 and ${another.variable}=1 are different kernels.`, { hint: 'Choose one of them.' })
   const ofTarget = target.flavours[flavour.name]
@@ -231,6 +244,12 @@ function flag(name: string, value: string | undefined, values: Record<string, bo
   }
   return found
 }
+
+/**
+ * @returns whether a variable that is 1 or 0 is 1
+ * @throws Failure of kind `usage` for another value
+ */
+export const isSet = (variables: Variables, name: Variable): boolean => flag(name, variables[name], { 1: true, 0: false }, false)
 
 function count(name: string, value: string | undefined, fallback: number): number {
   if (value === undefined || value === '') return fallback

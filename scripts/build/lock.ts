@@ -6,7 +6,7 @@
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
@@ -32,10 +32,10 @@ export interface LockOptions {
  */
 export async function withBuildLock<T>(context: Context, work: () => Promise<T>): Promise<T> {
   const using = () => withLock(cacheLock(context), 'purge of the cache', work, { shared: true })
-  return withLock(checkoutLock(context, 'build'), 'build of this checkout', using, { hint: OTHERS })
+  return withLock(checkoutLock(context, 'build'), 'build of this checkout', using, { wait: context.wait, hint: OTHERS })
 }
 
-const OTHERS = 'Wait for it to end, or stop it; other checkouts are not disturbed.'
+const OTHERS = 'Wait for it to end (WAIT=1 does), or stop it; other checkouts are not disturbed.'
 
 /** @returns path of the lock of something that this checkout has one of: "build", "vm-lts" */
 export const checkoutLock = ({ paths }: Context, name: string): string => join(paths.locks, `${basename(paths.checkout)}.${name}`)
@@ -84,7 +84,7 @@ async function take(fd: number, path: string, what: string, { shared, wait, hint
   if (!wait) {
     throw new Failure('environment', `Another ${what} is running (${owner}).`, { excerpt: holders(path), ...(hint ? { hint } : {}) })
   }
-  log.info(`waiting for another checkout's ${what} (${owner})`)
+  log.info(`waiting for another ${what} to end (${owner})`)
   await flock(fd, [mode])
   requireUninterrupted()
 }
@@ -132,6 +132,17 @@ function holders(path: string): string[] {
       // It is somebody else's, or has ended.
       return []
     }
+  })
+}
+
+/** @returns a line for each lock of this checkout that somebody has, with what it is and who that is */
+export function locksHeld({ paths }: Context): string[] {
+  const prefix = `${basename(paths.checkout)}.`
+  const names = existsSync(paths.locks) ? readdirSync(paths.locks).filter((name) => name.startsWith(prefix)) : []
+  return names.flatMap((name) => {
+    const path = join(paths.locks, name)
+    const who = holders(path)
+    return who.length === 0 ? [] : [`${name.slice(prefix.length)}: ${describeOwner(path)}`]
   })
 }
 

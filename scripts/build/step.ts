@@ -11,7 +11,7 @@ import { log } from '../base/log.ts'
 import { ROOT } from '../base/root.ts'
 import { requireUninterrupted } from '../base/run.ts'
 import { noteOwner } from './checkouts.ts'
-import type { Context, Scope } from './context.ts'
+import { isKernel, type Context, type Scope } from './context.ts'
 import { withBuildLock } from './lock.ts'
 import { requirePlaces } from './places.ts'
 import { setUp } from './setup.ts'
@@ -49,6 +49,9 @@ export type StepName = Pick<Step, 'name' | 'scope'>
 export interface Stamp {
   key: string
   inputs: Json
+  /** Keys of the steps that it needs, and digest of its code; of an older version there are none. */
+  needed?: { [step: string]: Json }
+  code?: string
   seconds: number
   facts: Facts
 }
@@ -74,25 +77,98 @@ async function bringOnce(given: Context, step: Step, done: Map<string, Stamp>): 
   const before = done.get(stampPath(context, step))
   if (before) return before
   for (const earlier of step.after ?? []) await bringOnce(context, earlier, done)
-  const needed: Json = {}
-  for (const need of step.needs.filter(({ applies }) => applies?.(context) ?? true)) needed[need.name] = (await bringOnce(context, need, done)).key
-  const inputs = await step.inputs(context)
-  const key = digest({ inputs, needed, code: codeDigest(step.code) })
-  const stamp = readStamp(context, step)
-  const current = stamp?.key === key && step.outputs(context, inputs).every((path) => existsSync(path))
-  const result = current ? stamp : await runStep(context, step, key, inputs)
+  const needed: { [step: string]: Json } = {}
+  for (const need of needsOf(context, step)) needed[need.name] = (await bringOnce(context, need, done)).key
+  const { why, stamp, recipe } = await judge(context, step, needed)
+  if (why !== undefined) log.detail(`${step.name}: ${why}`)
+  const result = why === undefined && stamp ? stamp : await runStep(context, step, recipe)
   done.set(stampPath(context, step), result)
   return result
 }
 
-async function runStep(context: Context, step: Step, key: string, inputs: Json): Promise<Stamp> {
+/** What decides a step's result, and the digest of it. */
+type Recipe = Required<Pick<Stamp, 'key' | 'inputs' | 'needed' | 'code'>>
+
+interface Judgement {
+  recipe: Recipe
+  /** Of the last successful run. */
+  stamp: Stamp | undefined
+  /** Why the step has to run, if it has. */
+  why: string | undefined
+}
+
+const needsOf = (context: Context, step: Step): Step[] => step.needs.filter(({ applies }) => applies?.(context) ?? true)
+
+/** @param needed keys of the steps that it needs, which are up to date */
+async function judge(context: Context, step: Step, needed: { [step: string]: Json }): Promise<Judgement> {
+  const inputs = await step.inputs(context)
+  const code = codeDigest(step.code)
+  const recipe = { key: digest({ inputs, needed, code }), inputs, needed, code }
+  const stamp = readStamp(context, step)
+  return { recipe, stamp, why: reasonToRun(recipe, stamp, step.outputs(context, inputs)) }
+}
+
+function reasonToRun(recipe: Recipe, stamp: Stamp | undefined, outputs: readonly string[]): string | undefined {
+  if (!stamp) return 'it has not succeeded yet'
+  if (stamp.key !== recipe.key) return whatChanged(stamp, recipe)
+  const missing = outputs.find((path) => !existsSync(path))
+  return missing === undefined ? undefined : `${missing} is missing`
+}
+
+function whatChanged(stamp: Stamp, recipe: Recipe): string {
+  const names = (value: Json | undefined): [string, Json][] =>
+    value !== null && typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : [['inputs', value ?? null]]
+  const differing = (before: Json | undefined, now: Json): string[] => {
+    const known = new Map(names(before))
+    return names(now).flatMap(([name, value]) => (known.has(name) && digest(known.get(name) ?? null) === digest(value) ? [] : [name]))
+  }
+  const changes = [
+    ...differing(stamp.inputs, recipe.inputs),
+    ...differing(stamp.needed ?? {}, recipe.needed).map((name) => `the result of ${name}`),
+    ...(stamp.code === recipe.code ? [] : ['the code of the step']),
+  ]
+  return `changed: ${changes.join(', ')}`
+}
+
+/** What would be done with a step. */
+export interface Plan {
+  step: string
+  /** Why it would run; absent of one that is up to date. */
+  why?: string
+}
+
+/**
+ * Tells what {@link bring} would do, and does nothing.
+ *
+ * @returns all steps in the order in which they come. Behind one that would run, others that have their
+ *   results from it run as well, if those come out otherwise.
+ */
+export async function plan(given: Context, step: Step, done = new Map<string, Plan>()): Promise<Plan[]> {
+  const context = step.context?.(given) ?? given
+  const path = stampPath(context, step)
+  if (done.has(path)) return [...done.values()]
+  const called = isKernel(context) ? step.name : `${step.name} of ${context.tree.name}`
+  const earlier = [...(step.after ?? []), ...needsOf(context, step)]
+  for (const each of earlier) await plan(context, each, done)
+  const ran = earlier.map((each) => done.get(stampPath(each.context?.(context) ?? context, each))).find((each) => each?.why !== undefined)
+  if (ran) {
+    done.set(path, { step: called, why: readStamp(context, step) ? `comes after ${ran.step}` : 'it has not succeeded yet' })
+    return [...done.values()]
+  }
+  const needed = Object.fromEntries(needsOf(context, step).map((need) => [need.name, readStamp(context, need)?.key ?? '']))
+  const { why } = await judge(context, step, needed)
+  done.set(path, { step: called, ...(why === undefined ? {} : { why }) })
+  return [...done.values()]
+}
+
+async function runStep(context: Context, step: Step, recipe: Recipe): Promise<Stamp> {
   const path = stampPath(context, step)
   rmSync(path, { force: true })
   const start = process.hrtime.bigint()
   const facts = await step.run(context)
   requireUninterrupted()
   const seconds = Number((process.hrtime.bigint() - start) / 1_000_000n) / 1000
-  const stamp: Stamp = { key, inputs, seconds, facts }
+  const stamp: Stamp = { ...recipe, seconds, facts }
   mkdirSync(context.paths.stamps[step.scope], { recursive: true })
   writeFileSync(`${path}.new`, JSON.stringify(stamp, null, 2))
   renameSync(`${path}.new`, path)

@@ -9,6 +9,7 @@ const command: Command = {
   help: `What "make" alone does: brings every step up to date and writes dist/VARIANT.
 metadata.json there tells the inputs with their digests, the tools, the seconds of
 each phase when it last ran, and what ccache spared.`,
+  step,
   async run(context) {
     await bring(context, step)
     log.step('all', `up to date: ${context.paths.dist}`)

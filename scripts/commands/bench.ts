@@ -10,6 +10,7 @@ import { log } from '../base/log.ts'
 import { setUp } from '../build/setup.ts'
 import type { Command } from '../command.ts'
 import { bringGuest } from '../lab/guest.ts'
+import { step as repo } from '../steps/repo.ts'
 
 const command: Command = {
   summary: 'measure what a forwarded packet costs, in instructions',
@@ -25,6 +26,7 @@ their names: ${partNames().join('; ')}.
 
 Instructions are counted, not cache misses; compare within one run. The tables are printed, and
 all figures are in dist/VARIANT/bench/results.json.`,
+  step: repo,
   async run(context) {
     const parts = chooseParts(context.variables.ONLY)
     if (parts.length === 0) {

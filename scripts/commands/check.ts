@@ -10,6 +10,7 @@ commit of the series with sparse and the kernel's extra warnings (W=1 where it h
 no commit may fail to build or bring a warning that the pristine source does not have.
 Of a distribution's kernel, the symbols that it promises to keep (kABI) must have the
 checksums they have without the series.`,
+  step,
   async run(context) {
     const { facts } = await bring(context, step)
     process.stdout.write(`${Number(facts['patches'])} patches: checkpatch clean, each builds, no new warnings\n`)

@@ -10,6 +10,7 @@ const command: Command = {
 and verifies that every symbol they ask for survived. DEBUG=1 adds debug.config; SANITIZE=1
 adds sanitize.config, and leaves out the drivers of real machines.
 Prints the path of the .config.`,
+  step,
   async run(context) {
     await bring(context, step)
     const config = join(context.paths.build, '.config')

@@ -3,6 +3,7 @@ import { SUITES } from '../../test/e2e/index.ts'
 import { setUp } from '../build/setup.ts'
 import type { Command } from '../command.ts'
 import { describe, runE2e } from '../lab/e2e.ts'
+import { step as repo } from '../steps/repo.ts'
 
 const command: Command = {
   summary: 'end-to-end tests in virtual machines, on packets seen on the wire',
@@ -18,7 +19,10 @@ SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for
 memory after each suite; it takes its time.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs;
 those of the run before in test.previous. Tests that were not run count as errors there.
-Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
+QUICK=1 tries edits of net/netfilter/ipvs without packaging them: only the modules are compiled, and
+stand in for those of the packages in dist. Its results are in dist/VARIANT/test.quick, marked dirty.
+"make list" lists the tests. Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
+  step: repo,
   async run(context) {
     await setUp(context)
     process.stdout.write(`${describe(await runE2e(context))}\n`)

@@ -8,6 +8,7 @@ const command: Command = {
   help: `Writes dist/VARIANT/lvs-snat-VERSION.patch: engine and hooks in one file that
 applies to the pristine source with "patch -p1". It is applied to a copy and the
 result compared before it gets its name.`,
+  step,
   async run(context) {
     await bring(context, step)
     process.stdout.write(`${exportedPatch(context)}\n`)

@@ -22,6 +22,7 @@ Once it is in the store, the other commands need neither.
 
 Nothing is fetched twice. To follow the distribution to a newer version:
   make distclean purge && make fetch`,
+  step,
   async run(context) {
     const { facts } = await bring(context, step)
     for (const name of Object.keys(facts)) {

@@ -10,6 +10,7 @@ const command: Command = {
 output folder (make O=build) that git does not see. Prints the path of the bzImage.
 
 After an edit below net/netfilter/ipvs, "make modules" is quicker.`,
+  step,
   async run(context) {
     const { facts } = await bring(context, step)
     log.info(`${Number(facts['compilations'])} compilations at the last build, ${Number(facts['ccacheHits'])} answered by ccache`)

@@ -16,6 +16,7 @@ has the same symbol checksums as RHEL's whitelist (${WHITELIST}); otherwise it s
 It installs below /lib/modules/VERSION/extra/ipvs-snat, requires the checksums of all symbols that
 it uses, and is linked into other kernels by weak-modules.
 Into dist/VARIANT; prints the paths.`,
+  step,
   async run(context) {
     requireSrpm(context)
     await bring(context, step)

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { bring, readStamp } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { step as kernel } from '../steps/kernel.ts'
-import { MODULES_FOLDER, step } from '../steps/modules.ts'
+import { bringModules, MODULES_FOLDER, step } from '../steps/modules.ts'
 
 const command: Command = {
   summary: `rebuild only the modules of ${MODULES_FOLDER}`,
@@ -10,9 +8,9 @@ const command: Command = {
   make modules && make vm-reload
 The kernel is built first if it never was; after that, only the IPVS modules are.
 Prints the paths of the modules.`,
+  step,
   async run(context) {
-    if (!readStamp(context, kernel)) await bring(context, kernel)
-    await bring(context, step)
+    await bringModules(context)
     for (const path of step.outputs(context)) process.stdout.write(`${path}\n`)
   },
 }

@@ -15,6 +15,7 @@ TREE=ipvsadm is about ipvsadm's source and patches/ipvsadm, which have no engine
 
 Edits that you made in the prepared tree are never overwritten: keep them by
 "make save" or throw them away by "make discard".`,
+  step,
   async run(context) {
     await bring(context, step)
     process.stdout.write(`${context.paths.tree}\n`)

@@ -11,6 +11,7 @@ const command: Command = {
 checkouts, and checks it out where the series will be applied. The tag "${PRISTINE}"
 is the source as it was published; of a source package, what its own %prep makes of it.
 A kernel whose IPVS sources are of a family without a series is refused.`,
+  step,
   async run(context) {
     await bring(context, step)
     process.stdout.write(`${context.paths.tree}\n`)

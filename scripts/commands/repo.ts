@@ -8,6 +8,7 @@ const command: Command = {
   help: `Writes dist/VARIANT/repodata, so that the folder can be served to dnf and yum as it
 is, and SHA256SUMS over packages, repository and exported patch.
 Check a copy with: cd dist/lts && sha256sum --check SHA256SUMS`,
+  step,
   async run(context) {
     await bring(context, step)
     process.stdout.write(`${sumsFile(context)}\n`)

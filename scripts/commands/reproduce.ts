@@ -15,6 +15,7 @@ const command: Command = {
   help: `Each source package is rebuilt in a folder of its own, without what "make kernel" has
 compiled, and the digests of the packages are compared with those in dist. It takes
 as long as a fresh build; ccache helps. Exits other than 0 if a package differs.`,
+  step: rpm,
   async run(context) {
     await bring(context, rpm)
     const packages = distPackages(context)

@@ -13,6 +13,7 @@ packages of "make kmod" are there as well. No package needs a newer rpm than EL6
 
 Edits in the prepared tree that are not in the series are refused: first "make save".
 Prints the paths of the packages.`,
+  step,
   async run(context) {
     await bring(context, step)
     for (const path of distPackages(context)) process.stdout.write(`${path}\n`)

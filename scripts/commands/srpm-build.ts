@@ -22,6 +22,7 @@ vsyscall, the network; and tells all that is missing (exit code 3). It takes an 
 
 The packages go to dist/VARIANT/production, apart from those of "make rpm", which have the
 same names and are compiled here. Prints their paths.`,
+  step: srpm,
   async run(context) {
     requireSrpm(context)
     const builder = findBuilder(context.variables.BUILDER)
@@ -32,11 +33,10 @@ same names and are compiled here. Prints their paths.`,
     mkdirSync(aside, { recursive: true })
     try {
       log.step('srpm-build', `${basename(injectedSrpm(context))} by ${builder.name}`)
-      let lines = 0
       await runLogged(builder.command(HOST, injectedSrpm(context), aside), {
         log: join(context.paths.logs, `srpm-build-${builder.name}.log`),
         doing: `building the SRPM by ${builder.name}`,
-        onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+        onLine: log.counter(),
       })
       const packages = readdirSync(aside).filter((name) => name.endsWith('.rpm') && !name.endsWith('.src.rpm'))
       if (packages.length === 0) throw new Failure('build', `${builder.name} succeeded, but left no packages.`)

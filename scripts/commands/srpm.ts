@@ -15,6 +15,7 @@ Writes dist/VARIANT/SRPMS/kernel-VERSION.src.rpm and prints its path. An EL6 hos
 Koji builds it; the kernel alone:
   rpmbuild --rebuild --with baseonly --without debuginfo --without doc --without perf FILE
 make srpm-build does that in mock or podman. DEBUG=1 adds IPVS debugging.`,
+  step,
   async run(context) {
     requireSrpm(context)
     await bring(context, step)

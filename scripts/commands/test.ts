@@ -12,6 +12,7 @@ const command: Command = {
   help: `Checks the toolchain's own code ("make lint"), runs the unit tests, builds what is not up to date, runs "make check" and then the
 end-to-end tests in virtual machines assembled from the packages in dist.
 ONLY= selects end-to-end tests. Results are in dist/VARIANT/test.`,
+  step: all,
   async run(context) {
     await setUp(context)
     const unit = await beforeTests(context, async () => {

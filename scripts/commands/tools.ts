@@ -12,6 +12,7 @@ netlink-batch, queue-accept and an unpatched ipvsadm are for the virtual machine
 Needs musl-gcc and the kernel's headers. They are built once for all targets and all
 checkouts of this cache: what was built before from the same sources, by the same
 compiler, is taken from there.`,
+  step,
   async run(context) {
     await bring(context, step)
     for (const path of [busyboxFile(context), ...guestTools(context).values(), ...Object.values(toolPackages(context)).flat()]) process.stdout.write(`${path}\n`)

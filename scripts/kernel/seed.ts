@@ -32,7 +32,7 @@ export async function seed(context: Context, isMarker: (name: string) => boolean
 }
 
 /** kbuild writes it when all modules are compiled. */
-const isCompiled = (folder: string): boolean => existsSync(join(folder, 'modules.order'))
+export const isCompiled = (folder: string): boolean => existsSync(join(folder, 'modules.order'))
 
 /**
  * Saved command lines that name the folder make what they built look outdated: those of

@@ -13,7 +13,9 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
-import { bringGuest, type Guest } from './guest.ts'
+import { revision } from '../build/revision.ts'
+import { writeEvidence } from '../steps/all.ts'
+import { bringGuest, isQuick, type Guest } from './guest.ts'
 
 export interface Counts {
   passed: number
@@ -21,7 +23,8 @@ export interface Counts {
   notApplicable: number
 }
 
-const resultsFolder = (context: Context): string => join(context.paths.dist, 'test')
+/** Results of edits that are not packaged prove nothing of the packages, and have a folder of their own. */
+const resultsFolder = (context: Context): string => join(context.paths.dist, isQuick(context) ? 'test.quick' : 'test')
 const lockFile = (context: Context): string => checkoutLock(context, `e2e-${context.variant}`)
 const LOCKED = 'end-to-end test run of this checkout'
 
@@ -34,7 +37,7 @@ const LOCKED = 'end-to-end test run of this checkout'
 export async function runE2e(context: Context): Promise<Counts> {
   const suites = chosenSuites(context)
   const guest = await beforeTests(context, () => bringGuest(context))
-  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, guest))
+  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, guest), { wait: context.wait, hint: 'WAIT=1 waits for it.' })
 }
 
 /**
@@ -58,11 +61,12 @@ async function reportNotRun(context: Context, suites: readonly Suite[], reason: 
   process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
   // The results of a run that is under way are not ours to remove.
   await withLock(lockFile(context), LOCKED, async () => {
-    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results))
+    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results, await properties(context)))
   }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
 }
 
-function chosenSuites(context: Context): Suite[] {
+/** @throws Failure of kind `usage` when ONLY chooses no test */
+export function chosenSuites(context: Context): Suite[] {
   const suites = choose(SUITES, context.variables.ONLY)
   if (suites.length > 0) return suites
   throw new Failure('usage', `No end-to-end test has a name with "${context.variables.ONLY}" in it.`, {
@@ -99,12 +103,20 @@ function newResults(context: Context): string {
   return results
 }
 
+/** What the report says of what was tested. */
+async function properties(context: Context): Promise<Record<string, string>> {
+  const { commit, dirty } = await revision(context)
+  const tested = isQuick(context) ? 'modules of the prepared tree over the packages in dist' : 'packages in dist'
+  return { commit: commit ?? 'unknown', dirty: String(dirty || isQuick(context)), tested }
+}
+
 /** Two runs at once would write over each other's captures, which are the evidence. */
 async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
   const results = newResults(context)
   const print = (line: string) => process.stdout.write(`${line}\n`)
   const { lacks } = context.target
-  const write = (all: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, all))
+  const tested = await properties(context)
+  const write = (all: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, all, tested))
   const report = await repeat({
     times: context.repeat,
     folder: results,
@@ -117,6 +129,7 @@ async function runIn(context: Context, suites: readonly Suite[], guest: Guest): 
     },
   })
   write(report.results)
+  if (!isQuick(context)) await writeEvidence(context)
   return conclude(report, results)
 }
 

@@ -18,11 +18,10 @@ export async function rebuildAndCompare(context: Context, source: string, publis
   const name = basename(source, '.src.rpm')
   const topdir = join(context.paths.work, 'reproduce', name)
   log.step('reproduce', `${basename(source)} by rpmbuild --rebuild`)
-  let lines = 0
   const built = await rebuildPackage(context, source, {
     topdir,
     log: join(context.paths.logs, `reproduce-${name}.log`),
-    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+    onLine: log.counter(),
   })
   const different: string[] = []
   for (const path of built) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What went into dist, in metadata.json, once everything else is there. */
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeIfChanged } from '../base/files.ts'
+import { listFiles, sha256File, writeIfChanged } from '../base/files.ts'
 import type { Context } from '../build/context.ts'
+import { revision } from '../build/revision.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { toolVersions } from '../build/toolversions.ts'
 import { step as config } from './config.ts'
@@ -26,15 +27,26 @@ export const step: Step = {
   scope: 'variant',
   needs: [exportStep, repo],
   code: ['steps/all.ts'],
-  inputs: (context) => ({ command: reproduction(context) }),
+  inputs: async (context) => ({ command: reproduction(context), revision: await revision(context) }),
   outputs: (context) => [metadataFile(context)],
   async run(context) {
     writeIfChanged(metadataFile(context), `${JSON.stringify(await metadata(context), null, 2)}\n`)
+    await writeEvidence(context)
     return {}
   },
 }
 
 const metadataFile = (context: Context): string => join(context.paths.dist, 'metadata.json')
+
+/** Digests of what dist holds besides packages: how they were made, and what their tests have shown. */
+const EVIDENCE = 'EVIDENCE.SHA256SUMS'
+
+/** Writes the manifest, anew after each of its files. */
+export async function writeEvidence({ paths: { dist } }: Context): Promise<void> {
+  const names = ['metadata.json', ...listFiles(join(dist, 'test')).map((name) => `test/${name}`)].filter((name) => existsSync(join(dist, name)))
+  const lines = await Promise.all(names.map(async (name) => `${await sha256File(join(dist, name))}  ${name}\n`))
+  writeIfChanged(join(dist, EVIDENCE), lines.join(''))
+}
 
 /** The command that makes the same packages again. */
 function reproduction(context: Context): string {
@@ -55,6 +67,7 @@ async function metadata(context: Context): Promise<Json> {
     flavour: context.flavour?.name ?? null,
     kernelRelease: kernelRelease(context),
     command: reproduction(context),
+    ...(await revision(context)),
     sources: names.map((name) => {
       const { path: _path, size: _size, ...stored } = sourceFile(context, name)
       return { ...stored, name }

@@ -9,7 +9,7 @@ import type { Context } from '../build/context.ts'
 import { digest, type Facts, type Json, type Step } from '../build/step.ts'
 import { ask } from '../build/toolversions.ts'
 import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../kernel/kbuild.ts'
-import { seed } from '../kernel/seed.ts'
+import { isCompiled, seed } from '../kernel/seed.ts'
 import { treeContent } from '../kernel/series.ts'
 import { compilerOptions } from '../kernel/toolchain.ts'
 import { step as config } from './config.ts'
@@ -84,17 +84,20 @@ export async function make(context: Context, name: string, ...goals: string[]): 
   const statsLog = join(context.paths.logs, `${name}.ccache`)
   const tree = digest(await treeContent(context))
   rmSync(statsLog, { force: true })
-  let built = 0
   unmarkCompiled(context)
   await runLogged(await kbuild(context, ...goals), {
     env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog) },
     log: join(context.paths.logs, `${name}.log`),
     doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,
-    onLine: (line) => log.progress(`${++built} ${line.trim()}`),
+    onLine: log.counter(expectedLines(context)),
   })
   writeFileSync(compiledMarker(context, tree), '')
   return ccacheFacts(statsLog)
 }
+
+/** @returns about how many lines a build from nothing prints; of one that continues nobody knows */
+const expectedLines = (context: Context): number | undefined =>
+  isCompiled(context.paths.build) ? undefined : context.target.lines[context.config]
 
 /** Counts results in a ccache stats log: a comment line with the file, then a line a result (ccache(1), stats_log). */
 function ccacheFacts(statsLog: string): Facts {

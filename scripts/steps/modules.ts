@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { shorten } from '../base/excerpt.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
-import { digest, readStamp, type Step } from '../build/step.ts'
+import { bring, digest, readStamp, type Step } from '../build/step.ts'
 import { treeContent } from '../kernel/series.ts'
 import { isWarning } from '../kernel/warnings.ts'
 import { compiledMarkers, kernelRelease, make, step as kernel } from './kernel.ts'
@@ -34,6 +34,12 @@ export const step: Step = {
     for (const line of shorten(warnings)) log.warn(line)
     return facts
   },
+}
+
+/** Compiles the modules; the kernel first, if it never was. */
+export async function bringModules(context: Context): Promise<void> {
+  if (!readStamp(context, kernel)) await bring(context, kernel)
+  await bring(context, step)
 }
 
 /** @returns the modules of the folder, relative to the kernel's output folder, as kbuild lists them in modules.order */

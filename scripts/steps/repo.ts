@@ -41,7 +41,7 @@ const OPTIONS = [
   '--general-compress-type=gz',
   '--checksum=sha256',
   '--workers=1',
-  '--excludes=test/*',
+  '--excludes=test*/*',
   '--excludes=production/*',
 ]
 

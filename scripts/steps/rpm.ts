@@ -79,7 +79,6 @@ async function kernelPackages(context: Context): Promise<string[]> {
   log.step('rpm', `kernel ${kernelRelease(context)}`)
   const patches = await exportSeries(context, join(context.paths.work, `series-${context.variant}`))
   const version = preparedVersion(context)
-  let lines = 0
   const build: PackageBuild = {
     name: kernelPackage(context),
     spec: kernelSpec(context, readKernelSpec(context, version), {
@@ -90,7 +89,7 @@ async function kernelPackages(context: Context): Promise<string[]> {
     topdir: topdirOf(context),
     defines: { kernel_tree: context.paths.tree, kernel_output: context.paths.build, kernel_make: await kbuildCommand(context) },
     log: join(context.paths.logs, 'rpm-kernel.log'),
-    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+    onLine: log.counter(),
   }
   if (injects(context)) return buildBinaryPackages(context, build)
   return buildPackages(context, { ...build, sources: [{ name: tarball.filename, path: tarball.path }, ...build.sources] })

@@ -25,13 +25,15 @@ import { step as patch } from './patch.ts'
 interface PackagedTool {
   name: string
   libraries: readonly string[]
+  /** About how many lines its build prints, for messages. */
+  lines: number
   /** What its release begins with: it grows whenever the same version of the tool comes with other patches. */
   build: number
 }
 
 const PACKAGED: readonly PackagedTool[] = [
-  { name: 'ipvsadm', libraries: ['popt', 'libnl'], build: 2 },
-  { name: 'keepalived', libraries: ['openssl', 'libnl'], build: 1 },
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 2 },
+  { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 1 },
 ]
 
 /** What a spec has where the patches of a series are named, and where its changelog tells of them. */
@@ -189,14 +191,13 @@ const topdirOf = (context: Context, name: string): string => join(context.paths.
 async function buildTool(context: Context, tool: PackagedTool): Promise<string[]> {
   const { version, filename } = sourceFile(context, tool.name)
   log.step('tools', `${tool.name} ${version}, static, with ${tool.libraries.join(' and ')}`)
-  let lines = 0
   const packages = await buildPackages(context, {
     name: tool.name,
     spec: toolSpec(context, tool, filename, await toolPatches(context, tool)),
     sources: await toolSources(context, tool),
     topdir: topdirOf(context, tool.name),
     log: join(context.paths.logs, `tool-${tool.name}.log`),
-    onLine: (line) => log.progress(`${++lines} ${line.trim()}`),
+    onLine: log.counter(tool.lines),
   })
   for (const path of packages) await requireEl6(path)
   return packages
@@ -351,13 +352,12 @@ function stockIpvsadmStep(): Step {
 /** Runs lines of shell in `top`, with the functions of specs/static/musl.sh. */
 async function staticScript(context: Context, tool: string, name: string, top: string, lines: readonly string[]): Promise<void> {
   const prologue = [`. ${quote(join(specsFolder(context, 'static'), 'musl.sh'))}`, 'static_toolchain static']
-  let count = 0
   await runLogged(['sh', '-e', '-c', [...prologue, ...lines].join('\n')], {
     cwd: top,
     env: { ...rpmEnvironment(context, top), KCONFIG_NOTIMESTAMP: '1', SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) },
     log: join(context.paths.logs, `${name}.log`),
     doing: `building ${tool}`,
-    onLine: (line) => log.progress(`${++count} ${line.trim()}`),
+    onLine: log.counter(),
   })
 }
 

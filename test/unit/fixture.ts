@@ -9,6 +9,7 @@ import type { ExecutionContext } from 'ava'
 import ts from 'typescript'
 import { Failure, type FailureKind } from '../../scripts/base/errors.ts'
 import { createContext, type Context, type Variables } from '../../scripts/build/context.ts'
+import { runCommand } from '../../scripts/cli.ts'
 import { SOURCES } from '../../scripts/sources.ts'
 
 export interface Fixture {
@@ -154,4 +155,17 @@ export const read = (...path: string[]): string => readFileSync(join(...path), '
 export function imports(path: string): string[] {
   const { importedFiles } = ts.preProcessFile(readFileSync(path, 'utf8'), true, true)
   return importedFiles.filter(({ fileName }) => fileName.startsWith('.')).map(({ fileName }) => resolve(dirname(path), fileName))
+}
+
+/** Runs a command and takes what it prints as its result. One at a time in a process: its tests are serial. */
+export async function printed(words: readonly string[], variables: Variables = {}): Promise<string> {
+  const write = process.stdout.write.bind(process.stdout)
+  let text = ''
+  process.stdout.write = (chunk: string) => ((text += chunk), true)
+  try {
+    await runCommand([...words, ...Object.entries(variables).map(([name, value]) => `${name}=${value}`)])
+    return text
+  } finally {
+    process.stdout.write = write
+  }
 }

@@ -17,7 +17,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   'scripts/package': ['scripts/base', 'scripts/build', 'scripts/source', 'scripts/kernel', ...DATA],
   'scripts/steps': ['scripts/base', 'scripts/build', 'scripts/source', 'scripts/kernel', 'scripts/package', ...DATA],
   'test/e2e': ['scripts/base', 'scripts/targets.ts', 'vm'],
-  'scripts/lab': ['scripts/base', 'scripts/build', 'scripts/steps', 'vm', 'test/e2e', ...DATA],
+  'scripts/lab': ['scripts/base', 'scripts/build', 'scripts/kernel', 'scripts/steps', 'vm', 'test/e2e', ...DATA],
   'scripts/commands': ['scripts', 'vm', 'test/e2e'],
 }
 

@@ -50,8 +50,22 @@ test('an image is named by its content, and a missing part is named', (t) => {
   t.is(assemble(parts, join(folder, 'images')).initrd, image.initrd)
   const names = execFileSync('cpio', ['-it', '--quiet'], { input: readFileSync(image.initrd), encoding: 'utf8' }).split('\n')
   for (const name of ['init', 'bin/busybox', 'opt', 'opt/lab', 'opt/lab/tool', 'lib/modules/6.1.0-test/modules.dep']) t.true(names.includes(name), name)
+  t.not(assemble({ ...parts, files: new Map() }, join(folder, 'images')).initrd, image.initrd)
   t.throws(() => assemble({ ...parts, busybox: join(folder, 'none') }, folder), { message: /none, which does not exist/ })
   rmSync(folder, { recursive: true })
+})
+
+test('modules that were just compiled stand in for those of the packages', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const name = 'kernel/net/netfilter/ipvs/ip_vs.ko'
+  const modules = join(folder, '6.1.0-test')
+  mkdirSync(join(modules, 'kernel/net/netfilter/ipvs'), { recursive: true })
+  for (const [path, text] of [['kernel', 'k'], ['busybox', 'b'], ['new.ko', 'edited'], [`6.1.0-test/${name}`, 'packaged'], ['6.1.0-test/modules.dep', `${name}:\n`]] as const) writeFileSync(join(folder, path), text)
+  const parts = { kernel: join(folder, 'kernel'), modules, busybox: join(folder, 'busybox'), files: new Map<string, string>() }
+  const content = (image: { initrd: string }) => execFileSync('cpio', ['-i', '--quiet', '--to-stdout', `lib/modules/6.1.0-test/${name}`], { input: readFileSync(image.initrd), encoding: 'utf8' })
+  t.is(content(assemble(parts, join(folder, 'images'))), 'packaged')
+  t.is(content(assemble({ ...parts, instead: new Map([[name, join(folder, 'new.ko')]]) }, join(folder, 'images'))), 'edited')
 })
 
 test('the agent matches answers with questions, in whatever pieces they come', async (t) => {

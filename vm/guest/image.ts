@@ -28,6 +28,8 @@ export interface Parts {
   busybox: string
   /** Further files: path in the guest, path here. */
   files: ReadonlyMap<string, string>
+  /** What stands in for modules: path in {@link modules}, path here. */
+  instead?: ReadonlyMap<string, string>
 }
 
 export interface Image {
@@ -57,7 +59,7 @@ export function assemble(parts: Parts, folder: string): Image {
     file('bin/busybox', parts.busybox, 0o755),
     { path: 'bin/sh', mode: LINK | 0o777, data: Buffer.from('busybox') },
     { path: 'sbin/modprobe', mode: LINK | 0o777, data: Buffer.from('../bin/busybox') },
-    ...moduleEntries(parts.modules, release),
+    ...moduleEntries(parts, release),
     ...fileEntries(parts.files),
   ])
   mkdirSync(folder, { recursive: true })
@@ -94,7 +96,7 @@ function fileEntries(files: ReadonlyMap<string, string>): Entry[] {
   ]
 }
 
-function moduleEntries(folder: string, release: string): Entry[] {
+function moduleEntries({ modules: folder, instead }: Parts, release: string): Entry[] {
   const dep = join(folder, 'modules.dep')
   if (!existsSync(dep)) {
     throw new Failure('environment', `${folder} has no modules.dep.`, { hint: `depmod -b ${dirname(dirname(dirname(folder)))} ${release}` })
@@ -106,7 +108,7 @@ function moduleEntries(folder: string, release: string): Entry[] {
   const names = set.paths.map(moduleName)
   return [
     ...[...folders].filter((path) => !FOLDERS.includes(path)).map((path): Entry => ({ path, mode: FOLDER | 0o755 })),
-    ...set.paths.map((path) => file(`${top}/${path}`, join(folder, path), 0o644)),
+    ...set.paths.map((path) => file(`${top}/${path}`, instead?.get(path) ?? join(folder, path), 0o644)),
     { path: `${top}/modules.dep`, mode: FILE | 0o644, data: Buffer.from(set.dep) },
     { path: `${top}/modules.alias`, mode: FILE | 0o644, data: Buffer.from(aliases(folder, names)) },
     ...readdirSync(folder).filter((name) => name === 'modules.builtin').map((name) => file(`${top}/${name}`, join(folder, name), 0o644)),

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { mkdirSync, rmSync } from 'node:fs'
 import { Failure } from '../../scripts/base/errors.ts'
 import { log } from '../../scripts/base/log.ts'
-import { shellLine } from '../../scripts/base/quote.ts'
+import { quote, shellLine } from '../../scripts/base/quote.ts'
 import { interruption } from '../../scripts/base/run.ts'
 import { Agent, type Outcome } from '../guest/agent.ts'
 import type { Image } from '../guest/image.ts'
@@ -150,6 +150,11 @@ export class Machine {
   async put(path: string, content: Buffer): Promise<void> {
     const { status, output } = await this.within(this.agent.put(path, content), RUN_LIMIT_MS, `did not take the file ${path}`)
     if (status !== 0) throw new Error(`${this.name}: ${path} was not written: ${output}`)
+  }
+
+  /** Reads a file of the guest. */
+  async get(path: string): Promise<Buffer> {
+    return Buffer.from(await this.sh(`base64 ${quote(path)}`), 'base64')
   }
 
   /** Resolves when the machine has ended by itself or by {@link stop}. */

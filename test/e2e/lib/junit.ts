@@ -13,10 +13,13 @@ export interface TestResult {
   output?: string
 }
 
-/** @param name of the whole run */
-export function junit(name: string, results: readonly TestResult[]): string {
+/**
+ * @param name of the whole run
+ * @param properties of what was tested, which every suite repeats
+ */
+export function junit(name: string, results: readonly TestResult[], properties: Readonly<Record<string, string>> = {}): string {
   const suites = [...new Set(results.map((result) => result.suite))]
-  const body = suites.map((suite) => suiteXml(suite, results.filter((result) => result.suite === suite)))
+  const body = suites.map((suite) => suiteXml(suite, results.filter((result) => result.suite === suite), propertiesXml(properties)))
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="${escape(name)}"${counts(results)}>\n${body.join('')}</testsuites>\n`
 }
 
@@ -26,8 +29,13 @@ function counts(results: readonly TestResult[]): string {
   return ` tests="${results.length}" failures="${count('failed')}" errors="${count('not run')}" skipped="${count('not applicable')}" time="${seconds.toFixed(3)}"`
 }
 
-function suiteXml(name: string, results: readonly TestResult[]): string {
-  return `  <testsuite name="${escape(name)}"${counts(results)}>\n${results.map(caseXml).join('')}  </testsuite>\n`
+function propertiesXml(properties: Readonly<Record<string, string>>): string {
+  const rows = Object.entries(properties).map(([name, value]) => `      <property name="${escape(name)}" value="${escape(value)}"/>\n`)
+  return rows.length === 0 ? '' : `    <properties>\n${rows.join('')}    </properties>\n`
+}
+
+function suiteXml(name: string, results: readonly TestResult[], properties: string): string {
+  return `  <testsuite name="${escape(name)}"${counts(results)}>\n${properties}${results.map(caseXml).join('')}  </testsuite>\n`
 }
 
 function caseXml(result: TestResult): string {

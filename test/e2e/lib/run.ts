@@ -252,5 +252,11 @@ async function limited(promise: Promise<void>, seconds: number): Promise<void> {
 
 function messageOf(error: unknown): string {
   if (error instanceof Failure) return [error.message, ...(error.details.excerpt ?? [])].join('\n')
-  return error instanceof Error ? error.message : String(error)
+  return error instanceof Error ? [error.message, ...placeOf(error)].join('\n') : String(error)
+}
+
+/** @returns the file and line of the test that failed, if the error knows */
+export function placeOf({ stack = '' }: Error): string[] {
+  const frame = stack.split('\n').map((line) => /(test\/e2e\/(?!lib\/)[\w.-]+\.ts:\d+):\d+\)?$/.exec(line)?.[1]).find((place) => place !== undefined)
+  return frame === undefined ? [] : [`at ${frame}`]
 }

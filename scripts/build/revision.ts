@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** Which commit of this project something was made from. */
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { Git } from '../base/git.ts'
+import type { Context } from './context.ts'
+
+export type Revision = {
+  /** Name of the checkout's commit; null of a copy without git. */
+  commit: string | null
+  /** Whether the checkout has changes that are not committed, or files that are not added. */
+  dirty: boolean
+}
+
+export async function revision({ paths }: Context): Promise<Revision> {
+  if (!existsSync(join(paths.root, '.git'))) return { commit: null, dirty: true }
+  const git = new Git(paths.root)
+  const [commit, changes] = await Promise.all([git.line('rev-parse', 'HEAD'), git.lines('status', '--porcelain')])
+  return { commit, dirty: changes.length > 0 }
+}
