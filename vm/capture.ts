@@ -5,8 +5,11 @@ import { spawn } from 'node:child_process'
 import { Failure } from '../scripts/base/errors.ts'
 import { capture, guardGroup } from '../scripts/base/run.ts'
 
-/** A shell's pipe between the two: tshark takes a capture from a pipe but not from the socket that Node would give it. */
-const FOLLOW = 'tail -c +1 -f "$1" | { shift; exec tshark -n -l -r - "$@" 2>/dev/null; }'
+/**
+ * A shell's pipe between the two: tshark takes a capture from a pipe but not from the socket that Node would give it.
+ * A signal ends tail alone, and so the capture, which tshark then writes to its end; the shell waits for that.
+ */
+const FOLLOW = `trap : TERM; tail -c +1 -f "$1" | { shift; trap '' TERM; exec tshark -n -l -r - "$@" 2>/dev/null; }`
 
 export interface CaptureOptions {
   /** Which packets, as tshark -Y takes it. */
@@ -32,7 +35,7 @@ export async function followCapture(path: string, { filter, write, bytes }: Capt
   if (found?.exitCode !== 0) throw new Failure('environment', 'tshark, which decodes packets, is missing.', { hint: 'make doctor' })
   if (filter !== undefined) await requireFilter(filter)
   const words = [...(filter === undefined ? [] : ['-Y', filter]), ...(write === undefined ? [] : ['-P', '-w', write]), ...(bytes ? ['-P', '-x'] : [])]
-  const child = spawn('sh', ['-c', FOLLOW, 'sh', path, ...words], { stdio: ['ignore', 'inherit', 'inherit'], detached: true })
+  const child = spawn('sh', ['-c', FOLLOW, 'sh', path, ...words], { stdio: ['ignore', 'inherit', 'ignore'], detached: true })
   const group = child.pid
   const release = group === undefined ? () => undefined : guardGroup(group)
   const ended = new Promise<void>((resolve) => {
@@ -51,8 +54,9 @@ export async function followCapture(path: string, { filter, write, bytes }: Capt
 }
 
 async function requireFilter(filter: string): Promise<void> {
-  const { exitCode, stderr } = await capture(['tshark', '-r', '/dev/null', '-Y', filter], { anyExit: true })
-  // An empty file is no capture either; what is wrong with a filter is said first.
-  if (exitCode === 0 || !/isn't a valid display filter|was unexpected|syntax error|not a valid|neither a field/i.test(stderr)) return
-  throw new Failure('usage', `tshark does not understand the filter "${filter}".`, { excerpt: stderr.trim().split('\n').slice(0, 5), hint: 'For example: FILTER="tcp.port == 80"' })
+  const nothing = '/dev/null'
+  const { stderr } = await capture(['tshark', '-r', nothing, '-Y', filter], { anyExit: true })
+  // A filter is looked at before the file, which is no capture.
+  if (stderr.includes(nothing)) return
+  throw new Failure('usage', `tshark does not understand the filter "${filter}".`, { excerpt: stderr.trim().split('\n').slice(-3), hint: "For example: FILTER='tcp.port == 80'" })
 }

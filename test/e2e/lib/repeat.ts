@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The same tests many times: which of them fail now and then, and how often. */
 
 import { rmSync } from 'node:fs'
