@@ -24,8 +24,14 @@ export function writeIfChanged(path: string, content: string | Buffer): boolean 
   const wanted = Buffer.isBuffer(content) ? content : Buffer.from(content)
   if (existsSync(path) && readFileSync(path).equals(wanted)) return false
   const aside = asideOf(path)
-  writeFileSync(aside, wanted)
-  renameSync(aside, path)
+  try {
+    writeFileSync(aside, wanted)
+    renameSync(aside, path)
+  } catch (error) {
+    rmSync(aside, { force: true })
+    // A full disk is told of without the file's name.
+    throw Object.assign(error as NodeJS.ErrnoException, { path })
+  }
   return true
 }
 
@@ -69,7 +75,9 @@ export function digestTree(...paths: string[]): Record<string, string> {
 
 /** Turns "no space left" and "not permitted", wherever they come from, into a message for the user. */
 export function asFailure(error: unknown): unknown {
-  const { code, path } = error as NodeJS.ErrnoException
+  const { code, path: from, dest } = error as NodeJS.ErrnoException & { dest?: string }
+  // Of a copy, what could not be written.
+  const path = dest ?? from
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new Failure('environment', `No space left on the disk${path ? ` while writing ${path}` : ''}.`, {
       hint: DISK_FULL_HINT,

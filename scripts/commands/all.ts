@@ -2,6 +2,7 @@
 import { log } from '../base/log.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
+import { sweep } from '../kernel/sweep.ts'
 import { step } from '../steps/all.ts'
 
 const command: Command = {
@@ -12,6 +13,7 @@ each phase when it last ran, and what ccache spared.`,
   step,
   async run(context) {
     await bring(context, step)
+    await sweep(context)
     log.step('all', `up to date: ${context.paths.dist}`)
   },
 }

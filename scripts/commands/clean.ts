@@ -2,10 +2,11 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
-import { sweepTemporary, withNothingRunning } from '../build/checkouts.ts'
+import { withNothingRunning } from '../build/checkouts.ts'
 import { variants } from '../build/context.ts'
 import type { Command } from '../command.ts'
 import { requireSaved } from '../kernel/series.ts'
+import { sweep } from '../kernel/sweep.ts'
 
 const command: Command = {
   summary: "remove this checkout's build results of one kernel",
@@ -23,8 +24,8 @@ or a virtual machine of that kernel is running.`,
         rmSync(path, { recursive: true, force: true })
         log.info(`removed ${path}`)
       }
-      sweepTemporary()
     })
+    await sweep(context)
   },
 }
 export default command

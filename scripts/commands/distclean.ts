@@ -2,10 +2,11 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
-import { sweepTemporary, withNothingRunning } from '../build/checkouts.ts'
+import { withNothingRunning } from '../build/checkouts.ts'
 import { preparedContexts } from '../build/context.ts'
 import type { Command } from '../command.ts'
 import { requireSaved } from '../kernel/series.ts'
+import { sweep } from '../kernel/sweep.ts'
 
 const command: Command = {
   summary: 'remove all build results of this checkout',
@@ -24,8 +25,8 @@ build, a test run or a virtual machine of this checkout is running.`,
         rmSync(path, { recursive: true, force: true })
         log.info(`removed ${path}`)
       }
-      sweepTemporary()
     })
+    await sweep(context)
   },
 }
 export default command

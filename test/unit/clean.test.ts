@@ -14,6 +14,7 @@ import distclean from '../../scripts/commands/distclean.ts'
 import purge from '../../scripts/commands/purge.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
+import { sweep } from '../../scripts/kernel/sweep.ts'
 import { createFixture, fails, read, type Fixture } from './fixture.ts'
 
 const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
@@ -130,6 +131,24 @@ test('many edited files are not all listed', async (t) => {
   const { details } = await fails(t, 'patch', () => clean.run(c))
   t.is(details.excerpt?.length, 20)
   t.is(details.excerpt?.at(-1), '... and 81 more')
+})
+
+test('what a checkout has in the cache that is gone for a week is swept, unless there are edits in it', async (t) => {
+  const { one, other } = await twoCheckouts(t)
+  const week = 8 * 24 * 3600 * 1000
+  rmSync(other.paths.root, { recursive: true })
+  await sweep(one)
+  t.true(existsSync(other.paths.checkout))
+  const before = read(other.paths.tree, CORE)
+  writeFileSync(join(other.paths.tree, CORE), 'mine\n')
+  await sweep(one, Date.now() + week)
+  t.true(existsSync(other.paths.checkout))
+  writeFileSync(join(other.paths.tree, CORE), before)
+  await withBuildLock(other, () => sweep(one, Date.now() + week))
+  t.true(existsSync(other.paths.checkout))
+  await sweep(one, Date.now() + week)
+  t.false(existsSync(other.paths.checkout))
+  t.true(existsSync(one.paths.checkout))
 })
 
 test('what killed runs have left in /tmp goes after a day, and nothing else', (t) => {
