@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Random messages to the netlink family of SNAT, beside traffic. FUZZ= says how many, SEED= which ones. */
 
 import assert from 'node:assert/strict'

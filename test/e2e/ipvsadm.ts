@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** The words in which rules, pools and zones are said: as published, as listed, as saved, and wrong ones. */
 
 import assert from 'node:assert/strict'

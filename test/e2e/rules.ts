@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Rules and pools, configured by netlink: who goes out, where, and as whom. */
 
 import assert from 'node:assert/strict'

@@ -92,7 +92,7 @@ test('make runs the sources as they are, after each change', (t) => {
   for (const name of ['Makefile', 'package.json', 'package-lock.json', 'scripts', 'vm', 'test/e2e']) cpSync(join(ROOT, name), join(copy, name), { recursive: true, preserveTimestamps: true })
   const installed = readdirSync(join(ROOT, 'node_modules')).filter((name) => name !== '.lvs-snat')
   for (const name of installed) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
-  const make = (goal: string) => spawnSync('make', [goal, 'SETUP=no'], { cwd: copy, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '' } })
+  const make = (goal: string) => spawnSync('make', [goal, 'SETUP=no'], { cwd: copy, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '', LC_ALL: 'C' } })
 
   const greet = join(copy, 'scripts/commands/greet.ts')
   t.regex(make('greet').stderr, /No rule to make target/)

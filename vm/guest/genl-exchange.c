@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Exchanges messages with a generic netlink family, for tests of what no tool would send:
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Sends random messages to the netlink family of SNAT (linux/ip_vs_snat.h):
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /** Configures rules and pools of SNAT by netlink (linux/ip_vs_snat.h), message by message as no tool does, and reads the answers. */
 
 import assert from 'node:assert/strict'
