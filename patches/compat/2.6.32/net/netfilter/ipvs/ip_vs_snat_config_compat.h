@@ -115,7 +115,8 @@ static inline int ip_vs_snat_dest_setup(struct ip_vs_dest *dest, __be32 addr)
 	INIT_LIST_HEAD(&dest->d_list);
 	spin_lock_init(&dest->dst_lock);
 	atomic_set(&dest->refcnt, 1);
-	atomic_set(&dest->conn_flags, IP_VS_CONN_F_MASQ);
+	atomic_set(&dest->conn_flags,
+		   IP_VS_CONN_F_MASQ | IP_VS_CONN_F_INACTIVE);
 	dest->af = AF_INET;
 	dest->addr.ip = addr;
 	return ip_vs_snat_stats_init(&dest->stats);

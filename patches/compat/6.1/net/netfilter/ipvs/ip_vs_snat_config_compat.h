@@ -101,7 +101,8 @@ static inline int ip_vs_snat_dest_setup(struct ip_vs_dest *dest, __be32 addr)
 	INIT_HLIST_NODE(&dest->d_list);
 	spin_lock_init(&dest->dst_lock);
 	refcount_set(&dest->refcnt, 1);
-	atomic_set(&dest->conn_flags, IP_VS_CONN_F_MASQ);
+	atomic_set(&dest->conn_flags,
+		   IP_VS_CONN_F_MASQ | IP_VS_CONN_F_INACTIVE);
 	dest->af = AF_INET;
 	dest->addr.ip = addr;
 	return 0;
