@@ -82,7 +82,7 @@ export default suite('removal', [
     await lab.gateway.sh('ipvsadm -C')
     lab.net.send(tcp(`${CLIENT}:5001 > ${VIP}:80`, 'PA', { seq: connection.next.client, ack: connection.next.server, data: 'more' }))
     await lab.net.expect(`tcp ${VIP}:80 > ${CLIENT}:5001 R`)
-  }),
+  }, { needs: ['service-hooks'] }),
 
   ...ORDERS.map(([order, commands]) =>
     test(`flows stand still while everything is deleted, ${order}, and go on when it is back`, STAND_STILL, async (lab) => {

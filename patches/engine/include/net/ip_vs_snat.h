@@ -54,6 +54,7 @@ u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp);
 /* Was there ever a pool? If so, the tables are there. */
 static inline bool ip_vs_snat_enabled(const struct netns_ipvs *ipvs)
 {
+	/* With what was made before it was set */
 	return smp_load_acquire(&ipvs->snat_enabled);
 }
 

@@ -16,7 +16,6 @@
 #ifndef _IP_VS_SNAT_COMPAT_H
 #define _IP_VS_SNAT_COMPAT_H
 
-#include <linux/cryptohash.h>
 #include <linux/hash.h>
 #include <linux/inetdevice.h>
 #include <linux/jhash.h>
@@ -51,6 +50,11 @@
 #define READ_ONCE(x)		ACCESS_ONCE(x)
 #define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
 #define list_next_rcu(list)	((list)->next)
+
+/* Memory for what users configure is accounted to nobody */
+#ifndef GFP_KERNEL_ACCOUNT
+#define GFP_KERNEL_ACCOUNT	GFP_KERNEL
+#endif
 
 #ifndef __rcu
 #define __rcu
@@ -169,32 +173,13 @@ static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
 	return &ip_vs_netns;
 }
 
-/* Secret of the port allocation */
-struct ip_vs_snat_key {
-	u32	ports[16];
-};
-
-static inline void ip_vs_snat_key_init(struct ip_vs_snat_key *key)
+/* Ports must not be predictable, and what newer kernels have for that isn't exported */
+static inline u64 ip_vs_snat_random(void)
 {
-	get_random_bytes(key, sizeof(*key));
-}
+	u64 value;
 
-/* Ports must not be predictable: this is a real keyed hash, used as the kernel
- * does for the ports of its own connections.
- */
-static inline u64 ip_vs_snat_port_hash(const struct ip_vs_snat_key *key,
-				       u8 proto, __be32 raddr, __be16 rport,
-				       __be32 laddr, __be16 lport, __be32 pool)
-{
-	u32 hash[4] = {
-		(__force u32)raddr,
-		(__force u32)laddr,
-		(__force u32)pool ^ proto,
-		(__force u32)rport << 16 | (__force u32)lport,
-	};
-
-	md5_transform(hash, key->ports);
-	return (u64)hash[1] << 32 | hash[0];
+	get_random_bytes(&value, sizeof(value));
+	return value;
 }
 
 /* Catch-all service of a protocol, called with softirqs off. Neither it nor its
@@ -447,7 +432,9 @@ static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
 	return found;
 }
 
-/* Reassemble a datagram, nonzero if it was not the last piece */
+/* Reassemble a datagram, nonzero if it was not the last piece. It goes out in pieces
+ * that fit the device, as it has no DF any more.
+ */
 static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
 				    struct sk_buff *skb, bool out)
 {
@@ -456,11 +443,6 @@ static inline int ip_vs_snat_defrag(struct netns_ipvs *ipvs,
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
-}
-
-/* They go out in pieces that fit the device, as they have no DF */
-static inline void ip_vs_snat_keep_fragments(struct sk_buff *skb)
-{
 }
 
 /* Do NAT rules of netfilter translate the source of the flow already? */
