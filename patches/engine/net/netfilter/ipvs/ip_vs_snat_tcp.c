@@ -52,8 +52,8 @@ bool snat_tcp_closed(const struct ip_vs_conn *cp)
 /* Note how far each side has got. The inside host is believed: what it has
  * acknowledged was sent, even if it was too far ahead to count then. A segment from
  * outside has to follow what is known already: who wants a RST to fit needs as much
- * luck as to put data in, not just any number. Two CPUs may do that at the same time, what one of them
- * misses comes with the next segment.
+ * luck as to put data in, not just any number. Two CPUs may do that at the same time,
+ * what one of them misses comes with the next segment.
  */
 static void snat_tcp_progress(struct ip_vs_conn *cp, const struct tcphdr *th,
 			      enum snat_dir dir, u32 end)
