@@ -175,34 +175,33 @@ static struct ip_vs_snat_host *snat_host_get(struct ip_vs_snat *snat,
 }
 
 /**
- * snat_host_begin - lock an inside host
+ * snat_host_lock_of - what protects an inside host
+ * @snat:	the network namespace
+ * @addr:	address of the host
+ */
+spinlock_t *snat_host_lock_of(struct ip_vs_snat *snat, __be32 addr)
+{
+	return snat_host_lock(snat, snat_host_hash(snat, addr));
+}
+
+/**
+ * snat_host_find - find an inside host, under its lock
  * @snat:	the network namespace
  * @addr:	address of the host
  *
- * Return: the host or NULL if it has no connections. It has to be unlocked in any
- * case.
+ * Return: the host or NULL if it has no connections.
  */
-struct ip_vs_snat_host *snat_host_begin(struct ip_vs_snat *snat, __be32 addr)
+struct ip_vs_snat_host *snat_host_find(struct ip_vs_snat *snat, __be32 addr)
 {
-	u32 hash = snat_host_hash(snat, addr);
 	struct ip_vs_snat_host *host;
 
-	spin_lock_bh(snat_host_lock(snat, hash));
-	ip_vs_snat_hlist_for_each(host, &snat->host_tab[hash], node) {
+	ip_vs_snat_hlist_for_each(host,
+				  &snat->host_tab[snat_host_hash(snat, addr)],
+				  node) {
 		if (host->addr == addr)
 			return host;
 	}
 	return NULL;
-}
-
-/**
- * snat_host_end - the opposite of snat_host_begin()
- * @snat:	the network namespace
- * @addr:	address of the host
- */
-void snat_host_end(struct ip_vs_snat *snat, __be32 addr)
-{
-	spin_unlock_bh(snat_host_lock(snat, snat_host_hash(snat, addr)));
 }
 
 static void snat_host_put(struct ip_vs_snat_host *host)

@@ -388,8 +388,8 @@ struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 void snat_conn_dismiss(struct ip_vs_snat *snat, struct ip_vs_snat_host *host);
 struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 				    struct ip_vs_snat_host *host, bool *taken);
-struct ip_vs_snat_host *snat_host_begin(struct ip_vs_snat *snat, __be32 addr);
-void snat_host_end(struct ip_vs_snat *snat, __be32 addr);
+spinlock_t *snat_host_lock_of(struct ip_vs_snat *snat, __be32 addr);
+struct ip_vs_snat_host *snat_host_find(struct ip_vs_snat *snat, __be32 addr);
 void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
 		   const struct snat_tuple *t);
 bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,

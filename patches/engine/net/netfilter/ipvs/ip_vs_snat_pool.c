@@ -260,15 +260,17 @@ static bool snat_paired_place(struct ip_vs_snat *snat,
 			      const struct snat_pool *pool, __be32 inside,
 			      u32 *place)
 {
+	spinlock_t *lock = snat_host_lock_of(snat, inside);
 	struct snat_pairing *pairing = NULL;
 	struct ip_vs_snat_host *host;
 	bool found;
 
-	host = snat_host_begin(snat, inside);
+	spin_lock_bh(lock);
+	host = snat_host_find(snat, inside);
 	if (host)
 		pairing = snat_pairing_find(host, pool->spec.name);
 	found = pairing && snat_pool_find(pool, pairing->member, place);
-	snat_host_end(snat, inside);
+	spin_unlock_bh(lock);
 	return found;
 }
 
@@ -283,9 +285,12 @@ void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
 	       __be32 inside, struct ip_vs_dest *dest)
 {
 	struct snat_member *m = snat_member_of_dest(dest), *old = NULL;
-	struct ip_vs_snat_host *host = snat_host_begin(snat, inside);
+	spinlock_t *lock = snat_host_lock_of(snat, inside);
 	struct snat_pairing *pairing;
+	struct ip_vs_snat_host *host;
 
+	spin_lock_bh(lock);
+	host = snat_host_find(snat, inside);
 	if (!host)
 		goto unlock;
 	pairing = snat_pairing_find(host, pool->spec.name);
@@ -304,7 +309,7 @@ void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
 	atomic_inc(&m->refcnt);
 	pairing->member = m;
 unlock:
-	snat_host_end(snat, inside);
+	spin_unlock_bh(lock);
 	if (old)
 		snat_member_put(old);
 }
