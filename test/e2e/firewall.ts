@@ -190,10 +190,11 @@ export default suite('firewall', [
     await lab.gateway.put('/tmp/nothing', nftablesNothing())
     await between(lab, 'set -e; for module in nf_tables nft_chain_nat nft_flow_offload nf_flow_table_inet; do modprobe $module; done; netlink-batch </tmp/flowtable', 'netlink-batch </tmp/nothing', async () => {
       await snat(lab, { pool: [P0] })
+      // Connection tracking keeps them for a while, so no other test may have the same ports.
       for (let round = 0; round < 3; round++) {
-        await ask({ client: lab.a, sent: `${A}:40002 > ${S}:53`, server: lab.net, seen: `${P0}:40002 > ${S}:53` })
+        await ask({ client: lab.a, sent: `${A}:40102 > ${S}:53`, server: lab.net, seen: `${P0}:40102 > ${S}:53` })
       }
-      const connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+      const connection = await Connection.open({ client: lab.a, sent: `${A}:40101 > ${S}:80`, server: lab.net, seen: `${P0}:40101 > ${S}:80` })
       await connection.request('GET /')
       await connection.respond('hello')
       await connection.finish()
