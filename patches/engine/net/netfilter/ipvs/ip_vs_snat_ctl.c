@@ -325,7 +325,7 @@ int snat_enable(struct netns_ipvs *ipvs)
 	 * seen
 	 */
 	smp_store_release(&ipvs->snat_enabled, true);
-	ret = snat_hooks_register(ipvs);
+	ret = snat_hook_register(ipvs);
 	if (ret) {
 		WRITE_ONCE(ipvs->snat_enabled, false);
 		synchronize_rcu();
@@ -359,7 +359,7 @@ void __net_exit ip_vs_snat_net_disable(struct netns_ipvs *ipvs)
 {
 	if (!ip_vs_snat_enabled(ipvs))
 		return;
-	snat_hooks_unregister(ipvs);
+	snat_hook_unregister(ipvs);
 	WRITE_ONCE(ipvs->snat_enabled, false);
 }
 

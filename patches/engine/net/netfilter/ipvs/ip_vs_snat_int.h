@@ -201,6 +201,8 @@ struct ip_vs_snat {
 	atomic_t		next_spares;	/* list for a new connection */
 	atomic_t		oldest_spares;	/* list to take one from */
 
+	struct nf_hook_ops	hook;
+
 	/* Written when something is configured */
 	struct mutex		config_lock;	/* protects all of these */
 	u32			config_gen;
@@ -343,17 +345,22 @@ static inline bool snat_in_taken(const struct ip_vs_snat *snat,
 
 /* The pool address, or what is left of one as long as it has connections */
 static inline struct ip_vs_snat_addr *
-snat_addr_find(const struct ip_vs_snat *snat, __be32 addr)
+snat_addr_find_in(const struct hlist_head *tab, __be32 addr)
 {
 	struct ip_vs_snat_addr *a;
 
-	hlist_for_each_entry_rcu(a, &snat->addr_tab[hash_32((__force u32)addr,
-							    SNAT_ADDR_BITS)],
-				 node) {
+	hlist_for_each_entry_rcu(a, &tab[hash_32((__force u32)addr,
+						 SNAT_ADDR_BITS)], node) {
 		if (a->addr == addr)
 			return a;
 	}
 	return NULL;
+}
+
+static inline struct ip_vs_snat_addr *
+snat_addr_find(const struct ip_vs_snat *snat, __be32 addr)
+{
+	return snat_addr_find_in(snat->addr_tab, addr);
 }
 
 /* Nobody has answered yet: there is nothing to lose */
@@ -484,8 +491,8 @@ static inline void snat_finish(struct sk_buff *skb, bool out)
 	ip_vs_snat_ct_bind(skb, out);
 }
 
-int snat_hooks_register(struct netns_ipvs *ipvs);
-void snat_hooks_unregister(struct netns_ipvs *ipvs);
+int snat_hook_register(struct netns_ipvs *ipvs);
+void snat_hook_unregister(struct netns_ipvs *ipvs);
 
 /* ip_vs_snat_icmp.c */
 bool snat_is_icmp_error(const struct sk_buff *skb, unsigned int thoff);

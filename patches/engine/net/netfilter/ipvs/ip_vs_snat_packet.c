@@ -382,17 +382,17 @@ static noinline unsigned int snat_packet_in(struct netns_ipvs *ipvs,
 }
 
 /* PRE_ROUTING: packets to a pool address, which are replies or unsolicited. What the
- * gateway sends to itself is its own affair.
+ * gateway sends to itself is its own affair. All other packets pay for the table only.
  */
-static unsigned int snat_pre_routing(struct netns_ipvs *ipvs,
-				     struct sk_buff *skb,
-				     const struct net_device *in,
-				     const struct net_device *out)
+static inline unsigned int snat_pre_routing(const struct hlist_head *addr_tab,
+					    struct netns_ipvs *ipvs,
+					    struct sk_buff *skb,
+					    const struct net_device *in)
 {
 	unsigned int verdict;
 	bool bh;
 
-	if (likely(!snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr)))
+	if (likely(!snat_addr_find_in(addr_tab, ip_hdr(skb)->daddr)))
 		return NF_ACCEPT;
 	if (skb->pkt_type != PACKET_HOST || in->flags & IFF_LOOPBACK)
 		return NF_ACCEPT;
@@ -707,30 +707,31 @@ unsigned int __ip_vs_snat_local_out(struct netns_ipvs *ipvs,
 	return verdict;
 }
 
-IP_VS_SNAT_HOOK(snat_pre_routing)
-
-static ip_vs_snat_hook_ops snat_ops[] = {
-	/* After reassembly and rules on raw packets */
-	IP_VS_SNAT_HOOK_OPS(snat_pre_routing, NF_INET_PRE_ROUTING,
-			    NF_IP_PRI_CONNTRACK - 1),
-};
+IP_VS_SNAT_PRE_ROUTING(snat_pre_routing)
 
 /**
- * snat_hooks_register - let packets come to the engine
+ * snat_hook_register - let replies come to the engine
  * @ipvs:	the network namespace, all else is ready
  *
  * Return: 0 or a negative error.
  */
-int snat_hooks_register(struct netns_ipvs *ipvs)
+int snat_hook_register(struct netns_ipvs *ipvs)
 {
-	return ip_vs_snat_register_hooks(ipvs, snat_ops, ARRAY_SIZE(snat_ops));
+	struct nf_hook_ops *ops = &ipvs->snat->hook;
+
+	ops->hook = snat_pre_routing_hook;
+	ops->pf = NFPROTO_IPV4;
+	ops->hooknum = NF_INET_PRE_ROUTING;
+	/* After reassembly and rules on raw packets */
+	ops->priority = NF_IP_PRI_CONNTRACK - 1;
+	return ip_vs_snat_register_hook(ipvs, ops, ipvs->snat->addr_tab);
 }
 
 /**
- * snat_hooks_unregister - the opposite of snat_hooks_register()
+ * snat_hook_unregister - the opposite of snat_hook_register()
  * @ipvs:	the network namespace
  */
-void snat_hooks_unregister(struct netns_ipvs *ipvs)
+void snat_hook_unregister(struct netns_ipvs *ipvs)
 {
-	ip_vs_snat_unregister_hooks(ipvs, snat_ops, ARRAY_SIZE(snat_ops));
+	ip_vs_snat_unregister_hook(ipvs, &ipvs->snat->hook);
 }

@@ -498,7 +498,7 @@ static inline int ip_vs_snat_reroute(struct netns_ipvs *ipvs,
  * bridge that loses a port may not know where a packet came in.
  */
 
-#define IP_VS_SNAT_HOOK(fn)						\
+#define IP_VS_SNAT_PRE_ROUTING(fn)					\
 static unsigned int fn##_hook(unsigned int hooknum, struct sk_buff *skb,	\
 			      const struct net_device *in,		\
 			      const struct net_device *out,		\
@@ -506,32 +506,21 @@ static unsigned int fn##_hook(unsigned int hooknum, struct sk_buff *skb,	\
 {									\
 	if (!in || !net_eq(dev_net(in), &init_net))			\
 		return NF_ACCEPT;					\
-	return fn(&ip_vs_netns, skb, in, out);				\
+	return fn(ip_vs_netns.snat->addr_tab, &ip_vs_netns, skb, in);	\
 }
 
-#define IP_VS_SNAT_HOOK_OPS(fn, num, prio)				\
-	{								\
-		.hook		= fn##_hook,				\
-		.owner		= THIS_MODULE,				\
-		.pf		= PF_INET,				\
-		.hooknum	= num,					\
-		.priority	= prio,					\
-	}
-
-#define ip_vs_snat_hook_ops	struct nf_hook_ops
-
-static inline int ip_vs_snat_register_hooks(struct netns_ipvs *ipvs,
-					    ip_vs_snat_hook_ops *ops,
-					    unsigned int num)
+static inline int ip_vs_snat_register_hook(struct netns_ipvs *ipvs,
+					   struct nf_hook_ops *ops,
+					   struct hlist_head *addr_tab)
 {
-	return nf_register_hooks(ops, num);
+	ops->owner = THIS_MODULE;
+	return nf_register_hook(ops);
 }
 
-static inline void ip_vs_snat_unregister_hooks(struct netns_ipvs *ipvs,
-					       ip_vs_snat_hook_ops *ops,
-					       unsigned int num)
+static inline void ip_vs_snat_unregister_hook(struct netns_ipvs *ipvs,
+					      struct nf_hook_ops *ops)
 {
-	nf_unregister_hooks(ops, num);
+	nf_unregister_hook(ops);
 }
 
 static inline unsigned long ip_vs_snat_total_pages(void)

@@ -329,40 +329,31 @@ static inline int ip_vs_snat_reroute(struct netns_ipvs *ipvs,
 	return ip_route_me_harder(ipvs->net, skb->sk, skb, RTN_LOCAL);
 }
 
-/* Hooks */
-
-#define IP_VS_SNAT_HOOK(fn)						\
+/* The hook of PRE_ROUTING. All that comes to this machine passes it: its private
+ * pointer is what it looks at first.
+ */
+#define IP_VS_SNAT_PRE_ROUTING(fn)					\
 static unsigned int fn##_hook(void *priv, struct sk_buff *skb,		\
 			      const struct nf_hook_state *state)	\
 {									\
-	return fn(net_ipvs(state->net), skb, state->in, state->out);	\
+	return fn(priv, net_ipvs(state->net), skb, state->in);		\
 }
 
-#define IP_VS_SNAT_HOOK_OPS(fn, num, prio)				\
-	{								\
-		.hook		= fn##_hook,				\
-		.pf		= NFPROTO_IPV4,				\
-		.hooknum	= num,					\
-		.priority	= prio,					\
-	}
-
-#define ip_vs_snat_hook_ops	const struct nf_hook_ops
-
 /* Those of IPVS may not be there yet, as it registers them for its first service */
-static inline int ip_vs_snat_register_hooks(struct netns_ipvs *ipvs,
-					    ip_vs_snat_hook_ops *ops,
-					    unsigned int num)
+static inline int ip_vs_snat_register_hook(struct netns_ipvs *ipvs,
+					   struct nf_hook_ops *ops,
+					   struct hlist_head *addr_tab)
 {
 	int ret = ip_vs_register_hooks(ipvs, AF_INET);
 
-	return ret < 0 ? ret : nf_register_net_hooks(ipvs->net, ops, num);
+	ops->priv = addr_tab;
+	return ret < 0 ? ret : nf_register_net_hook(ipvs->net, ops);
 }
 
-static inline void ip_vs_snat_unregister_hooks(struct netns_ipvs *ipvs,
-					       ip_vs_snat_hook_ops *ops,
-					       unsigned int num)
+static inline void ip_vs_snat_unregister_hook(struct netns_ipvs *ipvs,
+					      const struct nf_hook_ops *ops)
 {
-	nf_unregister_net_hooks(ipvs->net, ops, num);
+	nf_unregister_net_hook(ipvs->net, ops);
 }
 
 #define ip_vs_snat_hlist_for_each	hlist_for_each_entry
