@@ -12,6 +12,7 @@ import { ROOT } from '../base/root.ts'
 import { requireUninterrupted } from '../base/run.ts'
 import { noteOwner } from './checkouts.ts'
 import { isKernel, type Context, type Scope } from './context.ts'
+import { bringFarm } from './farm.ts'
 import { withBuildLock } from './lock.ts'
 import { requirePlaces } from './places.ts'
 import { setUp } from './setup.ts'
@@ -164,6 +165,7 @@ export async function plan(given: Context, step: Step, done = new Map<string, Pl
 async function runStep(context: Context, step: Step, recipe: Recipe): Promise<Stamp> {
   const path = stampPath(context, step)
   rmSync(path, { force: true })
+  await bringFarm()
   const start = process.hrtime.bigint()
   const facts = await step.run(context)
   requireUninterrupted()

@@ -2,6 +2,7 @@
 import { existsSync, statfsSync } from 'node:fs'
 import { Failure } from '../base/errors.ts'
 import type { Context } from '../build/context.ts'
+import { findFarm } from '../build/farm.ts'
 import { PLACES_HINT, placeProblems } from '../build/places.ts'
 import { describe, missing, packageManager } from '../build/setup.ts'
 import { toolVersions } from '../build/toolversions.ts'
@@ -13,9 +14,12 @@ const NEEDED_BYTES = 12e9
 const command: Command = {
   summary: 'tell whether this host can build and test, and what it lacks',
   help: `Installs nothing. Prints the versions of the tools that take part, the space in
-the cache folder, and the packages that are missing.`,
+the cache folder, the packages that are missing, and whether the storages and hosts that
+CCACHE_REMOTE_STORAGE and DISTCC_HOSTS name can be used.`,
   async run(context) {
     for (const [tool, version] of Object.entries(await toolVersions())) process.stdout.write(`${tool.padEnd(20)} ${version}\n`)
+    const helpers = await findFarm()
+    for (const { variable, name, trouble } of helpers) process.stdout.write(`${variable.padEnd(21)} ${name}${trouble === undefined ? ' can be used' : ` ${trouble} (left out)`}\n`)
     const lacking = missing()
     const places = placeProblems(context)
     const space = existsSync(context.paths.cache) ? spaceProblems(context) : []

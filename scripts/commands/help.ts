@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { EXIT } from '../base/errors.ts'
 import { VARIABLES } from '../build/context.ts'
+import { FARM_VARIABLES } from '../build/farm.ts'
 import { commandNames, loadCommand } from '../cli.ts'
 import type { Command } from '../command.ts'
 import { TARGETS } from '../targets.ts'
@@ -20,6 +21,9 @@ ${rows(commands)}
 
 Variables (in the environment with LVS_SNAT_ before the name: LVS_SNAT_TARGET=el6):
 ${rows(Object.entries(VARIABLES))}
+
+Variables of ccache and distcc (from the environment, as they are; make doctor tries what they name):
+${rows(Object.entries(FARM_VARIABLES))}
 
 Targets:
 ${rows(TARGETS.map((target) => [target.name, target.summary] as const))}

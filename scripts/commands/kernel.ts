@@ -13,7 +13,8 @@ After an edit below net/netfilter/ipvs, "make modules" is quicker.`,
   step,
   async run(context) {
     const { facts } = await bring(context, step)
-    log.info(`${Number(facts['compilations'])} compilations at the last build, ${Number(facts['ccacheHits'])} answered by ccache`)
+    const [compilations, hits, remote] = ['compilations', 'ccacheHits', 'remoteHits'].map((name) => Number(facts[name] ?? 0))
+    log.info(`${compilations} compilations at the last build, ${hits} answered by ccache, ${remote} of them from a storage elsewhere`)
     process.stdout.write(`${step.outputs(context)[0]}\n`)
   },
 }

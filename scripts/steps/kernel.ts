@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
+import { distributedEnvironment } from '../build/farm.ts'
 import { digest, type Facts, type Json, type Step } from '../build/step.ts'
 import { ask } from '../build/toolversions.ts'
 import { ccacheEnvironment, kbuild, kbuildEnvironment, localVersion } from '../kernel/kbuild.ts'
@@ -78,7 +79,7 @@ function buildVariables(): Record<string, string> {
  * Runs the kernel's make with ccache in the output folder of this variant.
  *
  * @param name of the log file, and of the step in messages
- * @returns how many compilations there were, and how many of them ccache answered
+ * @returns how many compilations there were, how many of them ccache answered, and how many of these from a storage elsewhere
  */
 export async function make(context: Context, name: string, ...goals: string[]): Promise<Facts> {
   const statsLog = join(context.paths.logs, `${name}.ccache`)
@@ -86,7 +87,7 @@ export async function make(context: Context, name: string, ...goals: string[]): 
   rmSync(statsLog, { force: true })
   unmarkCompiled(context)
   await runLogged(await kbuild(context, ...goals), {
-    env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog) },
+    env: { ...kbuildEnvironment(), ...ccacheEnvironment(context, statsLog), ...distributedEnvironment() },
     log: join(context.paths.logs, `${name}.log`),
     doing: `building ${goals.join(' ')} of Linux ${kernelRelease(context)}`,
     onLine: log.counter(expectedLines(context)),
@@ -104,5 +105,5 @@ function ccacheFacts(statsLog: string): Facts {
   const results = existsSync(statsLog) ? readFileSync(statsLog, 'utf8').split('\n') : []
   const count = (...names: string[]): number => results.filter((line) => names.includes(line)).length
   const hits = count('direct_cache_hit', 'preprocessed_cache_hit')
-  return { ccacheHits: hits, compilations: hits + count('cache_miss') }
+  return { ccacheHits: hits, remoteHits: count('remote_storage_hit'), compilations: hits + count('cache_miss') }
 }

@@ -30,7 +30,7 @@ export const coreFile = (change: (line: string) => string = (line) => line): str
 
 /**
  * The fake kernel's Makefile knows the goals that the toolchain calls. A file
- * `FAIL` in the tree breaks the compilation; CONFIG_VANISHED never survives.
+ * `FAIL` in the tree breaks the compilation, lib.c is really compiled; CONFIG_VANISHED never survives.
  */
 const MAKEFILE = `VERSION = 6
 PATCHLEVEL = 1
@@ -50,6 +50,7 @@ else
 bzImage modules:
 	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs
 	@if [ -e FAIL ]; then echo "foo.c:3:1: error: expected ';'"; exit 1; fi
+	@[ -e $(O)/lib.o ] || $(CC) -c -o $(O)/lib.o lib.c
 	@echo "  CC      $@"; cat ${HOOK_FILE} > $(O)/arch/x86/boot/bzImage
 	@cp ${HOOK_FILE} $(O)/net/netfilter/ipvs/ip_vs.ko
 	@echo net/netfilter/ipvs/ip_vs.ko > $(O)/modules.order
@@ -123,6 +124,7 @@ export function kernelTarball(folder: string, version = '6.1.7', core = coreFile
     'scripts/kconfig/merge_config.sh': MERGE_CONFIG,
     [HOOK_FILE]: core,
     'net/Kconfig': 'config NET\n',
+    'lib.c': 'int lib;\n',
   })
 }
 
