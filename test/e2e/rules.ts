@@ -491,6 +491,32 @@ export default suite('rules', [
     assert.deepEqual(priorities, [...priorities].sort((first, second) => first - second))
   }, { limit: 180 }),
 
+  test('who flushes rules where there are none gets no tables and hooks for it', LISTING, async (lab) => {
+    await configure(lab, { command: 'flush' })
+    await atOnce(lab, { command: 'flush' })
+    lab.a.send(udp(`${A}:40001 > ${S}:53`, 'plain'))
+    await lab.net.expect(`udp ${A}:40001 > ${S}:53`)
+    assert.equal(await counter(lab, 'out_of_scope'), 0)
+    assert.deepEqual(await list(lab, 'getRule'), [])
+  }),
+
+  test('of rules with the same networks the lowest priority counts, and then the oldest', ORDER, async (lab) => {
+    await own(lab, P0, P1, P2)
+    await atOnce(lab, ...pool('one', [P0]), ...pool('two', [P1]), ...pool('three', [P2]),
+      rule(INSIDE_NET, 'one', { priority: 5, proto: UDP, id: 1 }), rule(INSIDE_NET, 'two', { priority: 5, proto: UDP, dportMin: 53, id: 2, dportMax: 53 }),
+      rule('192.168.0.0/20', 'three', { priority: 6, id: 3 }))
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    await configure(lab, { command: 'setRule', fields: { rule: { id: 1, src: '192.168.0.0', srcLen: 16, pool: 'one', priority: 7 } } })
+    await goesAs(lab, lab.a, `${A}:40002`, P1)
+    await configure(lab, { command: 'delRule', fields: { rule: { id: 2 } } })
+    await goesAs(lab, lab.a, `${A}:40003`, P2)
+    await configure(lab, { command: 'delRule', fields: { rule: { id: 3 } } })
+    await goesAs(lab, lab.a, `${A}:40004`, P0)
+    await refused(lab, { command: 'delPool', fields: { pool: { name: 'one' } } }, EBUSY)
+    await configure(lab, { command: 'newMember', fields: { member: { pool: 'one', min: P3 } } }, { command: 'delRule', fields: { rule: { id: 1 } } },
+      { command: 'delPool', fields: { pool: { name: 'one' } } })
+  }),
+
   test('rules and pools go with their network namespace and with the module', LISTING, async (lab) => {
     await own(lab, P0)
     await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))

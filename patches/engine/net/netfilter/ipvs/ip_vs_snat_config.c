@@ -92,7 +92,7 @@ static int snat_cmp(u64 a, u64 b)
 }
 
 /**
- * snat_rule_cmp_nets - compare two rules by their order, but for their age
+ * snat_rule_cmp - compare two rules by their order
  * @a:		a rule
  * @b:		another one
  *
@@ -101,25 +101,78 @@ static int snat_cmp(u64 a, u64 b)
  *
  * Return: a negative number if @a comes first, a positive one if @b does.
  */
-int snat_rule_cmp_nets(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b)
+int snat_rule_cmp(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b)
 {
 	return snat_cmp(a->spec.priority, b->spec.priority) ? :
 	       snat_cmp(b->spec.src_len, a->spec.src_len) ? :
 	       snat_cmp(a->spec.src, b->spec.src) ? :
 	       snat_cmp(b->spec.dst_len, a->spec.dst_len) ? :
-	       snat_cmp(a->spec.dst, b->spec.dst);
+	       snat_cmp(a->spec.dst, b->spec.dst) ? :
+	       snat_cmp(a->age, b->age);
 }
 
 /**
- * snat_rule_cmp - compare two rules by their order
- * @a:		a rule
- * @b:		another one
- *
- * Return: as snat_rule_cmp_nets(), but never 0 for two of them
+ * snat_match_init - say how packets look for a rule
+ * @match:	set to that
+ * @rule:	the rule
+ * @pool:	its pool, if it has one
  */
-int snat_rule_cmp(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b)
+void snat_match_init(struct snat_match *match, struct ip_vs_snat_rule *rule,
+		     struct snat_pool *pool)
 {
-	return snat_rule_cmp_nets(a, b) ? : snat_cmp(a->age, b->age);
+	const struct snat_rule_spec *spec = &rule->spec;
+
+	match->nets = snat_nets(spec->src, spec->dst);
+	match->order = (u64)spec->priority << 12 |
+		       (32 - spec->src_len) << 6 | (32 - spec->dst_len);
+	match->dport_min = spec->dport_min;
+	match->dport_span = spec->dport_max ?
+			    spec->dport_max - spec->dport_min : 65535;
+	match->protocol = spec->protocol;
+	match->src_len = spec->src_len;
+	match->dst_len = spec->dst_len;
+	match->rule = rule;
+	match->pool = pool;
+}
+
+static int snat_match_cmp_lens(const struct snat_match *a,
+			       const struct snat_match *b)
+{
+	return snat_cmp(a->src_len, b->src_len) ? :
+	       snat_cmp(a->dst_len, b->dst_len);
+}
+
+static int snat_match_cmp_place(const struct snat_match *a,
+				const struct snat_match *b)
+{
+	return snat_match_cmp_lens(a, b) ? : snat_cmp(a->nets, b->nets) ? :
+	       snat_cmp(a->order, b->order);
+}
+
+/**
+ * snat_match_same_place - have two rules the same networks and priority?
+ * @a:		how packets look for the one
+ * @b:		and for the other
+ */
+bool snat_match_same_place(const struct snat_match *a,
+			   const struct snat_match *b)
+{
+	return !snat_match_cmp_place(a, b);
+}
+
+/**
+ * snat_match_cmp - compare two rules by what packets look for
+ * @a:		how packets look for the one
+ * @b:		and for the other
+ *
+ * Those with the same masks stand together, among them those with the same networks,
+ * and these are in their order.
+ *
+ * Return: a negative number if @a comes first, a positive one if @b does.
+ */
+int snat_match_cmp(const struct snat_match *a, const struct snat_match *b)
+{
+	return snat_match_cmp_place(a, b) ? : snat_cmp(a->rule->age, b->rule->age);
 }
 
 /* Members */
@@ -376,13 +429,16 @@ static void snat_config_put_all(struct snat_config *config)
 	u32 i;
 
 	for (i = 0; i < config->num_rules; i++)
-		snat_rule_put(config->rules[i].rule);
+		snat_rule_put(config->rules[i]);
 	for (i = 0; i < config->num_pools; i++)
 		snat_pool_put(config->pools[i]);
-	ip_vs_snat_big_free(config->pools);
+	ip_vs_snat_big_free(config->rules);
 	ip_vs_snat_big_free(config->by_id);
+	ip_vs_snat_big_free(config->matches);
+	ip_vs_snat_big_free(config->pools);
+	ip_vs_snat_big_free(config->groups);
 	ip_vs_snat_big_free(config->oifs);
-	ip_vs_snat_big_free(config);
+	kfree(config);
 }
 
 static void snat_config_free_all(struct work_struct *work)
@@ -416,21 +472,30 @@ static void snat_config_rcu(struct rcu_head *head)
 	schedule_work(&snat->garbage_work);
 }
 
+static u32 snat_draft_count_groups(const struct snat_draft *draft)
+{
+	u32 i, num = 0;
+
+	for (i = 0; i < draft->num_rules; i++) {
+		if (!i || snat_match_cmp_lens(&draft->matches[i - 1],
+					      &draft->matches[i]))
+			num++;
+	}
+	return num;
+}
+
 static struct snat_config *snat_config_alloc(const struct snat_draft *draft)
 {
-	struct snat_config *config;
+	struct snat_config *config = kzalloc(sizeof(*config),
+					     GFP_KERNEL_ACCOUNT);
 
-	config = ip_vs_snat_big_alloc(sizeof(*config) + draft->num_rules *
-				      sizeof(config->rules[0]));
 	if (!config)
 		return NULL;
-	config->pools = ip_vs_snat_big_alloc((draft->num_pools + 1) *
-					     sizeof(*config->pools));
-	config->by_id = ip_vs_snat_big_alloc((draft->num_rules + 1) *
-					     sizeof(*config->by_id));
+	config->groups = ip_vs_snat_big_alloc((snat_draft_count_groups(draft) + 1) *
+					      sizeof(*config->groups));
 	config->oifs = ip_vs_snat_big_alloc((draft->num_rules + 1) *
 					    sizeof(*config->oifs));
-	if (config->pools && config->by_id && config->oifs)
+	if (config->groups && config->oifs)
 		return config;
 	snat_config_put_all(config);
 	return NULL;
@@ -450,87 +515,44 @@ static void snat_config_add_oif(struct snat_config *config, const char *oif)
 	config->oifs[config->num_oifs++] = oif;
 }
 
-static struct snat_pool *snat_config_pool(const struct snat_config *config,
-					  const char *name)
+static void snat_config_add_groups(struct snat_config *config)
 {
-	u32 low = 0, high = config->num_pools;
+	struct snat_group *group = NULL;
+	u32 i;
 
-	while (low < high) {
-		u32 mid = low + (high - low) / 2;
-		int order = strcmp(name, config->pools[mid]->spec.name);
+	for (i = 0; i < config->num_rules; i++) {
+		const struct snat_match *match = &config->matches[i];
 
-		if (!order)
-			return config->pools[mid];
-		if (order < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return NULL;
-}
-
-/* Does the next rule belong to the same group? */
-static bool snat_same_src_len(const struct snat_rule_spec *a,
-			      const struct snat_rule_spec *b)
-{
-	return a->priority == b->priority && a->src_len == b->src_len;
-}
-
-static bool snat_same_src(const struct snat_rule_spec *a,
-			  const struct snat_rule_spec *b)
-{
-	return snat_same_src_len(a, b) && a->src == b->src;
-}
-
-static bool snat_same_dst_len(const struct snat_rule_spec *a,
-			      const struct snat_rule_spec *b)
-{
-	return snat_same_src(a, b) && a->dst_len == b->dst_len;
-}
-
-/* Where groups end, from the last rule to the first */
-static void snat_config_group(struct snat_config *config)
-{
-	u32 i = config->num_rules;
-
-	while (i--) {
-		struct snat_match *match = &config->rules[i], *next = match + 1;
-		const struct snat_rule_spec *spec = &match->rule->spec;
-
-		match->src_len_end = i + 1;
-		match->src_end = i + 1;
-		match->dst_len_end = i + 1;
-		if (match->src_len_end == config->num_rules)
-			continue;
-		if (snat_same_src_len(spec, &next->rule->spec))
-			match->src_len_end = next->src_len_end;
-		if (snat_same_src(spec, &next->rule->spec))
-			match->src_end = next->src_end;
-		if (snat_same_dst_len(spec, &next->rule->spec))
-			match->dst_len_end = next->dst_len_end;
+		if (!i || snat_match_cmp_lens(match - 1, match)) {
+			group = &config->groups[config->num_groups++];
+			group->mask = snat_nets(snat_mask(match->src_len),
+						snat_mask(match->dst_len));
+			group->begin = i;
+		}
+		group->end = i + 1;
 	}
 }
 
-static void snat_config_add_rule(struct snat_config *config,
-				 struct ip_vs_snat_rule *rule)
+/* What a draft has is the configuration's from now on */
+static void snat_config_take(struct snat_config *config,
+			     struct snat_draft *draft)
 {
-	struct snat_match *match = &config->rules[config->num_rules++];
-	const struct snat_rule_spec *spec = &rule->spec;
-
-	atomic_inc(&rule->refcnt);
-	match->rule = rule;
-	match->src = spec->src;
-	match->src_mask = snat_mask(spec->src_len);
-	match->dst = spec->dst;
-	match->dst_mask = snat_mask(spec->dst_len);
-	if (spec->action != IPVS_SNAT_ACTION_SNAT)
-		return;
-	match->pool = snat_config_pool(config, spec->pool);
-	snat_config_add_oif(config, spec->oif);
+	config->num_rules = draft->num_rules;
+	config->num_pools = draft->num_pools;
+	config->rules = draft->rules;
+	config->by_id = draft->by_id;
+	config->matches = draft->matches;
+	config->pools = draft->pools;
+	draft->num_rules = 0;
+	draft->num_pools = 0;
+	draft->rules = NULL;
+	draft->by_id = NULL;
+	draft->matches = NULL;
+	draft->pools = NULL;
 }
 
 static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
-					     const struct snat_draft *draft)
+					     struct snat_draft *draft)
 {
 	struct snat_config *config = snat_config_alloc(draft);
 	u32 i;
@@ -538,52 +560,48 @@ static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 	if (!config)
 		return NULL;
 	for (i = 0; i < draft->num_pools; i++) {
-		atomic_inc(&draft->pools[i]->refcnt);
-		config->pools[config->num_pools++] = draft->pools[i];
-		if (snat_pool_fill(ipvs, draft->pools[i]))
-			goto err;
+		if (snat_pool_fill(ipvs, draft->pools[i])) {
+			snat_config_put_all(config);
+			return NULL;
+		}
 	}
-	for (i = 0; i < draft->num_rules; i++)
-		snat_config_add_rule(config, draft->rules[i]);
-	if (draft->num_rules)
-		memcpy(config->by_id, draft->by_id,
-		       draft->num_rules * sizeof(*config->by_id));
-	snat_config_group(config);
+	snat_config_take(config, draft);
+	snat_config_add_groups(config);
+	for (i = 0; i < config->num_rules; i++) {
+		if (config->matches[i].pool)
+			snat_config_add_oif(config,
+					    config->matches[i].rule->spec.oif);
+	}
 	return config;
-
-err:
-	snat_config_put_all(config);
-	return NULL;
 }
 
-static bool snat_config_has(const struct snat_config *config,
-			    const struct snat_pool *pool)
-{
-	return config && snat_config_pool(config, pool->spec.name) == pool;
-}
-
-/* Pools that are the same in both are left alone */
-static void snat_config_open(struct netns_ipvs *ipvs,
-			     const struct snat_config *old,
+/* Pools that are the same as before are left alone. Returns whether there are others. */
+static bool snat_config_open(struct netns_ipvs *ipvs,
 			     const struct snat_config *config)
 {
+	bool opened = false;
 	u32 i;
 
 	for (i = 0; config && i < config->num_pools; i++) {
-		if (!snat_config_has(old, config->pools[i]))
-			snat_pool_open(ipvs, config->pools[i]);
+		struct snat_pool *pool = config->pools[i];
+		bool fresh = !pool->gen;
+
+		pool->gen = ipvs->snat->config_gen;
+		if (fresh)
+			snat_pool_open(ipvs, pool);
+		opened |= fresh;
 	}
+	return opened;
 }
 
 static bool snat_config_close(struct netns_ipvs *ipvs,
-			      const struct snat_config *old,
-			      const struct snat_config *config)
+			      const struct snat_config *old)
 {
 	bool closed = false;
 	u32 i;
 
 	for (i = 0; old && i < old->num_pools; i++) {
-		if (!snat_config_has(config, old->pools[i]) &&
+		if (old->pools[i]->gen != ipvs->snat->config_gen &&
 		    snat_pool_close(ipvs, old->pools[i]))
 			closed = true;
 	}
@@ -596,15 +614,16 @@ static void snat_config_swap(struct netns_ipvs *ipvs,
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	struct snat_config *old = snat_config_locked(snat);
-	bool closed;
+	bool opened, closed;
 
 	snat->config_gen++;
-	snat_config_open(ipvs, old, config);
+	opened = snat_config_open(ipvs, config);
 	rcu_assign_pointer(snat->config, config);
-	closed = snat_config_close(ipvs, old, config);
-	/* Rules say what is outside as well as pools do */
+	closed = snat_config_close(ipvs, old);
+	/* Who sees the new generation has to see the pools as well */
 	smp_wmb();
-	atomic_inc(&snat->pool_gen);
+	if (opened || closed)
+		atomic_inc(&snat->pool_gen);
 	if (closed)
 		ip_vs_snat_expire_nodest(ipvs);
 	if (old) {
@@ -616,7 +635,7 @@ static void snat_config_swap(struct netns_ipvs *ipvs,
 /**
  * snat_config_commit - let a draft be in force
  * @ipvs:	the network namespace, under config_lock
- * @draft:	the draft, that stays the caller's
+ * @draft:	the draft, of which nothing is left but its end
  *
  * Return: 0, -EAGAIN if something else was changed since the draft was begun, or
  * another negative error; then nothing has changed.
@@ -629,6 +648,9 @@ int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 
 	if (draft->gen != snat->config_gen)
 		return -EAGAIN;
+	/* Who has nothing to do with SNAT may flush as well */
+	if (!draft->num_rules && !draft->num_pools && !snat_has_config(snat))
+		return 0;
 	ret = snat_enable(ipvs);
 	if (ret)
 		return ret;

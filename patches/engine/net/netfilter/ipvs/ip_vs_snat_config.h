@@ -112,6 +112,7 @@ struct snat_pairing {
 struct snat_pool {
 	atomic_t		refcnt;
 	atomic_t		turn;		/* of the next connection */
+	u32			gen;		/* last change that left it in force */
 	struct snat_pool_spec	spec;
 	u32			num_addrs;
 	u32			num_ranges;
@@ -123,20 +124,24 @@ struct snat_pool {
 	u32			num_usable;
 };
 
-/* A rule as packets look for it. Rules are sorted so that all those with the same
- * priority and length of the source mask stand together, among them those with the
- * same source, and among these, those with the same length of the destination mask.
- */
+/* A rule as packets look for it */
 struct snat_match {
-	u32			src;
-	u32			src_mask;
-	u32			dst;
-	u32			dst_mask;
-	u32			src_len_end;	/* where such a group ends */
-	u32			src_end;
-	u32			dst_len_end;
+	u64			nets;		/* source and destination */
+	u64			order;		/* the lowest matching one decides */
+	u16			dport_min;
+	u16			dport_span;	/* from there to the last one */
+	u8			protocol;
+	u8			src_len;
+	u8			dst_len;
 	struct ip_vs_snat_rule	*rule;
 	struct snat_pool	*pool;
+};
+
+/* Those whose masks are the same, from begin to before end */
+struct snat_group {
+	u64			mask;
+	u32			begin;
+	u32			end;
 };
 
 struct snat_config {
@@ -146,10 +151,13 @@ struct snat_config {
 	u32			num_rules;
 	u32			num_pools;
 	u32			num_oifs;
+	u32			num_groups;
 	struct snat_pool	**pools;	/* sorted by name */
+	struct ip_vs_snat_rule	**rules;	/* in their order */
 	struct ip_vs_snat_rule	**by_id;	/* sorted by ID */
+	struct snat_match	*matches;	/* see snat_match_cmp() */
+	struct snat_group	*groups;
 	const char		**oifs;		/* of all rules that translate */
-	struct snat_match	rules[];
 };
 
 /* A change that is being made */
@@ -168,6 +176,7 @@ struct snat_draft {
 	u32			pools_room;
 	struct ip_vs_snat_rule	**rules;	/* in their order */
 	struct ip_vs_snat_rule	**by_id;	/* sorted by ID */
+	struct snat_match	*matches;
 	struct snat_pool	**pools;	/* sorted by name */
 };
 
@@ -189,6 +198,12 @@ static inline u32 snat_mask(u8 len)
 	return len ? ~0U << (32 - len) : 0;
 }
 
+/* A source and a destination */
+static inline u64 snat_nets(u32 src, u32 dst)
+{
+	return (u64)src << 32 | dst;
+}
+
 /* The member of a pool that a connection with a rule is bound to */
 static inline struct snat_member *snat_member_of_dest(struct ip_vs_dest *dest)
 {
@@ -202,8 +217,12 @@ void snat_rule_put(struct ip_vs_snat_rule *rule);
 struct snat_pool *snat_pool_new(const struct snat_pool_spec *spec,
 				const struct snat_pool *old);
 void snat_pool_put(struct snat_pool *pool);
-int snat_rule_cmp_nets(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b);
 int snat_rule_cmp(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule *b);
+void snat_match_init(struct snat_match *match, struct ip_vs_snat_rule *rule,
+		     struct snat_pool *pool);
+bool snat_match_same_place(const struct snat_match *a,
+			   const struct snat_match *b);
+int snat_match_cmp(const struct snat_match *a, const struct snat_match *b);
 void snat_member_put(struct snat_member *m);
 int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft);
 

@@ -65,19 +65,25 @@ static struct snat_pool **snat_draft_pool(const struct snat_draft *draft,
 }
 
 /* A pool that nobody else has, in the place of one that may be in force */
-static struct snat_pool *snat_draft_own_pool(struct snat_pool **slot,
+static struct snat_pool *snat_draft_own_pool(struct snat_draft *draft,
+					     struct snat_pool **slot,
 					     const struct snat_pool_spec *spec)
 {
-	struct snat_pool *pool = *slot;
+	struct snat_pool *old = *slot, *pool;
+	u32 i;
 
-	if (atomic_read(&pool->refcnt) == 1 && !pool->members) {
-		pool->spec = *spec;
-		return pool;
+	if (atomic_read(&old->refcnt) == 1 && !old->members) {
+		old->spec = *spec;
+		return old;
 	}
-	pool = snat_pool_new(spec, pool);
+	pool = snat_pool_new(spec, old);
 	if (!pool)
 		return NULL;
-	snat_pool_put(*slot);
+	for (i = 0; i < draft->num_rules; i++) {
+		if (draft->matches[i].pool == old)
+			draft->matches[i].pool = pool;
+	}
+	snat_pool_put(old);
 	*slot = pool;
 	return pool;
 }
@@ -141,7 +147,7 @@ int snat_draft_set_pool(struct snat_draft *draft,
 
 	if (!slot)
 		return -ENOENT;
-	return snat_draft_own_pool(slot, spec) ? 0 : -ENOMEM;
+	return snat_draft_own_pool(draft, slot, spec) ? 0 : -ENOMEM;
 }
 
 /* Take a pool away, and its members */
@@ -154,7 +160,7 @@ int snat_draft_del_pool(struct snat_draft *draft, const char *name,
 	if (!slot)
 		return -ENOENT;
 	for (i = 0; i < draft->num_rules; i++) {
-		if (!strcmp(draft->rules[i]->spec.pool, name)) {
+		if (draft->matches[i].pool == *slot) {
 			NL_SET_ERR_MSG(extack, "a rule needs the pool");
 			return -EBUSY;
 		}
@@ -254,7 +260,7 @@ int snat_draft_add_range(struct snat_draft *draft, const char *name,
 		NL_SET_ERR_MSG(extack, "too many addresses");
 		return -ENOSPC;
 	}
-	pool = snat_draft_own_pool(slot, &(*slot)->spec);
+	pool = snat_draft_own_pool(draft, slot, &(*slot)->spec);
 	if (!pool)
 		return -ENOMEM;
 	ret = snat_range_insert(pool, pos, range);
@@ -280,7 +286,7 @@ static int snat_draft_cut_range(struct snat_draft *draft, const char *name,
 		NL_SET_ERR_MSG(extack, "the pool does not have this address");
 		return -ENOENT;
 	}
-	*pool = snat_draft_own_pool(slot, &(*slot)->spec);
+	*pool = snat_draft_own_pool(draft, slot, &(*slot)->spec);
 	if (!*pool)
 		return -ENOMEM;
 	ret = snat_range_split(*pool, range->min);
@@ -372,18 +378,6 @@ static bool snat_rule_same(const struct snat_rule_spec *a,
 	       !strcmp(a->oif, b->oif);
 }
 
-/* Is there a rule at this place of the same networks, and is it the same? */
-static bool snat_draft_same_at(const struct snat_draft *draft, u32 pos,
-			       const struct ip_vs_snat_rule *rule, bool *same)
-{
-	if (pos >= draft->num_rules ||
-	    snat_rule_cmp_nets(draft->rules[pos], rule))
-		return false;
-	if (snat_rule_same(&draft->rules[pos]->spec, &rule->spec))
-		*same = true;
-	return true;
-}
-
 /* Where a rule is or would be */
 static u32 snat_draft_rule_pos(const struct snat_draft *draft,
 			       const struct ip_vs_snat_rule *rule)
@@ -401,30 +395,54 @@ static u32 snat_draft_rule_pos(const struct snat_draft *draft,
 	return low;
 }
 
-/* Is there such a rule? It would stand near the place of this one. */
-static bool snat_draft_has_same(const struct snat_draft *draft,
-				const struct ip_vs_snat_rule *rule)
+static u32 snat_draft_match_pos(const struct snat_draft *draft,
+				const struct snat_match *match)
 {
-	u32 pos = snat_draft_rule_pos(draft, rule), i;
-	bool same = false;
+	u32 low = 0, high = draft->num_rules;
 
-	for (i = pos; snat_draft_same_at(draft, i, rule, &same); i++)
-		;
-	for (i = pos; i && snat_draft_same_at(draft, i - 1, rule, &same); i--)
-		;
-	return same;
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (snat_match_cmp(&draft->matches[mid], match) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
 }
 
+/* Is there such a rule? It would stand near the place of this one. */
+static bool snat_draft_has_same(const struct snat_draft *draft,
+				const struct snat_match *match)
+{
+	const struct snat_match *all = draft->matches;
+	u32 i = snat_draft_match_pos(draft, match);
+
+	while (i && snat_match_same_place(&all[i - 1], match))
+		i--;
+	for (; i < draft->num_rules && snat_match_same_place(&all[i], match); i++) {
+		if (snat_rule_same(&all[i].rule->spec, &match->rule->spec))
+			return true;
+	}
+	return false;
+}
+
+/* Room for one more in each array that rules are in */
 static int snat_draft_rules_room(struct snat_draft *draft)
 {
-	u32 room = draft->rules_room;
+	u32 room[2] = { draft->rules_room, draft->rules_room };
 	void *array;
 
-	array = snat_grow(draft->by_id, draft->num_rules, &room,
+	array = snat_grow(draft->by_id, draft->num_rules, &room[0],
 			  sizeof(*draft->by_id));
 	if (!array)
 		return -ENOMEM;
 	draft->by_id = array;
+	array = snat_grow(draft->matches, draft->num_rules, &room[1],
+			  sizeof(*draft->matches));
+	if (!array)
+		return -ENOMEM;
+	draft->matches = array;
 	array = snat_grow(draft->rules, draft->num_rules, &draft->rules_room,
 			  sizeof(*draft->rules));
 	if (!array)
@@ -433,51 +451,81 @@ static int snat_draft_rules_room(struct snat_draft *draft)
 	return 0;
 }
 
-static void snat_insert_at(struct ip_vs_snat_rule **rules, u32 num, u32 pos,
-			   struct ip_vs_snat_rule *rule)
+/* Move what is in an array of num from a place on, and return that place */
+static void *snat_make_gap(void *array, u32 num, u32 pos, size_t size)
 {
-	memmove(&rules[pos + 1], &rules[pos], (num - pos) * sizeof(*rules));
-	rules[pos] = rule;
+	void *gap = array + pos * size;
+
+	memmove(gap + size, gap, (num - pos) * size);
+	return gap;
 }
 
-static void snat_remove_at(struct ip_vs_snat_rule **rules, u32 num, u32 pos)
+static void snat_close_gap(void *array, u32 num, u32 pos, size_t size)
 {
-	memmove(&rules[pos], &rules[pos + 1], (num - pos - 1) * sizeof(*rules));
+	void *gap = array + pos * size;
+
+	memmove(gap, gap + size, (num - pos - 1) * size);
 }
 
 /* There has to be room for it */
 static void snat_draft_insert_rule(struct snat_draft *draft,
-				   struct ip_vs_snat_rule *rule)
+				   const struct snat_match *match)
 {
+	struct ip_vs_snat_rule *rule = match->rule, **ref;
 	u32 num = draft->num_rules;
+	struct snat_match *slot;
 
-	snat_insert_at(draft->rules, num, snat_draft_rule_pos(draft, rule),
-		       rule);
-	snat_insert_at(draft->by_id, num,
-		       snat_draft_id_pos(draft, rule->spec.id), rule);
+	ref = snat_make_gap(draft->rules, num, snat_draft_rule_pos(draft, rule),
+			    sizeof(*draft->rules));
+	*ref = rule;
+	ref = snat_make_gap(draft->by_id, num,
+			    snat_draft_id_pos(draft, rule->spec.id),
+			    sizeof(*draft->by_id));
+	*ref = rule;
+	slot = snat_make_gap(draft->matches, num,
+			     snat_draft_match_pos(draft, match),
+			     sizeof(*draft->matches));
+	*slot = *match;
 	draft->num_rules++;
 }
 
-static void snat_draft_remove_rule(struct snat_draft *draft,
-				   struct ip_vs_snat_rule *rule)
+/* Returns its match */
+static struct snat_match snat_draft_remove_rule(struct snat_draft *draft,
+						struct ip_vs_snat_rule *rule)
 {
-	u32 num = draft->num_rules;
+	u32 num = draft->num_rules, pos;
+	struct snat_match match;
 
-	snat_remove_at(draft->rules, num, snat_draft_rule_pos(draft, rule));
-	snat_remove_at(draft->by_id, num,
-		       snat_draft_id_pos(draft, rule->spec.id));
+	snat_close_gap(draft->rules, num, snat_draft_rule_pos(draft, rule),
+		       sizeof(*draft->rules));
+	snat_close_gap(draft->by_id, num,
+		       snat_draft_id_pos(draft, rule->spec.id),
+		       sizeof(*draft->by_id));
+	snat_match_init(&match, rule, NULL);
+	pos = snat_draft_match_pos(draft, &match);
+	match = draft->matches[pos];
+	snat_close_gap(draft->matches, num, pos, sizeof(*draft->matches));
 	draft->num_rules--;
+	return match;
 }
 
-static int snat_draft_check_rule(const struct snat_draft *draft,
-				 const struct snat_rule_spec *spec,
-				 struct netlink_ext_ack *extack)
+/* The pool that a rule needs, if it needs one */
+static int snat_draft_pool_of(const struct snat_draft *draft,
+			      const struct snat_rule_spec *spec,
+			      struct snat_pool **pool,
+			      struct netlink_ext_ack *extack)
 {
-	if (spec->action == IPVS_SNAT_ACTION_SNAT &&
-	    !snat_draft_pool(draft, spec->pool)) {
+	struct snat_pool **slot;
+
+	*pool = NULL;
+	if (spec->action != IPVS_SNAT_ACTION_SNAT)
+		return 0;
+	slot = snat_draft_pool(draft, spec->pool);
+	if (!slot) {
 		NL_SET_ERR_MSG(extack, "there is no pool of this name");
 		return -ENOENT;
 	}
+	*pool = *slot;
 	return 0;
 }
 
@@ -487,6 +535,8 @@ int snat_draft_add_rule(struct snat_draft *draft, struct ip_vs_snat *snat,
 			struct netlink_ext_ack *extack)
 {
 	struct ip_vs_snat_rule *rule;
+	struct snat_match match;
+	struct snat_pool *pool;
 	int ret;
 
 	if (draft->num_rules >= SNAT_MAX_RULES) {
@@ -497,7 +547,7 @@ int snat_draft_add_rule(struct snat_draft *draft, struct ip_vs_snat *snat,
 		NL_SET_ERR_MSG(extack, "there is a rule of this ID");
 		return -EEXIST;
 	}
-	ret = snat_draft_check_rule(draft, spec, extack);
+	ret = snat_draft_pool_of(draft, spec, &pool, extack);
 	if (!ret)
 		ret = snat_draft_rules_room(draft);
 	if (ret)
@@ -509,12 +559,13 @@ int snat_draft_add_rule(struct snat_draft *draft, struct ip_vs_snat *snat,
 	if (!rule)
 		return -ENOMEM;
 	rule->age = ++snat->last_age;
-	if (snat_draft_has_same(draft, rule)) {
+	snat_match_init(&match, rule, pool);
+	if (snat_draft_has_same(draft, &match)) {
 		NL_SET_ERR_MSG(extack, "there is such a rule");
 		snat_rule_put(rule);
 		return -EEXIST;
 	}
-	snat_draft_insert_rule(draft, rule);
+	snat_draft_insert_rule(draft, &match);
 	return 0;
 }
 
@@ -524,26 +575,29 @@ int snat_draft_set_rule(struct snat_draft *draft,
 			struct netlink_ext_ack *extack)
 {
 	struct ip_vs_snat_rule *old = snat_draft_rule(draft, spec->id), *rule;
+	struct snat_match match, old_match;
+	struct snat_pool *pool;
 	int ret;
 
 	if (!old) {
 		NL_SET_ERR_MSG(extack, "there is no rule of this ID");
 		return -ENOENT;
 	}
-	ret = snat_draft_check_rule(draft, spec, extack);
+	ret = snat_draft_pool_of(draft, spec, &pool, extack);
 	if (ret)
 		return ret;
 	rule = snat_rule_new(spec, old);
 	if (!rule)
 		return -ENOMEM;
-	snat_draft_remove_rule(draft, old);
-	if (snat_draft_has_same(draft, rule)) {
+	snat_match_init(&match, rule, pool);
+	old_match = snat_draft_remove_rule(draft, old);
+	if (snat_draft_has_same(draft, &match)) {
 		NL_SET_ERR_MSG(extack, "there is such a rule");
-		snat_draft_insert_rule(draft, old);
+		snat_draft_insert_rule(draft, &old_match);
 		snat_rule_put(rule);
 		return -EEXIST;
 	}
-	snat_draft_insert_rule(draft, rule);
+	snat_draft_insert_rule(draft, &match);
 	snat_rule_put(old);
 	return 0;
 }
@@ -576,18 +630,24 @@ static int snat_draft_copy(struct snat_draft *draft,
 					    sizeof(*draft->rules));
 	draft->by_id = ip_vs_snat_big_alloc((config->num_rules + 1) *
 					    sizeof(*draft->by_id));
+	draft->matches = ip_vs_snat_big_alloc((config->num_rules + 1) *
+					      sizeof(*draft->matches));
 	draft->pools_room = config->num_pools;
 	draft->pools = ip_vs_snat_big_alloc((config->num_pools + 1) *
 					    sizeof(*draft->pools));
-	if (!draft->rules || !draft->by_id || !draft->pools)
+	if (!draft->rules || !draft->by_id || !draft->matches || !draft->pools)
 		return -ENOMEM;
 	for (i = 0; i < config->num_rules; i++) {
-		draft->rules[i] = config->rules[i].rule;
+		draft->rules[i] = config->rules[i];
 		atomic_inc(&draft->rules[i]->refcnt);
 	}
-	memcpy(draft->by_id, config->by_id,
-	       config->num_rules * sizeof(*draft->by_id));
 	draft->num_rules = config->num_rules;
+	if (config->num_rules) {
+		memcpy(draft->by_id, config->by_id,
+		       config->num_rules * sizeof(*draft->by_id));
+		memcpy(draft->matches, config->matches,
+		       config->num_rules * sizeof(*draft->matches));
+	}
 	for (i = 0; i < config->num_pools; i++) {
 		draft->pools[i] = config->pools[i];
 		atomic_inc(&draft->pools[i]->refcnt);
@@ -645,6 +705,7 @@ void snat_draft_free(struct snat_draft *draft)
 	snat_draft_flush(draft);
 	ip_vs_snat_big_free(draft->rules);
 	ip_vs_snat_big_free(draft->by_id);
+	ip_vs_snat_big_free(draft->matches);
 	ip_vs_snat_big_free(draft->pools);
 	kfree(draft);
 }

@@ -607,7 +607,7 @@ static int __snat_dump_rules(struct snat_dump *dump, struct sk_buff *skb)
 		void *hdr;
 		int ret;
 
-		rule = dump->config->rules[*i].rule;
+		rule = dump->config->rules[*i];
 		if (dump->rule && dump->rule != rule->spec.id)
 			continue;
 		hdr = snat_dump_msg_begin(dump, skb, IPVS_SNAT_ATTR_RULE,
@@ -816,7 +816,7 @@ static int snat_zero(struct snat_config *config, const char *pool, u32 id)
 	u32 i;
 
 	for (i = 0; i < config->num_rules; i++) {
-		struct ip_vs_snat_rule *rule = config->rules[i].rule;
+		struct ip_vs_snat_rule *rule = config->rules[i];
 
 		if (all || rule->spec.id == id) {
 			snat_zero_rule(rule->tally);

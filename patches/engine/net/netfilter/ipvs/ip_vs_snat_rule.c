@@ -281,8 +281,7 @@ struct snat_query {
 	const struct sk_buff	*skb;
 	const struct net_device	*in;		/* not a VRF */
 	const struct net_device	*out;
-	u32			src;
-	u32			dst;
+	u64			nets;		/* source and destination */
 	u16			dport;
 	u8			protocol;	/* 0: all, of an ICMP error */
 	bool			from_inside;	/* if the rule doesn't tell */
@@ -325,8 +324,7 @@ static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
 	if (!config)
 		return;
 	scope = snat_scope_get(ipvs, NULL, SNAT_SVC_RULES);
-	q->src = ntohl(ip_hdr(skb)->saddr);
-	q->dst = ntohl(ip_hdr(skb)->daddr);
+	q->nets = snat_nets(ntohl(ip_hdr(skb)->saddr), ntohl(ip_hdr(skb)->daddr));
 	q->to_outside = snat_is_outside(config, scope, out);
 	q->from_inside = !snat_is_outside(config, scope, q->in) ||
 			 snat_one_armed(ipvs, skb, q->in->ifindex, q->in, out);
@@ -343,14 +341,16 @@ static bool snat_rule_goes_out(const struct snat_rule_spec *spec,
 }
 
 /* Does a rule match a packet whose addresses do? */
-static bool snat_rule_matches(const struct snat_rule_spec *spec,
+static bool snat_rule_matches(const struct snat_match *match,
 			      const struct snat_query *q)
 {
-	if (spec->protocol && q->protocol && spec->protocol != q->protocol)
+	const struct snat_rule_spec *spec;
+
+	if ((u16)(q->dport - match->dport_min) > match->dport_span)
 		return false;
-	if (spec->dport_max && (q->dport < spec->dport_min ||
-				q->dport > spec->dport_max))
+	if (match->protocol && q->protocol && match->protocol != q->protocol)
 		return false;
+	spec = &match->rule->spec;
 	if ((q->skb->mark & spec->mark_mask) != spec->mark)
 		return false;
 	if (spec->gw && spec->gw != ip_vs_snat_nexthop(q->skb))
@@ -358,70 +358,43 @@ static bool snat_rule_matches(const struct snat_rule_spec *spec,
 	return snat_rule_goes_out(spec, q);
 }
 
-/* The first rule from low on whose source is not below that of a packet */
-static u32 snat_find_src(const struct snat_match *rules, u32 low, u32 high,
-			 u32 src)
-{
-	while (low < high) {
-		u32 mid = low + (high - low) / 2;
-
-		if (rules[mid].src < src)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-static u32 snat_find_dst(const struct snat_match *rules, u32 low, u32 high,
-			 u32 dst)
-{
-	while (low < high) {
-		u32 mid = low + (high - low) / 2;
-
-		if (rules[mid].dst < dst)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-/* The first matching rule of those with the same source, from low on */
+/* The first matching rule of those with the same masks */
 static const struct snat_match *
-snat_find_among(const struct snat_match *rules, u32 low, u32 end,
-		const struct snat_query *q)
+snat_find_in_group(const struct snat_match *matches,
+		   const struct snat_group *group, const struct snat_query *q)
 {
-	for (; low < end; low = rules[low].dst_len_end) {
-		u32 dst = q->dst & rules[low].dst_mask;
-		u32 i = snat_find_dst(rules, low, rules[low].dst_len_end, dst);
+	u32 low = group->begin, high = group->end;
+	u64 nets = q->nets & group->mask;
 
-		for (; i < rules[low].dst_len_end && rules[i].dst == dst; i++) {
-			if (snat_rule_matches(&rules[i].rule->spec, q))
-				return &rules[i];
-		}
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (matches[mid].nets < nets)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < group->end && matches[low].nets == nets; low++) {
+		if (snat_rule_matches(&matches[low], q))
+			return &matches[low];
 	}
 	return NULL;
 }
 
-/* The first matching rule. One step for each priority and mask, not for each rule. */
+/* The first matching rule. One step for each pair of masks, not for each rule. */
 static const struct snat_match *
 snat_find_rule(const struct snat_config *config, const struct snat_query *q)
 {
-	const struct snat_match *rules = config->rules, *found;
-	u32 low, i;
+	const struct snat_match *first = NULL, *match;
+	u32 i;
 
-	for (low = 0; low < config->num_rules; low = rules[low].src_len_end) {
-		u32 src = q->src & rules[low].src_mask;
-
-		i = snat_find_src(rules, low, rules[low].src_len_end, src);
-		if (i == rules[low].src_len_end || rules[i].src != src)
-			continue;
-		found = snat_find_among(rules, i, rules[i].src_end, q);
-		if (found)
-			return found;
+	for (i = 0; i < config->num_groups; i++) {
+		match = snat_find_in_group(config->matches, &config->groups[i],
+					   q);
+		if (match && (!first || match->order < first->order))
+			first = match;
 	}
-	return NULL;
+	return first;
 }
 
 /**
@@ -613,7 +586,7 @@ enum snat_action snat_match_error(struct netns_ipvs *ipvs,
 	enum snat_action action;
 	struct snat_query q;
 
-	if (ip_vs_snat_ct_busy(skb))
+	if (ip_vs_snat_has_xfrm(skb) || ip_vs_snat_ct_busy(skb))
 		return SNAT_ACT_PASS;
 	snat_query_init(&q, ipvs, config, skb, in, out);
 	action = snat_match_source(&q, config, &source);
