@@ -201,7 +201,7 @@ void snat_member_put(struct snat_member *m)
 	spin_lock_bh(&snat->scope_lock);
 	last = atomic_dec_and_test(&m->refcnt);
 	if (last)
-		hlist_del(&m->node);
+		hlist_del_rcu(&m->node);
 	spin_unlock_bh(&snat->scope_lock);
 	if (!last)
 		return;
@@ -249,7 +249,7 @@ static struct snat_member *snat_member_get(struct netns_ipvs *ipvs,
 	strscpy(m->pool, pool, sizeof(m->pool));
 	atomic_set(&m->refcnt, 1);
 	spin_lock_bh(&ipvs->snat->scope_lock);
-	hlist_add_head(&m->node, &m->dest.snat_addr->members);
+	hlist_add_head_rcu(&m->node, &m->dest.snat_addr->members);
 	spin_unlock_bh(&ipvs->snat->scope_lock);
 	return m;
 
@@ -396,6 +396,7 @@ static void snat_pool_open(struct netns_ipvs *ipvs,
 		while (ntohl(m->dest.addr.ip) > range->max)
 			range++;
 		m->gen = ipvs->snat->config_gen;
+		WRITE_ONCE(m->port_range, snat_pool_ports(pool));
 		atomic_set(&m->dest.weight, range->weight);
 		ip_vs_snat_dest_set_available(&m->dest, true);
 		ip_vs_snat_dest_changed(ipvs, &m->dest, true);

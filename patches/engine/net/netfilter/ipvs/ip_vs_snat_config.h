@@ -99,6 +99,7 @@ struct snat_member {
 	struct hlist_node	node;		/* of the address */
 	atomic_t		refcnt;
 	u32			gen;		/* last change of the pool */
+	u32			port_range;	/* of the pool, 0 if it has none */
 	struct ip_vs_dest	dest;
 	char			pool[IPVS_SNAT_NAME_MAX];
 };
@@ -202,6 +203,12 @@ static inline u32 snat_mask(u8 len)
 static inline u64 snat_nets(u32 src, u32 dst)
 {
 	return (u64)src << 32 | dst;
+}
+
+/* The pool's own ports, as first << 16 | last, or 0 */
+static inline u32 snat_pool_ports(const struct snat_pool *pool)
+{
+	return (u32)pool->spec.port_min << 16 | pool->spec.port_max;
 }
 
 /* The member of a pool that a connection with a rule is bound to */

@@ -414,6 +414,7 @@ struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
 struct ip_vs_dest *snat_next_dest(const struct snat_source *source,
 				  struct ip_vs_dest *dest, u32 *place);
 
+bool snat_gives_port(const struct ip_vs_snat *snat, __be32 addr, u16 port);
 void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
 	       __be32 inside, struct ip_vs_dest *dest);
 void snat_host_unpair(struct ip_vs_snat_host *host);

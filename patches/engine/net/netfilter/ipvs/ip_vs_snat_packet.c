@@ -408,14 +408,12 @@ static noinline bool snat_is_unsolicited(struct netns_ipvs *ipvs,
 					 struct sk_buff *skb,
 					 const struct net_device *in)
 {
-	u32 range = READ_ONCE(ipvs->snat->set.port_range);
 	unsigned int thoff = ip_hdrlen(skb);
 	struct snat_tuple t;
 
 	return snat_is_syn(skb, thoff) &&
 	       snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), false) &&
-	       ntohs(t.lport) >= range >> 16 &&
-	       ntohs(t.lport) <= (range & 0xffff) &&
+	       snat_gives_port(ipvs->snat, t.laddr, ntohs(t.lport)) &&
 	       !ip_vs_snat_has_socket(ipvs, t.protocol, t.raddr, t.rport,
 				      t.laddr, t.lport,
 				      ip_vs_snat_iif(skb, in));

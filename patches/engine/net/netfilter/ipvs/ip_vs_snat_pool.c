@@ -104,6 +104,37 @@ void ip_vs_snat_dest_free(struct ip_vs_dest *dest)
 	dest->snat_addr = NULL;
 }
 
+static bool snat_in_range(u32 range, u16 port)
+{
+	return port >= range >> 16 && port <= (range & 0xffff);
+}
+
+/**
+ * snat_gives_port - may a connection get this port?
+ * @snat:	the network namespace
+ * @addr:	a pool address
+ * @port:	the port
+ *
+ * Return: whether the port is in the range of all pools or in that of one that has
+ * the address.
+ */
+bool snat_gives_port(const struct ip_vs_snat *snat, __be32 addr, u16 port)
+{
+	struct ip_vs_snat_addr *a;
+	struct snat_member *m;
+
+	if (snat_in_range(READ_ONCE(snat->set.port_range), port))
+		return true;
+	a = snat_addr_find(snat, addr);
+	if (!a)
+		return false;
+	hlist_for_each_entry_rcu(m, &a->members, node) {
+		if (snat_in_range(READ_ONCE(m->port_range), port))
+			return true;
+	}
+	return false;
+}
+
 static bool snat_dest_usable(struct ip_vs_dest *dest)
 {
 	return ip_vs_snat_dest_is_pool(dest) && atomic_read(&dest->weight) > 0 &&
