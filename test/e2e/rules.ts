@@ -432,6 +432,28 @@ export default suite('rules', [
     assertNothingPrivateLeft(lab)
   }),
 
+  test('pools that share an address by port blocks do not disturb each other\'s search when they are crowded', POOLS, async (lab) => {
+    const hosts = [{ host: lab.a, source: A, first: 10_000 }, { host: lab.b, source: B, first: 20_000 }]
+    const [room, taken] = [300, 270]
+    await own(lab, P0)
+    for (const { source, first } of hosts) {
+      await atOnce(lab, ...pool(source, [P0], { portMin: first, portMax: first + room - 1 }), rule(`${source}/32`, source))
+    }
+    const open = async ({ host, source }: { host: Host; source: string }, ports: readonly number[]): Promise<void> => {
+      host.send(ports.map((port) => udp(`${source}:${port} > ${S}:53`, 'question')))
+      await lab.settle()
+    }
+    const conflicts = async (): Promise<number> => (await list(lab, 'getAddr')).reduce((sum, address) => sum + stat(address, 'conflicts'), 0)
+    for (const host of hosts) await open(host, Array.from({ length: taken }, (_, index) => host.first + index))
+    for (const host of hosts) await open(host, Array.from({ length: 10 }, (_, index) => 40_000 + index))
+    const before = await conflicts()
+    for (let round = 0; round < 10; round++) {
+      for (const host of hosts) await open(host, [50_000 + round])
+    }
+    assert.equal(await counter(lab, 'exhausted'), 0)
+    assert.ok(await conflicts() - before < 20, 'the free ports are known')
+  }, { limit: 120 }),
+
   test('a redirected flow goes by the neighbour that its rule names, whatever the routes', NEXT_HOP, async (lab) => {
     await own(lab, P0)
     await withNeighbour(lab, '203.0.113.77', async (neighbour) => {

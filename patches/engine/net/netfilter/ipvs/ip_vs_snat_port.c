@@ -62,15 +62,16 @@ static struct hlist_head *snat_hot_bucket(struct ip_vs_snat *snat,
 	return &snat->hot_tab[snat_hash(snat, t, 0) >> (32 - SNAT_HOT_BITS)];
 }
 
+/* The map of the ports of a range, if they are mapped */
 static struct snat_hot *snat_hot_find(struct ip_vs_snat *snat,
-				      const struct snat_tuple *t)
+				      const struct snat_tuple *t, u32 range)
 {
 	struct snat_hot *hot;
 
 	if (likely(!atomic_read(&snat->num_hot)))
 		return NULL;
 	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
-		if (snat_hot_match(hot, t))
+		if (hot->range == range && snat_hot_match(hot, t))
 			return hot;
 	}
 	return NULL;
@@ -80,8 +81,12 @@ static struct snat_hot *snat_hot_find(struct ip_vs_snat *snat,
  * clears the bit has taken the connection out of the table before.
  */
 static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
-			 const struct snat_tuple *t, u32 hash, u32 bit)
+			 const struct snat_tuple *t, u32 hash)
 {
+	u32 bit = ntohs(t->lport) - (hot->range >> 16);
+
+	if (bit >= hot->num)
+		return;
 	if (!test_and_set_bit(bit, hot->ports))
 		atomic_inc(&hot->taken);
 	/* Look after setting it, as who lets it go clears after unlinking */
@@ -145,7 +150,6 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 	struct ip_vs_snat *snat = ipvs->snat;
 	u32 num = (range & 0xffff) - (range >> 16) + 1;
 	struct snat_hot *hot, *other;
-	bool added = false;
 	int freed;
 
 	if (atomic_read(&snat->num_hot) >= SNAT_HOT_MAX)
@@ -165,17 +169,11 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 	snat_hot_fill(ipvs, hot);
 
 	spin_lock_bh(&snat->hot_lock);
-	other = snat_hot_find(snat, t);
-	if (other && other->range != range) {
-		snat_hot_remove(snat, other);
-		other = NULL;
-	}
-	if (!other) {
+	other = snat_hot_find(snat, t, range);
+	if (!other)
 		hlist_add_head_rcu(&hot->node, snat_hot_bucket(snat, t));
-		added = true;
-	}
 	spin_unlock_bh(&snat->hot_lock);
-	if (!added) {
+	if (other) {
 		atomic_dec(&snat->num_hot);
 		kfree(hot);
 		return other;
@@ -188,15 +186,6 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 	return hot;
 }
 
-/* The map of the ports if they are mapped, as the range is now */
-static struct snat_hot *snat_hot_get(struct ip_vs_snat *snat,
-				     const struct snat_tuple *t, u32 range)
-{
-	struct snat_hot *hot = snat_hot_find(snat, t);
-
-	return hot && hot->range == range ? hot : NULL;
-}
-
 /**
  * snat_hot_port_taken - a connection has got an outside tuple
  * @snat:	the network namespace
@@ -205,29 +194,41 @@ static struct snat_hot *snat_hot_get(struct ip_vs_snat *snat,
 void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t)
 {
 	struct snat_hot *hot;
-	u32 bit;
 
 	/* Pairs with that of snat_hot_create(): it's seen here or there */
 	smp_mb();
-	hot = snat_hot_find(snat, t);
-	if (likely(!hot))
+	if (likely(!atomic_read(&snat->num_hot)))
 		return;
-	bit = ntohs(t->lport) - (hot->range >> 16);
-	if (bit < hot->num)
-		snat_hot_set(snat, hot, t, snat_in_hash(snat, t), bit);
+	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
+		if (snat_hot_match(hot, t))
+			snat_hot_set(snat, hot, t, snat_in_hash(snat, t));
+	}
+}
+
+/* Clear the bit of a port. The map goes when half of its ports are free. */
+static void snat_hot_clear(struct ip_vs_snat *snat, struct snat_hot *hot,
+			   const struct snat_tuple *t)
+{
+	u32 bit = ntohs(t->lport) - (hot->range >> 16);
+
+	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
+	    atomic_dec_return(&hot->taken) >= hot->num / 2)
+		return;
+
+	spin_lock_bh(&snat->hot_lock);
+	if (snat_hot_find(snat, t, hot->range) == hot)
+		snat_hot_remove(snat, hot);
+	spin_unlock_bh(&snat->hot_lock);
 }
 
 /**
  * snat_hot_port_free - a connection has let its outside tuple go
  * @snat:	the network namespace
  * @t:		the tuple, no longer in the table
- *
- * The map goes when half of the ports are free.
  */
 void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t)
 {
 	struct snat_hot *hot;
-	u32 bit;
 
 	/* As in snat_hot_port_taken() */
 	smp_mb();
@@ -238,20 +239,10 @@ void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t)
 	smp_mb();
 
 	rcu_read_lock();
-	hot = snat_hot_find(snat, t);
-	if (!hot)
-		goto unlock;
-	bit = ntohs(t->lport) - (hot->range >> 16);
-	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
-	    atomic_dec_return(&hot->taken) >= hot->num / 2)
-		goto unlock;
-
-	spin_lock_bh(&snat->hot_lock);
-	if (snat_hot_find(snat, t) == hot)
-		snat_hot_remove(snat, hot);
-	spin_unlock_bh(&snat->hot_lock);
-
-unlock:
+	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
+		if (snat_hot_match(hot, t))
+			snat_hot_clear(snat, hot, t);
+	}
 	rcu_read_unlock();
 }
 
@@ -384,7 +375,7 @@ static struct ip_vs_conn *snat_search_map(struct snat_search *s,
 			return cp;
 		if (snat_in_taken(snat, &s->outside, s->base + first + bit))
 			snat_hot_set(snat, hot, &s->outside,
-				     s->base + first + bit, bit);
+				     s->base + first + bit);
 	}
 	return NULL;
 }
@@ -417,7 +408,7 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 		return NULL;
 	}
 
-	hot = snat_hot_get(snat, &s->outside, s->range);
+	hot = snat_hot_find(snat, &s->outside, s->range);
 	for (i = 0; !hot && i < SNAT_PORT_TRIES; i++) {
 		cp = snat_try_port(s, first + snat_next_place(&state, num));
 		if (cp)
@@ -517,8 +508,8 @@ static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
 static u32 snat_port_range(const struct ip_vs_snat *snat,
 			   const struct snat_pool *pool)
 {
-	if (pool && pool->spec.port_min)
-		return (u32)pool->spec.port_min << 16 | pool->spec.port_max;
+	if (pool && snat_pool_ports(pool))
+		return snat_pool_ports(pool);
 	return READ_ONCE(snat->set.port_range);
 }
 
