@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
+import { messageOfAssertion } from '../e2e/lib/assertion.ts'
 import { junit } from '../e2e/lib/junit.ts'
 import { placeOf } from '../e2e/lib/run.ts'
 
@@ -27,4 +32,26 @@ test('a test that fails says in which file and line', (t) => {
   const stack = (...frames: string[]) => Object.assign(new Error('x'), { stack: ['Error: x', ...frames].join('\n') })
   t.deepEqual(placeOf(stack('    at expectUdp (/a/test/e2e/lib/flow.ts:1:2)', '    at async run (/a/test/e2e/nat.ts:34:5)', '    at one (/a/test/e2e/lib/run.ts:9:9)')), ['at test/e2e/nat.ts:34'])
   t.deepEqual(placeOf(stack('    at node:internal/x:1:1')), [])
+})
+
+test('an assertion that fails says which field of which packet was what, in the message that CI shows', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  t.teardown(() => rmSync(root, { recursive: true }))
+  mkdirSync(join(root, 'test/e2e'), { recursive: true })
+  const message = (code: string, compare: () => void): string => {
+    writeFileSync(join(root, 'test/e2e/x.ts'), `// a line\n  ${code}\n`)
+    const error = t.throws(compare, { instanceOf: assert.AssertionError })
+    error.stack = `${error.stack?.split('\n    at ')[0]}\n    at run (${root}/test/e2e/x.ts:2:10)`
+    return messageOfAssertion(error, root)
+  }
+  const sent = { ip: { ttl: 64, tos: 0 } }
+  t.is(message('assert.equal(sent.ip.ttl, 63)', () => assert.equal(sent.ip.ttl, 63)), 'sent.ip.ttl is 64, expected 63')
+  t.is(message('assert.equal(f(sent, ")", [1, 2]), 63, "the TTL")', () => assert.equal(64, 63, 'the TTL')).split('\n')[0], 'the TTL: f(sent, ")", [1, 2]) is 64, expected 63')
+  t.is(message('if (sent) assert.ok(\n    sent.ip\n      .ttl < 64,\n)', () => assert.ok(sent.ip.ttl < 64)), 'sent.ip .ttl < 64 is false')
+  t.is(message('assert.notEqual(port, 7000)', () => assert.notEqual(7000, 7000)), 'port is 7000, expected anything else')
+  t.is(message('assert.match(list, /b/)', () => assert.match('a', /b/)), "list is 'a', expected a match of /b/")
+  t.regex(message('assert.deepEqual(sent.ip, { ttl: 63, tos: 0 })', () => assert.deepEqual(sent.ip, { ttl: 63, tos: 0 })), /^sent\.ip is \{ ttl: 64, tos: 0 \}, expected \{ ttl: 63, tos: 0 \}\n/)
+  t.is(message('no assertion', () => assert.fail('waited in vain')), 'waited in vain')
+  const xml = junit('lts', [{ suite: 'a', name: 'x', seconds: 0, outcome: 'failed', message: message('assert.equal(sent.ip.ttl, 63)', () => assert.equal(sent.ip.ttl, 63)) }])
+  t.true(xml.includes('<failure message="sent.ip.ttl is 64, expected 63">'))
 })

@@ -44,8 +44,9 @@ test('a host says what it received instead of what it waited for', async (t) => 
   const { a, b } = twoHosts(t)
   a.send(udp('10.0.0.1:1 > 10.0.0.2:2', 'x'))
   const error = await t.throwsAsync(b.expect('udp 10.0.0.1:1 > 10.0.0.2:3', 20))
-  t.regex(error.message, /b waited 0.02 s for: udp 10.0.0.1:1 > 10.0.0.2:3\n.*\n +udp 10.0.0.1:1 > 10.0.0.2:2/)
-  t.throws(() => b.refuse('udp **'), { message: /b received: udp 10.0.0.1:1/ })
+  t.regex(error.message, /b waited 0.02 s for: udp 10.0.0.1:1 > 10.0.0.2:3;.*\n.*\n +udp 10.0.0.1:1 > 10.0.0.2:2/)
+  t.is(error.message.split('\n')[0], 'b waited 0.02 s for: udp 10.0.0.1:1 > 10.0.0.2:3; it came with destination port 2 instead of 3')
+  t.throws(() => b.refuse('udp **'), { message: /b received: udp 10.0.0.1:1 > 10.0.0.2:2 \(frame 1 of test.pcap\)/ })
 })
 
 test('waiting ends at once when the machine is lost', async (t) => {

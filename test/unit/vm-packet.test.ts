@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import {
-  arp, echo, ethernet, ETHERTYPE, fragment, icmpError, ip6Bytes, ip6Text, ipBytes, matches, parseDatagram, parseFrame,
+  arp, differences, echo, ethernet, ETHERTYPE, fragment, icmpError, ip6Bytes, ip6Text, ipBytes, matches, parseDatagram, parseFrame,
   summary, tcp, udp, udp6,
 } from '../../vm/packet/index.ts'
 import { checksum } from '../../vm/packet/checksum.ts'
@@ -57,6 +57,24 @@ test('a star stands for a part of one word', (t) => {
   t.false(matches('tcp 10.0.0.1:* > 192.0.2.9:80 SA', packet))
   t.false(matches('tcp 10.0.0.1:123 > 192.0.2.9:80 S', packet))
   t.false(matches('tcp 10.0.0.1*', packet))
+})
+
+test('in which fields a packet is another one than was waited for', (t) => {
+  const question = udp('10.0.0.1:5 > 192.0.2.9:53', 'hi')
+  for (const [datagram, pattern, fields] of [
+    [question, 'udp 10.0.0.1:* > 192.0.2.*:53', []],
+    [question, 'udp 203.0.113.1:7 > 192.0.2.9:53', ['source address 10.0.0.1 instead of 203.0.113.1', 'source port 5 instead of 7']],
+    [question, 'tcp 10.0.0.1:5 > 192.0.2.9:53 S', undefined],
+    [question, 'udp ** > *', undefined],
+    [question, '* 10.0.0.1:5 > *', undefined],
+    [tcp('10.0.0.1:5 > 192.0.2.9:80', 'SA'), 'tcp 10.0.0.1:5 > 192.0.2.9:80 S', ['flags SA instead of S']],
+    [echo('10.0.0.1 > 192.0.2.9', 'request', { echoId: 7 }), 'icmp 10.0.0.1 > 192.0.2.9 echo-reply id=8', ['kind echo-request instead of echo-reply', 'echo id=7 instead of id=8']],
+    [
+      icmpError('192.0.2.1 > 10.0.0.1', 'frag-needed', question), 'icmp 192.0.2.1 > 10.0.0.1 port-unreachable [udp 10.0.0.1:6 > 192.0.2.9:53]',
+      ['kind frag-needed instead of port-unreachable', 'quoted source port 5 instead of 6'],
+    ],
+    [icmpError('192.0.2.1 > 10.0.0.1', 'frag-needed', question), 'icmp 192.0.2.1 > 10.0.0.1 frag-needed', ['quoted protocol udp instead of none', 'quoted source address 10.0.0.1 instead of none', 'quoted source port 5 instead of none', 'quoted destination address 192.0.2.9 instead of none', 'quoted destination port 53 instead of none']],
+  ] as const) t.deepEqual(differences(pattern, parseDatagram(datagram)), fields === undefined ? undefined : [...fields], pattern)
 })
 
 test('addresses that are none are refused', (t) => {

@@ -7,7 +7,8 @@ import { PcapWriter } from './pcap.ts'
 /** A network card's side of the wire. */
 export interface Station {
   readonly name: string
-  deliver(frame: Buffer): void
+  /** @param number of the frame in the segment's pcap, of one that was doubled or held back too */
+  deliver(frame: Buffer, number: number): void
 }
 
 export class Segment {
@@ -50,14 +51,14 @@ export class Segment {
   transmit(from: Station, frame: Buffer): void {
     this.pcap.write(frame)
     for (const listener of this.listeners) listener(frame)
-    this.pass(from, frame, 0)
+    this.pass(from, frame, 0, this.pcap.frames)
   }
 
-  private pass(from: Station, frame: Buffer, index: number): void {
+  private pass(from: Station, frame: Buffer, index: number, number: number): void {
     const fault = this.faults[index]
-    if (fault?.(frame, (later) => this.pass(from, later, index + 1))) return
-    if (fault) return this.pass(from, frame, index + 1)
-    for (const station of this.stations) if (station !== from) station.deliver(frame)
+    if (fault?.(frame, (later) => this.pass(from, later, index + 1, number))) return
+    if (fault) return this.pass(from, frame, index + 1, number)
+    for (const station of this.stations) if (station !== from) station.deliver(frame, number)
   }
 
   close(): void {

@@ -2,8 +2,9 @@
 /** A scripted host: answers ARP and neighbour discovery, sends what it is told, and waits for the packets it is told to expect. */
 
 import assert from 'node:assert/strict'
+import { basename } from 'node:path'
 import type { Segment, Station } from '../ethernet/index.ts'
-import { arp, ETHERTYPE, ethernet, ip6Bytes, matches, neighbourAdvertisement, parseFrame, type Packet, summary } from '../packet/index.ts'
+import { arp, differences, ETHERTYPE, ethernet, ip6Bytes, matches, neighbourAdvertisement, parseFrame, type Packet, summary } from '../packet/index.ts'
 
 /** Long enough for an emulated machine on a busy computer; only a failing test ever waits that long. */
 export const PATIENCE_MS = 12_000
@@ -33,6 +34,8 @@ export class Host implements Station {
   readonly segment: Segment
   /** Packets that came and that nobody has expected yet, oldest first. */
   readonly inbox: Packet[] = []
+  /** The packet that was taken last, for whoever has to tell what a failed assertion was about. */
+  taken: Packet | undefined
   /** While set, the host is down: it neither answers ARP nor takes packets. */
   down = false
   /** Called with every packet that nobody waits for; what it returns `true` for does not reach the inbox. */
@@ -76,7 +79,7 @@ export class Host implements Station {
   async expect(pattern: string, usual = PATIENCE_MS): Promise<Packet> {
     const within = usual * this.patience
     const at = this.inbox.findIndex((packet) => matches(pattern, packet))
-    if (at >= 0) return this.inbox.splice(at, 1)[0] as Packet
+    if (at >= 0) return (this.taken = this.inbox.splice(at, 1)[0] as Packet)
     if (this.failure) throw this.failure
     return new Promise((resolve, reject) => {
       const finish = () => {
@@ -87,6 +90,7 @@ export class Host implements Station {
         pattern,
         resolve: (packet) => {
           finish()
+          this.taken = packet
           resolve(packet)
         },
         reject: (error) => {
@@ -102,7 +106,7 @@ export class Host implements Station {
   /** Asserts that no packet in the inbox is described by `pattern`; call it once the wires have settled. */
   refuse(pattern: string): void {
     const packet = this.inbox.find((candidate) => matches(pattern, candidate))
-    if (packet) throw new assert.AssertionError({ message: `${this.name} received: ${summary(packet)}\n  though nothing should match: ${pattern}` })
+    if (packet) throw new assert.AssertionError({ message: `${this.name} received: ${this.describe(packet)}\n  though nothing should match: ${pattern}` })
   }
 
   /** Makes every pending and later wait fail, because the machine on the wire is gone. */
@@ -114,13 +118,14 @@ export class Host implements Station {
   /** Forgets what has come, and every service. */
   reset(): void {
     this.inbox.length = 0
+    this.taken = undefined
     this.service = undefined
     this.down = false
   }
 
-  deliver(frame: Buffer): void {
+  deliver(frame: Buffer, number: number): void {
     if (this.down) return
-    const packet = parseFrame(frame)
+    const packet = { ...parseFrame(frame), frame: number }
     const mine = packet.eth?.dst === this.mac
     if (packet.arp) return this.answerArp(packet.arp)
     if (packet.ip6 && this.answerSolicitation(packet)) return
@@ -146,9 +151,21 @@ export class Host implements Station {
     return true
   }
 
+  /** @returns a packet's line, and where it is recorded */
+  describe(packet: Packet): string {
+    return `${summary(packet)} (frame ${packet.frame} of ${basename(this.segment.pcap.path)})`
+  }
+
   private missing(pattern: string, within: number): Error {
-    const came = this.inbox.slice(-SHOWN).map((packet) => `    ${summary(packet)}`)
+    const came = this.inbox.slice(-SHOWN).map((packet) => `    ${this.describe(packet)}`)
     const list = came.length === 0 ? '    nothing' : came.join('\n')
-    return new assert.AssertionError({ message: `${this.name} waited ${within / 1000} s for: ${pattern}\n  and received:\n${list}` })
+    return new assert.AssertionError({ message: `${this.name} waited ${within / 1000} s for: ${pattern}${this.nearest(pattern)}\n  and received:\n${list}` })
+  }
+
+  /** @returns in what the packet differs that is most like the one that was waited for */
+  private nearest(pattern: string): string {
+    const others = this.inbox.map((packet) => differences(pattern, packet)).filter((fields) => fields !== undefined)
+    const [least] = others.sort((a, b) => a.length - b.length)
+    return least === undefined ? '' : `; it came with ${least.join(', ')}`
   }
 }

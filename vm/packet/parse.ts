@@ -21,6 +21,8 @@ export interface IpHeader {
 }
 
 export interface Packet {
+  /** Which frame of its link's pcap it came in. */
+  frame?: number
   /** Missing for the datagram that an ICMP error quotes. */
   eth?: { src: string; dst: string; type: number }
   arp?: { operation: number; senderMac: string; sender: string; target: string }
@@ -164,6 +166,49 @@ function icmpText(icmp: NonNullable<Packet['icmp']>): string {
  */
 export function matches(pattern: string, packet: Packet): boolean {
   return patternOf(pattern).test(summary(packet))
+}
+
+/** What the words of a {@link summary} say, by its first one; a dash says nothing. */
+const FIELDS: Readonly<Record<string, readonly string[]>> = {
+  tcp: ['protocol', 'source', '-', 'destination', 'flags'],
+  udp: ['protocol', 'source', '-', 'destination'],
+  icmp: ['protocol', 'source', '-', 'destination', 'kind', 'echo'],
+  frag: ['protocol', 'number', 'source', '-', 'destination', 'place'],
+  ip: ['protocol', 'number', 'source', '-', 'destination'],
+  ip6: ['protocol', 'number', 'source', '-', 'destination'],
+}
+
+/**
+ * @param pattern as {@link matches} takes it
+ * @returns in which fields a packet is another one, such as "source port 7001 instead of 7000"; nothing of a packet of
+ *   another protocol, with which there is nothing to compare
+ */
+export function differences(pattern: string, packet: Packet): string[] | undefined {
+  const [wanted, found] = [fieldsOf(pattern), fieldsOf(summary(packet))]
+  if (!wanted || !found || wanted.get('protocol') !== found.get('protocol')) return undefined
+  const names = [...new Set([...wanted.keys(), ...found.keys()])]
+  return names.flatMap((name) => {
+    const [want, have] = [wanted.get(name) ?? 'none', found.get(name) ?? 'none']
+    return patternOf(want).test(have) ? [] : [`${name} ${have} instead of ${want}`]
+  })
+}
+
+/** @returns the fields of a line, those of a quoted packet too; nothing of a line that leaves open which those are */
+function fieldsOf(line: string): Map<string, string> | undefined {
+  if (line.includes('**')) return undefined
+  const [, outer = '', inner] = /^([^[]*?)(?: \[(.*)\])?$/.exec(line) ?? []
+  const words = outer.split(' ')
+  const names = FIELDS[words[0] ?? '']
+  const quoted = inner === undefined ? new Map<string, string>() : fieldsOf(inner)
+  if (!names || !quoted || words.length > names.length) return undefined
+  const own = words.flatMap((word, index) => fieldOf(names[index] ?? '-', word))
+  return new Map([...own, ...[...quoted].map(([name, value]): [string, string] => [`quoted ${name}`, value])])
+}
+
+function fieldOf(name: string, word: string): [string, string][] {
+  const [, address, port] = /^([^:]*):([^:]*)$/.exec(word) ?? []
+  if (name === '-') return []
+  return address === undefined || port === undefined ? [[name, word]] : [[`${name} address`, address], [`${name} port`, port]]
 }
 
 const patterns = new Map<string, RegExp>()

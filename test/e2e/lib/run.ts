@@ -15,6 +15,7 @@ import { interruption } from '../../../scripts/base/run.ts'
 import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
+import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
 import { explain, scanKernelLog } from './klog.ts'
@@ -123,7 +124,7 @@ class Run {
     } catch (error) {
       failures.push(error)
       if (lab.gateway.lostBy) throw error
-      result.output = await describeGateway(lab)
+      result.output = [...describeTaken(lab), await describeGateway(lab)].join('\n')
     }
     try {
       await lab.reset()
@@ -233,6 +234,10 @@ function checkLog(lines: readonly string[]): void {
   if (first) throw new Error(`the kernel complained (${first.name}):\n${explain(first, lines)}`)
 }
 
+/** An assertion that failed was mostly about one of these. */
+const describeTaken = ({ hosts }: Lab): string[] =>
+  hosts.flatMap((host) => (host.taken ? [`${host.name} took last: ${host.describe(host.taken)}`] : []))
+
 async function describeGateway(lab: Lab): Promise<string> {
   const script = 'ipvsadm -ln; ipvsadm -lnc; cat /proc/net/ip_vs_snat /proc/net/ip_vs_snat_pool 2>/dev/null'
   return lab.gateway.run(script).then(({ output }) => output, () => '')
@@ -252,7 +257,7 @@ async function limited(promise: Promise<void>, seconds: number): Promise<void> {
 
 function messageOf(error: unknown): string {
   if (error instanceof Failure) return [error.message, ...(error.details.excerpt ?? [])].join('\n')
-  return error instanceof Error ? [error.message, ...placeOf(error)].join('\n') : String(error)
+  return error instanceof Error ? [messageOfAssertion(error), ...placeOf(error)].join('\n') : String(error)
 }
 
 /** @returns the file and line of the test that failed, if the error knows */
