@@ -5,8 +5,8 @@ import assert from 'node:assert/strict'
 import { Connection, Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, icmp, ipv4, PROTOCOL, tcp, udp } from '../../vm/packet/index.ts'
-import { A, B, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2 } from '../../vm/topology.ts'
-import { counter, snat } from './lib/configure.ts'
+import { A, B, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
+import { counter, snat, vsSysctl } from './lib/configure.ts'
 import { ALGO, atOnce, configure, exchange, type Fields, list, type Message, pool, refused, rule } from './lib/rules.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, everyKindGoesOut, ping, until } from './lib/traffic.ts'
@@ -166,6 +166,31 @@ export default suite('rules', [
     assert.equal(await counter(lab, 'drop_rule'), 6)
     lab.c.send(others(C))
     await lab.net.expect(`ip 253 ${C} > ${S}`)
+  }),
+
+  test('a rule that drops also drops what looks like a late reply of a real server', RULES, async (lab) => {
+    await lab.gateway.sh(`ipvsadm -A -t ${VIP}:80 -s rr; ipvsadm -a -t ${VIP}:80 -r ${A}:80 -m`)
+    await atOnce(lab, rule(INSIDE_NET, 'drop', { id: 1 }))
+    await isDropped(lab, tcp(`${A}:80 > ${S}:40001`, 'A'))
+    await isDropped(lab, tcp(`${A}:81 > ${S}:40001`, 'A'))
+    assert.equal(stat(await ruleOf(lab, 1), 'pktsOut'), 2)
+    assertNothingPrivateLeft(lab)
+  }),
+
+  test('a packet that ends before its ports does not get out with its private address', RULES, async (lab) => {
+    const runts = [
+      ipv4(`${A} > ${S}`, PROTOCOL.udp, Buffer.alloc(2)),
+      ipv4(`${A} > ${S}`, PROTOCOL.tcp, Buffer.alloc(3)),
+      ipv4(`${A} > ${S}`, PROTOCOL.icmp, Buffer.from('0800', 'hex')),
+    ]
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
+    for (const runt of runts) await isDropped(lab, runt)
+    await configure(lab, { command: 'flush' })
+    await snat(lab, { pool: [P1] })
+    for (const runt of runts) await isDropped(lab, runt)
+    assert.equal(await counter(lab, 'drop_other'), 6)
+    await everyKindGoesOut(lab, P1)
   }),
 
   test('a rule that accepts lets pass what a later one would translate', RULES, async (lab) => {
@@ -350,6 +375,20 @@ export default suite('rules', [
     await atOnce(lab, ...all)
     await connection.respond('found again')
     await connection.finish()
+  }),
+
+  test('with expire_nodest_conn, flows of a deleted pool start anew by another rule, and do not go on with a private address', POOLS, async (lab) => {
+    await vsSysctl(lab, 'expire_nodest_conn', '1')
+    await own(lab, P0, P1)
+    const rest = [...pool('other', [P1]), rule(`${B}/32`, 'other', { id: 1 })]
+    await atOnce(lab, ...rest, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { id: 2 }))
+    await goesAs(lab, lab.a, `${A}:40001`, P0)
+    await atOnce(lab, { command: 'flush' }, ...rest)
+    for (let packet = 0; packet < 3; packet++) await isDropped(lab, udp(`${A}:40001 > ${S}:53`, 'lost'))
+    assert.equal(await counter(lab, 'drop_pool_gone'), 3)
+    await atOnce(lab, rule(INSIDE_NET, 'other', { id: 3 }))
+    await goesAs(lab, lab.a, `${A}:40001`, P1)
+    assertNothingPrivateLeft(lab)
   }),
 
   test('an address of weight 0 keeps its flows and gets no new ones', POOLS, async (lab) => {

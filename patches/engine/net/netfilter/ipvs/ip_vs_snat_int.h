@@ -450,7 +450,9 @@ enum snat_action {
 	SNAT_ACT_TRANSLATE,	/* with an address of the source */
 };
 
-bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol);
+bool snat_is_decided(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+		     const struct snat_tuple *t, const struct net_device *in,
+		     const struct net_device *out);
 bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		       const struct net_device *in,
 		       const struct net_device *out);
@@ -459,10 +461,10 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    const struct net_device *in,
 			    const struct net_device *out,
 			    struct snat_source *source);
-enum snat_action snat_match_error(struct netns_ipvs *ipvs,
-				  struct sk_buff *skb,
-				  const struct net_device *in,
-				  const struct net_device *out);
+enum snat_action snat_match_lost(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				 const struct net_device *in,
+				 const struct net_device *out,
+				 enum snat_counter which);
 enum snat_action snat_match_other(struct netns_ipvs *ipvs, struct sk_buff *skb,
 				  const struct net_device *in,
 				  const struct net_device *out);

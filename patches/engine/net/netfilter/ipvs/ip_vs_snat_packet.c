@@ -199,35 +199,47 @@ enum snat_usable {
 	SNAT_RETIRED,		/* it's gone, go on as if there was none */
 };
 
-/* May the packet go on with this connection? Keeps the reference for SNAT_USE
- * only. As in all of IPVS, the connections of a deleted address stand still
- * until it's added again, or are given up if expire_nodest_conn is set.
+static inline bool snat_dest_open(const struct ip_vs_conn *cp)
+{
+	return likely(ip_vs_snat_dest_available(cp->dest) &&
+		      atomic_read(&cp->dest->weight));
+}
+
+/* May a reply go on with this connection? Keeps the reference if it may. As in all
+ * of IPVS, the connections of a deleted address stand still until it's added again.
+ */
+static bool snat_check_in(struct ip_vs_conn *cp)
+{
+	if (likely(ip_vs_snat_dest_available(cp->dest)))
+		return true;
+	snat_count(ip_vs_snat_ipvs(cp), SNAT_CTR_DROP_POOL_GONE);
+	__ip_vs_conn_put(cp);
+	return false;
+}
+
+/* May a packet of an inside host go on with a connection whose address takes no
+ * others? Keeps the reference for SNAT_USE only. With expire_nodest_conn, those of a
+ * deleted address are given up, but not if the host went on with its private one.
  */
 static noinline enum snat_usable
-snat_conn_check_closed(struct ip_vs_conn *cp, struct sk_buff *skb,
-		       unsigned int thoff, bool out)
+snat_check_closed(struct ip_vs_conn *cp, struct sk_buff *skb,
+		  unsigned int thoff, const struct snat_tuple *t,
+		  const struct net_device *in, const struct net_device *out)
 {
-	struct ip_vs_dest *dest = cp->dest;
 	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
-	bool gone = !ip_vs_snat_dest_available(dest);
+	bool gone = !ip_vs_snat_dest_available(cp->dest);
 	bool restart = false;
 
 	/* A new connection that happens to have the ports of an old one must
 	 * not use an address that is closed to new connections.
 	 */
-	if (out && cp->protocol == IPPROTO_TCP && snat_is_syn(skb, thoff))
+	if (cp->protocol == IPPROTO_TCP && snat_is_syn(skb, thoff))
 		restart = gone || snat_tcp_ended(cp);
 
-	if ((restart && snat_has_pool(ipvs, cp->protocol)) ||
-	    (gone && sysctl_expire_nodest_conn(ipvs))) {
-		bool pool = snat_has_pool(ipvs, cp->protocol);
-
+	if ((restart || (gone && sysctl_expire_nodest_conn(ipvs))) &&
+	    snat_is_decided(ipvs, skb, t, in, out)) {
 		snat_conn_retire(cp);
-		if (pool)
-			return SNAT_RETIRED;
-		/* Without a pool, it would go on with its private address */
-		snat_count(ipvs, SNAT_CTR_DROP_POOL_GONE);
-		return SNAT_DROP;
+		return SNAT_RETIRED;
 	}
 	if (!gone)
 		return SNAT_USE;
@@ -235,16 +247,6 @@ snat_conn_check_closed(struct ip_vs_conn *cp, struct sk_buff *skb,
 	snat_count(ipvs, SNAT_CTR_DROP_POOL_GONE);
 	__ip_vs_conn_put(cp);
 	return SNAT_DROP;
-}
-
-static inline enum snat_usable snat_conn_check(struct ip_vs_conn *cp,
-					       struct sk_buff *skb,
-					       unsigned int thoff, bool out)
-{
-	if (likely(ip_vs_snat_dest_available(cp->dest) &&
-		   atomic_read(&cp->dest->weight)))
-		return SNAT_USE;
-	return snat_conn_check_closed(cp, skb, thoff, out);
 }
 
 /**
@@ -371,14 +373,7 @@ static noinline unsigned int snat_packet_in(struct netns_ipvs *ipvs,
 	if (!cp)
 		return NF_ACCEPT;
 
-	switch (snat_conn_check(cp, skb, thoff, false)) {
-	case SNAT_USE:
-		return snat_send_in(skb, cp, thoff);
-	case SNAT_RETIRED:
-		return NF_ACCEPT;
-	default:
-		return NF_DROP;
-	}
+	return snat_check_in(cp) ? snat_send_in(skb, cp, thoff) : NF_DROP;
 }
 
 /* PRE_ROUTING: packets to a pool address, which are replies or unsolicited. What the
@@ -494,7 +489,8 @@ static bool snat_packet_out(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		return true;
 	}
 
-	switch (snat_conn_check(cp, skb, thoff, true)) {
+	switch (snat_dest_open(cp) ? SNAT_USE :
+		snat_check_closed(cp, skb, thoff, &t, in, out)) {
 	case SNAT_USE:
 		*verdict = snat_send_out(skb, cp, thoff);
 		return true;
@@ -533,6 +529,13 @@ unsigned int __ip_vs_snat_forward_known(struct netns_ipvs *ipvs,
 	return verdict;
 }
 
+/* Does a packet end before the ports, or the identifier of an echo? */
+static bool snat_is_runt(const struct sk_buff *skb, unsigned int thoff)
+{
+	return snat_has_protocol(ip_hdr(skb)->protocol) &&
+	       skb->len < thoff + sizeof(struct icmphdr);
+}
+
 static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 				      struct sk_buff *skb,
 				      const struct net_device *in,
@@ -546,11 +549,15 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	struct snat_tuple t;
 
 	if (snat_is_icmp_error(skb, thoff)) {
-		action = snat_match_error(ipvs, skb, in, out);
+		action = snat_match_lost(ipvs, skb, in, out,
+					 SNAT_CTR_DROP_ICMP_ERROR);
 		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
 	}
 	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true)) {
-		action = snat_match_other(ipvs, skb, in, out);
+		action = snat_is_runt(skb, thoff) ?
+			 snat_match_lost(ipvs, skb, in, out,
+					 SNAT_CTR_DROP_OTHER) :
+			 snat_match_other(ipvs, skb, in, out);
 		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
 	}
 	action = snat_match(ipvs, skb, thoff, &t, in, out, &source);

@@ -42,26 +42,6 @@ static struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs,
 	return ip_vs_snat_service_get(ipvs, IPPROTO_TCP);
 }
 
-/**
- * snat_has_pool - could a flow get a new connection?
- * @ipvs:	the network namespace
- * @protocol:	of the flow
- *
- * Return: whether there is a service with a pool for the protocol, or any rules.
- */
-bool snat_has_pool(struct netns_ipvs *ipvs, u8 protocol)
-{
-	struct ip_vs_service *svc;
-	enum snat_svc which;
-
-	if (snat_has_config(ipvs->snat))
-		return true;
-	svc = snat_find_service(ipvs, protocol, &which);
-	if (svc)
-		ip_vs_snat_service_put(svc);
-	return svc;
-}
-
 /* Scope: the devices of the outside */
 
 /* No packet leaves by a loopback or dummy device: pool addresses are put there
@@ -84,8 +64,12 @@ static void snat_scope_add(void *data, struct net_device *dev)
 		if (scope->ifindex[i] == dev->ifindex)
 			return;
 	}
-	if (scope->num < SNAT_SCOPE_DEVS)
-		scope->ifindex[scope->num++] = dev->ifindex;
+	if (scope->num == SNAT_SCOPE_DEVS) {
+		IP_VS_ERR_RL("SNAT: %s is outside as well, which is only known of %d devices; use rules with devices\n",
+			     dev->name, SNAT_SCOPE_DEVS);
+		return;
+	}
+	scope->ifindex[scope->num++] = dev->ifindex;
 }
 
 /* Outside is where a pool address is, or would be */
@@ -129,8 +113,9 @@ static bool snat_scope_add_pool(struct snat_scope *scope,
 	for (i = 0; i < pool->num_ranges; i++, range++) {
 		if (!i || range[-1].max + 1 != range->min)
 			snat_scope_add_addr(scope, ipvs, htonl(range->min));
-		if (i + 1 == pool->num_ranges ||
-		    range->max + 1 != range[1].min)
+		if (range->max != range->min &&
+		    (i + 1 == pool->num_ranges ||
+		     range->max + 1 != range[1].min))
 			snat_scope_add_addr(scope, ipvs, htonl(range->max));
 	}
 	return !pool->num_ranges;
@@ -500,6 +485,38 @@ static enum snat_action snat_match_source(struct snat_query *q,
 	return SNAT_ACT_PASS;
 }
 
+static void snat_query_tuple(struct snat_query *q, const struct snat_tuple *t)
+{
+	q->protocol = t->protocol;
+	q->dport = ntohs(t->rport);
+}
+
+/**
+ * snat_is_decided - would a rule or the service decide on a packet?
+ * @ipvs:	the network namespace
+ * @skb:	the packet
+ * @t:		its tuple
+ * @in:		the device that it came in by
+ * @out:	the device that it leaves by
+ *
+ * Return: whether one would; else it passes with its own address.
+ */
+bool snat_is_decided(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+		     const struct snat_tuple *t, const struct net_device *in,
+		     const struct net_device *out)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	struct snat_source source = { };
+	enum snat_action action;
+	struct snat_query q;
+
+	snat_query_init(&q, ipvs, config, skb, in, out);
+	snat_query_tuple(&q, t);
+	action = snat_match_source(&q, config, &source);
+	snat_source_put(&source);
+	return action != SNAT_ACT_PASS || source.rule;
+}
+
 /* What a rule itself does with a packet */
 static void snat_rule_count(const struct snat_source *source,
 			    const struct sk_buff *skb)
@@ -507,6 +524,15 @@ static void snat_rule_count(const struct snat_source *source,
 	if (source->rule)
 		ip_vs_snat_stats_packet(&source->rule->tally->stats, skb->len,
 					true);
+}
+
+/* Nobody answers it, it's going to be encrypted, or connection tracking translates it:
+ * rules may drop it, not translate it.
+ */
+static bool snat_is_for_others(struct sk_buff *skb, const struct snat_tuple *t)
+{
+	return ipv4_is_multicast(t->raddr) || ipv4_is_lbcast(t->raddr) ||
+	       ip_vs_snat_has_xfrm(skb) || ip_vs_snat_ct_busy(skb);
 }
 
 /**
@@ -529,18 +555,19 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    struct snat_source *source)
 {
 	struct snat_config *config = rcu_dereference(ipvs->snat->config);
-	enum snat_action action = SNAT_ACT_PASS;
+	enum snat_action action;
 	struct snat_query q;
 	bool syn;
 
-	if (!ipv4_is_multicast(t->raddr) && !ipv4_is_lbcast(t->raddr) &&
-	    !ip_vs_snat_has_xfrm(skb) && !ip_vs_snat_ct_busy(skb)) {
-		snat_query_init(&q, ipvs, config, skb, in, out);
-		q.protocol = t->protocol;
-		q.dport = ntohs(t->rport);
-		action = snat_match_source(&q, config, source);
+	snat_query_init(&q, ipvs, config, skb, in, out);
+	snat_query_tuple(&q, t);
+	action = snat_match_source(&q, config, source);
+	if (action == SNAT_ACT_DROP) {
+		snat_rule_count(source, skb);
+		snat_count(ipvs, SNAT_CTR_DROP_RULE);
+		return SNAT_ACT_DROP;
 	}
-	if (action == SNAT_ACT_PASS) {
+	if (action == SNAT_ACT_PASS || snat_is_for_others(skb, t)) {
 		snat_rule_count(source, skb);
 		snat_count(ipvs, SNAT_CTR_OUT_OF_SCOPE);
 		return SNAT_ACT_PASS;
@@ -550,12 +577,6 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		snat_count(ipvs, SNAT_CTR_LATE_REPLY);
 		return SNAT_ACT_PASS;
 	}
-	if (action == SNAT_ACT_DROP) {
-		snat_rule_count(source, skb);
-		snat_count(ipvs, SNAT_CTR_DROP_RULE);
-		return SNAT_ACT_DROP;
-	}
-
 	/* In the middle of a connection that we don't know, perhaps since a
 	 * reboot: it can't go on, and its address must not get out.
 	 */
@@ -567,19 +588,22 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 }
 
 /**
- * snat_match_error - decide on an ICMP error about something that we don't know
+ * snat_match_lost - decide on a packet that should be translated, and can't be
  * @ipvs:	the network namespace
- * @skb:	the packet
+ * @skb:	the packet: an ICMP error about something that we don't know (RFC 5508,
+ *		REQ-5), or one without ports
  * @in:		the device that it came in by
  * @out:	the device that it leaves by
+ * @which:	what to count
  *
- * Who goes out is told as for other packets. It can't be translated (RFC 5508,
- * REQ-5).
+ * Who goes out is told as for other packets.
+ *
+ * Return: whether it is to pass, or to be dropped.
  */
-enum snat_action snat_match_error(struct netns_ipvs *ipvs,
-				  struct sk_buff *skb,
-				  const struct net_device *in,
-				  const struct net_device *out)
+enum snat_action snat_match_lost(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				 const struct net_device *in,
+				 const struct net_device *out,
+				 enum snat_counter which)
 {
 	struct snat_config *config = rcu_dereference(ipvs->snat->config);
 	struct snat_source source = { };
@@ -593,7 +617,7 @@ enum snat_action snat_match_error(struct netns_ipvs *ipvs,
 	snat_source_put(&source);
 	if (action == SNAT_ACT_PASS)
 		return SNAT_ACT_PASS;
-	snat_count(ipvs, SNAT_CTR_DROP_ICMP_ERROR);
+	snat_count(ipvs, which);
 	return SNAT_ACT_DROP;
 }
 
@@ -622,7 +646,8 @@ enum snat_action snat_match_other(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	q.protocol = ip_hdr(skb)->protocol;
 	match = snat_find_rule(config, &q);
 	if (!match || match->rule->spec.action == IPVS_SNAT_ACTION_ACCEPT ||
-	    (match->pool && match->pool->num_addrs))
+	    (match->pool &&
+	     (match->pool->num_addrs || ip_vs_snat_has_xfrm(skb))))
 		return SNAT_ACT_PASS;
 
 	source.rule = match->rule;
