@@ -11,7 +11,7 @@ import { udp } from '../../vm/packet/index.ts'
 import { A, B, C, GATEWAY, POOL, S, S2 } from '../../vm/topology.ts'
 import { between } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, assertNothingPrivateLeft } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, during, until } from './lib/traffic.ts'
 
 const PUBLISHED = 'mission.md, step 17; issue 12: every published example works as typed'
 const LISTING = 'issue 12, 4: listing is never empty when something exists, with counters; --stats, --rate, --exact, JSON'
@@ -34,7 +34,7 @@ const put = (lab: Lab, lines: readonly string[]): Promise<void> => lab.gateway.p
 /** What `ipvsadm -G --json` prints, as far as the tests look at it. */
 interface Listed {
   version: number
-  rules: { id: number; zone: boolean; from: string; to: string; action: string; pool: string | null; stats: Record<string, number> }[]
+  rules: { id: number; zone: boolean; from: string; to: string; oif: string | null; action: string; pool: string | null; stats: Record<string, number> }[]
   pools: { name: string; algo: string; addresses: { address: string; weight: number; stats: Record<string, number> }[] }[]
 }
 
@@ -46,14 +46,19 @@ const EVERYTHING = [
   '-a -t 203.0.113.80:80 -r 192.168.1.2:8080 -m -w 1',
   '-A -u 0.0.0.0:0 -s rr -p 10',
   '-a -u 0.0.0.0:0 -r 203.0.113.10:0 -m -w 1',
+  '--add-pool=-x -O rr',
+  '--add-address --pool -x -z 203.0.113.30',
   '--add-pool a.full/one:2_3-4 -O wlc --ports 2000-2999 --max-conns 100 --paired',
   '--add-address --pool a.full/one:2_3-4 -z 203.0.113.16-203.0.113.18',
   '--add-address --pool a.full/one:2_3-4 -z 203.0.113.20 -w 7',
   '--add-address --pool a.full/one:2_3-4 -z 203.0.113.21 -w 0',
   '--add-pool empty -O random',
+  '--add-pool ipvsadm -O rr',
   '--add-rule --id 7 --priority 0 -F 10.0.0.0/8 -T 198.51.100.0/24 --proto tcp --dport 80-90 --iif eth1 --oif eth10 -W 203.0.113.254 --mark 0x1/0xff --pool empty -N 203.0.113.253',
   '--add-rule --id 3 --priority 5 --proto udp --dport 53 --accept',
   '--add-rule --id 4 --priority 6 --proto icmp --drop',
+  '--add-rule --id 5 --priority 7 --oif ipvsadm --pool ipvsadm',
+  '--add-rule --id 6 --priority 8 --oif=-x --pool -x',
   '-K --zone 192.168.0.0/16 --id 9',
   '--edit-pool zone:192.168.0.0/16 -O sh --max-conns 5',
   '-U --zone 192.168.0.0/16 -z 203.0.113.11',
@@ -117,6 +122,10 @@ const MISTAKES: readonly (readonly [command: string, message: RegExp])[] = [
   ['--snat-conns --kill', /which connections/],
   ['-G --pool q', /Pool q does not exist/],
   ['-G --stats --rate', /'rate' conflicts with the 'stats'/],
+  ['--add-rule --drop -W 0.0.0.0', /next hop `0\.0\.0\.0'/],
+  ['--add-rule --pool p -N 0.0.0.0', /new next hop `0\.0\.0\.0'/],
+  ['--add-rule --drop -W 224.0.0.1', /no address of a gateway/],
+  ['-R --replace <&-', /Bad file descriptor/],
   ['-K --zone 10.0.0.0/8 --drop', /Illegal 'drop' option/],
   ['-K --zone 10.0.0.0/8 10.0.0.0/8', /unexpected argument/],
 ]
@@ -130,10 +139,44 @@ const BAD_FILES: readonly (readonly [what: string, lines: readonly string[], mes
   ['a zone twice', ['-K --zone 172.16.0.0/12', '-K --zone 172.16.0.0/12'], /line 2: Zone 172\.16\.0\.0\/12 exists already/],
   ['a scheduler that there is not', ['-K --zone 172.16.0.0/12', '-A -t 203.0.113.81:80 -s rr', '-A -t 203.0.113.82:80 -s bogus'], /line 3: .*\n.*Nothing was changed/],
   ['a command that lists', ['-K --zone 172.16.0.0/12', '-G'], /line 2: .*no command that can be restored/],
+  ['a command that lists services', ['-K --zone 172.16.0.0/12', '-L -n'], /^line 2: `-L' is no command that can be restored\n$/],
+  ['a command that saves', ['-K --zone 172.16.0.0/12', '-S'], /^line 2: `-S' is no command that can be restored\n$/],
+  ['a command that there is not', ['-K --zone 172.16.0.0/12', '--ad-rule --drop'], /^line 2: `--ad-rule' is no command that can be restored\n$/],
+  ['a call for help', ['-K --zone 172.16.0.0/12', '-h'], /^line 2: `-h' is no command that can be restored\n$/],
+  ['a question for the version', ['-K --zone 172.16.0.0/12', '--version'], /^line 2: `--version' is no command that can be restored\n$/],
+  ['a zero byte', ['-K --zone 172.16.0.0/12', '-K --zone 10.0.0.0/8\0 --drop'], /^line 2: there is a zero byte in it\n$/],
+  ['nothing but zero bytes', ['\0'.repeat(4096)], /^line 1: there is a zero byte in it\n$/],
 ]
 
 /** A zone, a pool that a rule needs, and the rule. */
 const SOME = ['-K --zone 192.168.0.0/16', '-U --zone 192.168.0.0/16 -z 203.0.113.11', '--add-pool p -z 203.0.113.12', '--add-rule --id 5 -F 10.9.0.0/16 --pool p']
+
+/** The simple way, for UDP, and a service of balancing beside it. */
+const SIMPLE = [
+  '-A -u 0.0.0.0:0 -s rr',
+  `-a -u 0.0.0.0:0 -r ${P0}:0 -m -w 1`,
+  '-A -t 203.0.113.80:80 -s rr',
+  `-a -t 203.0.113.80:80 -r ${A}:8080 -m -w 3`,
+]
+
+/** Files that -R refuses after {@link SIMPLE}, the last line of each: there are lines before it that it takes. */
+const REFUSED_LAST = [
+  ['-A -t 203.0.113.81:80 -s rr', SIMPLE[0] ?? ''],
+  ['-E -u 0.0.0.0:0 -s wlc', `-e -u 0.0.0.0:0 -r ${P0}:0 -m -w 7`, `-a -u 0.0.0.0:0 -r ${P1}:0 -m`, '-D -t 203.0.113.80:80', '-A -t 203.0.113.82:80 -s bogus'],
+  ['-C', '-A -t 203.0.113.82:80 -s rr', '-A -t 203.0.113.83:80 -s bogus'],
+  ['-Z', '--set 111 112 113', '--start-daemon master --mcast-interface outside', '-D -u 0.0.0.0:0', '--start-daemon backup --mcast-interface nowhere'],
+  [`-d -u 0.0.0.0:0 -r ${P0}:0`, '--add-rule --pool nowhere'],
+] as const
+
+/** All that a refused file has to leave as it was. */
+const ALL_OF_IT = 'ipvsadm -S -n; ipvsadm -ln --stats --exact; ipvsadm -l --timeout; ipvsadm -l --daemon; ipvsadm -G --json'
+
+/** Waits until the counters of the service 0.0.0.0:0 are those of one flow: the kernel sums them up now and then. */
+const counted = (lab: Lab): Promise<void> => until('a flow is counted', async () => ONE_FLOW.test(await lab.gateway.sh('ipvsadm -ln --stats -u 0.0.0.0:0')))
+const ONE_FLOW = /^UDP +0\.0\.0\.0:0 +1 /m
+
+/** Beginnings of flows of which each has to be translated. */
+const newFlows = (lab: Lab) => (round: number): void => lab.a.send(udp(`${A}:${10_000 + (round % 50_000)} > ${S}:53`, 'a new flow'))
 
 const commands = (lines: readonly string[]): string => lines.map((line) => `ipvsadm ${line}`).join('\n')
 
@@ -248,6 +291,17 @@ export default suite('ipvsadm', [
     }
   }, { limit: 120 }),
 
+  test('a pool that a rule was added with stays while others need it', SPOKEN, async (lab) => {
+    await lab.gateway.sh(`
+      set -e
+      ipvsadm -K -f 1 -F 10.0.0.0/8 -U ${P0}
+      ipvsadm --add-rule -F 11.0.0.0/8 --pool rule:1
+      ipvsadm -H -f 1 -F 10.0.0.0/8
+      ipvsadm --delete-rule --id 2
+      ipvsadm -K -f 1 -F 10.0.0.0/8 -U ${P1}`)
+    assert.match(await saved(lab), /^--add-rule --id 2 -F 10\.0\.0\.0\/8 --pool rule:2$/m)
+  }),
+
   test('a source without a length is a host, and 0.0.0.0/0 is all of them', 'defect 10: -F host becomes /0, -F 0.0.0.0/0 is ignored', async (lab) => {
     await configure(lab, [`-K -f 1 -F ${A} -U ${P0}`])
     assert.equal(await leavesAs(lab, A, 5001), P0)
@@ -267,6 +321,33 @@ export default suite('ipvsadm', [
     assert.deepEqual((await saved(lab)).trim().split('\n'), EVERYTHING)
     await lab.gateway.sh('ipvsadm --clear-snat')
     assert.deepEqual((await saved(lab)).trim().split('\n'), EVERYTHING.slice(0, 4))
+  }),
+
+  test('a file edits what it has set up', ROUND_TRIP, async (lab) => {
+    await put(lab, ['-K -f 1 -F 10.0.0.0/8 -U 203.0.113.20-203.0.113.29', '-k -f 1 -F 10.0.0.0/8 -U 203.0.113.26-203.0.113.31', '-k -f 1 -F 10.0.0.0/8 -U 203.0.113.27'])
+    const only = '--add-pool rule:1 -O sdh\n--add-address --pool rule:1 -z 203.0.113.27\n--add-rule --id 1 -F 10.0.0.0/8 --pool rule:1\n'
+    await lab.gateway.sh('ipvsadm -R --replace </tmp/rules')
+    assert.equal(await saved(lab), only)
+    await lab.gateway.sh('ipvsadm --delete-address --pool rule:1 -z 203.0.113.27 && ipvsadm --add-address --pool rule:1 -z 203.0.113.99')
+    await lab.gateway.sh('ipvsadm -R --replace </tmp/rules')
+    assert.equal(await saved(lab), only, 'whatever was there before')
+  }),
+
+  test('what is saved while others change it can be restored', ROUND_TRIP, async (lab) => {
+    const count = 50
+    await put(lab, Array.from({ length: count }, (_, index) => [`--add-pool p${index} -z 203.0.113.${index}`, `--add-rule -F 10.0.${index}.0/24 --pool p${index}`]).flat())
+    const torn = await lab.gateway.sh(`
+      (for i in $(seq 30); do ipvsadm -R --replace </tmp/rules; ipvsadm --clear-snat; done) >/dev/null 2>&1 &
+      while kill -0 $! 2>/dev/null; do
+        ipvsadm -S -n >/tmp/saved 2>/dev/null || continue
+        for word in add-rule add-pool add-address; do grep -c -e "--$word" /tmp/saved; done | uniq | wc -l
+      done | sort | uniq -c`)
+    assert.match(torn, /^ *\d+ 1\n$/)
+  }, { limit: 120 }),
+
+  test('a device that is called in no encoding is listed', LISTING, async (lab) => {
+    await lab.gateway.sh("ipvsadm --add-rule --oif $(printf 'caf\\351') --drop")
+    assert.equal((await listed(lab)).rules[0]?.oif, 'caf\u00e9')
   }),
 
   test('a file may clear what was there, and leave numbers to be chosen', ROUND_TRIP, async (lab) => {
@@ -311,6 +392,56 @@ export default suite('ipvsadm', [
     }),
   ),
 
+  test('a file that is refused leaves services, counters, timeouts and daemons as they were', WHOLE, async (lab) => {
+    await configure(lab, SIMPLE)
+    assert.equal(await leavesAs(lab, A, 5001), P0)
+    await counted(lab)
+    const before = await lab.gateway.sh(ALL_OF_IT)
+    for (const lines of REFUSED_LAST) {
+      await put(lab, lines)
+      assert.match(await refused(lab, 'ipvsadm -R </tmp/rules'), new RegExp(`^line ${lines.length}: .*\nNothing was changed\n$`))
+      assert.equal(await lab.gateway.sh(ALL_OF_IT), before, lines.join('\n'))
+    }
+  }),
+
+  test('no private address leaves while a file is refused', WHOLE, async (lab) => {
+    await configure(lab, SIMPLE)
+    await put(lab, REFUSED_LAST[0])
+    await during(lab, newFlows(lab), () => lab.gateway.sh('for i in $(seq 20); do ! ipvsadm -R </tmp/rules 2>/dev/null || exit 1; done'))
+    await lab.settle()
+    assertNothingPrivateLeft(lab)
+  }, { limit: 120 }),
+
+  test('services that stay are not taken away when others are put in their place', 'issue 12: a restart of the service restores rules and pools', async (lab) => {
+    await configure(lab, [...SIMPLE, '-A -t 203.0.113.81:80 -s rr', `-a -t 203.0.113.81:80 -r ${A}:8081 -m`])
+    assert.equal(await leavesAs(lab, A, 5001), P0)
+    await counted(lab)
+    const wanted = [
+      '-A -t 203.0.113.80:80 -s wlc -p 30', `-a -t 203.0.113.80:80 -r ${A}:8080 -m -w 4`, `-a -t 203.0.113.80:80 -r ${B}:8080 -m -w 1`,
+      '-A -t 203.0.113.82:80 -s sh', `-a -t 203.0.113.82:80 -r ${A}:8082 -m -w 1`,
+      ...SIMPLE.slice(0, 2),
+    ]
+    await put(lab, wanted)
+    await lab.gateway.sh('ipvsadm -R --replace </tmp/rules')
+    assert.deepEqual((await saved(lab)).trim().split('\n'), wanted)
+    assert.match(await lab.gateway.sh('ipvsadm -ln --stats -u 0.0.0.0:0'), ONE_FLOW, 'its counters go on')
+    await put(lab, [...wanted, '-Z', '--set 111 112 113', '--start-daemon master --mcast-interface outside', '--stop-daemon master'])
+    await lab.gateway.sh('ipvsadm -R --replace </tmp/rules')
+    assert.match(await lab.gateway.sh('ipvsadm -ln --stats -u 0.0.0.0:0; ipvsadm -l --timeout; ipvsadm -l --daemon'), /^UDP +0\.0\.0\.0:0 +0 [^]*: 111 112 113\n$/m)
+    await lab.gateway.sh('ipvsadm --set 900 120 300')
+  }),
+
+  test('no private address leaves while services, rules and zones take the place of each other', 'issue 12: a restart of the service restores rules and pools', async (lab) => {
+    const files = [SIMPLE, ['-A -u 0.0.0.0:0 -s wlc -p 10', `-a -u 0.0.0.0:0 -r ${P1}:0 -m -w 1`], [`--add-pool p -z ${P0}`, '--add-rule -F 192.168.1.0/24 --pool p']]
+    await configure(lab, SIMPLE)
+    for (const [index, lines] of files.entries()) await lab.gateway.put(`/tmp/rules${index}`, Buffer.from(`${lines.join('\n')}\n`))
+    await during(lab, newFlows(lab), () => lab.gateway.sh(`
+      set -e
+      for i in $(seq 10); do for file in /tmp/rules?; do ipvsadm -R --replace <$file; done; done`))
+    await lab.settle()
+    assertNothingPrivateLeft(lab)
+  }, { limit: 120 }),
+
   test('what is restored in place of what was there leaves flows of the same addresses alone', 'issue 12: a restart of the service restores rules and pools', async (lab) => {
     await configure(lab, SOME, [P0, P1, '203.0.113.12'])
     await lab.gateway.sh('ipvsadm -S -n >/tmp/rules')
@@ -322,16 +453,24 @@ export default suite('ipvsadm', [
 
   test('the service lets no private address out when it is stopped, and restores everything', 'issue 12: stopping the service does not let private addresses out', async (lab) => {
     await lab.gateway.put('/tmp/service', readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm-service')))
-    await lab.gateway.sh('mkdir -p /etc/sysconfig')
+    await lab.gateway.sh('mkdir -p /etc/sysconfig /var/run')
     for (const [name, words] of [['save', '-S "$@"'], ['restore', '-R --replace']]) {
       await lab.gateway.put(`/tmp/ipvsadm-${name}`, Buffer.from(`#!/bin/sh\nexec ipvsadm ${words}\n`))
     }
     await lab.gateway.sh('chmod 755 /tmp/ipvsadm-* && ln -sf /tmp/ipvsadm-save /tmp/ipvsadm-restore /usr/sbin/')
-    await configure(lab, [...SOME, '-A -t 203.0.113.80:80 -s rr'], [P0, P1])
+    await configure(lab, [...SOME, ...SIMPLE], [P0, P1])
     const before = await saved(lab)
-    await lab.gateway.sh('sh /tmp/service save && sh /tmp/service stop')
+    await lab.gateway.sh(`
+      set -e
+      sh /tmp/service save
+      echo IPVS_SAVE_ON_STOP=yes >/etc/sysconfig/ipvsadm-config
+      sh /tmp/service stop && sh /tmp/service stop && sh /tmp/service save
+      rm /etc/sysconfig/ipvsadm-config`)
     assert.equal(await lab.gateway.sh("ipvsadm -S -n | grep -e ' -t ' || true"), '')
     await isDropped(lab, A, 5001)
+    lab.c.send(udp(`${C}:5001 > ${S}:53`, 'of no rule'))
+    await lab.settle()
+    lab.net.refuse('udp **')
     assertNothingPrivateLeft(lab)
     await lab.gateway.sh('sh /tmp/service start')
     assert.equal(await saved(lab), before)
