@@ -125,6 +125,8 @@ void snat_match_init(struct snat_match *match, struct ip_vs_snat_rule *rule,
 	match->nets = snat_nets(spec->src, spec->dst);
 	match->order = (u64)spec->priority << 12 |
 		       (32 - spec->src_len) << 6 | (32 - spec->dst_len);
+	match->service = spec->dport_max && spec->dport_min == spec->dport_max ?
+			 snat_service(spec->protocol, spec->dport_min) : 0;
 	match->dport_min = spec->dport_min;
 	match->dport_span = spec->dport_max ?
 			    spec->dport_max - spec->dport_min : 65535;
@@ -135,22 +137,24 @@ void snat_match_init(struct snat_match *match, struct ip_vs_snat_rule *rule,
 	match->pool = pool;
 }
 
-static int snat_match_cmp_lens(const struct snat_match *a,
-			       const struct snat_match *b)
+static int snat_match_cmp_group(const struct snat_match *a,
+				const struct snat_match *b)
 {
 	return snat_cmp(a->src_len, b->src_len) ? :
-	       snat_cmp(a->dst_len, b->dst_len);
+	       snat_cmp(a->dst_len, b->dst_len) ? :
+	       snat_cmp(!a->service, !b->service);
 }
 
 static int snat_match_cmp_place(const struct snat_match *a,
 				const struct snat_match *b)
 {
-	return snat_match_cmp_lens(a, b) ? : snat_cmp(a->nets, b->nets) ? :
+	return snat_match_cmp_group(a, b) ? : snat_cmp(a->nets, b->nets) ? :
+	       snat_cmp(a->service, b->service) ? :
 	       snat_cmp(a->order, b->order);
 }
 
 /**
- * snat_match_same_place - have two rules the same networks and priority?
+ * snat_match_same_place - have two rules the same networks, service and priority?
  * @a:		how packets look for the one
  * @b:		and for the other
  */
@@ -165,8 +169,8 @@ bool snat_match_same_place(const struct snat_match *a,
  * @a:		how packets look for the one
  * @b:		and for the other
  *
- * Those with the same masks stand together, among them those with the same networks,
- * and these are in their order.
+ * Those of a group stand together, among them those with the same networks and
+ * service, and these are in their order.
  *
  * Return: a negative number if @a comes first, a positive one if @b does.
  */
@@ -478,8 +482,8 @@ static u32 snat_draft_count_groups(const struct snat_draft *draft)
 	u32 i, num = 0;
 
 	for (i = 0; i < draft->num_rules; i++) {
-		if (!i || snat_match_cmp_lens(&draft->matches[i - 1],
-					      &draft->matches[i]))
+		if (!i || snat_match_cmp_group(&draft->matches[i - 1],
+					       &draft->matches[i]))
 			num++;
 	}
 	return num;
@@ -524,10 +528,11 @@ static void snat_config_add_groups(struct snat_config *config)
 	for (i = 0; i < config->num_rules; i++) {
 		const struct snat_match *match = &config->matches[i];
 
-		if (!i || snat_match_cmp_lens(match - 1, match)) {
+		if (!i || snat_match_cmp_group(match - 1, match)) {
 			group = &config->groups[config->num_groups++];
 			group->mask = snat_nets(snat_mask(match->src_len),
 						snat_mask(match->dst_len));
+			group->service_mask = match->service ? ~0U : 0;
 			group->begin = i;
 		}
 		group->end = i + 1;

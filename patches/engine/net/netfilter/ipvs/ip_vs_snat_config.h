@@ -30,6 +30,9 @@
 #define SNAT_MAX_POOLS		16384
 #define SNAT_MAX_ADDRS		65536	/* of all pools */
 
+/* As tools have it for the servers of a service */
+#define SNAT_MAX_WEIGHT		65535
+
 /* What an operator says about a rule. Addresses and ports in host order. */
 struct snat_rule_spec {
 	u32	id;
@@ -128,7 +131,8 @@ struct snat_pool {
 /* A rule as packets look for it */
 struct snat_match {
 	u64			nets;		/* source and destination */
-	u64			order;		/* the lowest matching one decides */
+	u64			order;		/* see snat_match_precedes() */
+	u32			service;	/* protocol and port, 0 if not one */
 	u16			dport_min;
 	u16			dport_span;	/* from there to the last one */
 	u8			protocol;
@@ -138,9 +142,12 @@ struct snat_match {
 	struct snat_pool	*pool;
 };
 
-/* Those whose masks are the same, from begin to before end */
+/* Those whose masks are the same, and which all have one service or none, from begin
+ * to before end
+ */
 struct snat_group {
 	u64			mask;
+	u32			service_mask;
 	u32			begin;
 	u32			end;
 };
@@ -203,6 +210,19 @@ static inline u32 snat_mask(u8 len)
 static inline u64 snat_nets(u32 src, u32 dst)
 {
 	return (u64)src << 32 | dst;
+}
+
+static inline u32 snat_service(u8 protocol, u16 port)
+{
+	return (u32)protocol << 16 | port;
+}
+
+/* Does the one of two matching rules decide, and not the other one? */
+static inline bool snat_match_precedes(const struct snat_match *a,
+				       const struct snat_match *b)
+{
+	return a->order < b->order ||
+	       (a->order == b->order && a->rule->age < b->rule->age);
 }
 
 /* The pool's own ports, as first << 16 | last, or 0 */

@@ -343,30 +343,44 @@ static bool snat_rule_matches(const struct snat_match *match,
 	return snat_rule_goes_out(spec, q);
 }
 
-/* The first matching rule of those with the same masks */
+static bool snat_match_is(const struct snat_match *match, u64 nets, u32 service)
+{
+	return match->nets == nets && match->service == service;
+}
+
+static bool snat_match_below(const struct snat_match *match, u64 nets,
+			     u32 service)
+{
+	return match->nets < nets ||
+	       (match->nets == nets && match->service < service);
+}
+
+/* The first matching rule of a group */
 static const struct snat_match *
 snat_find_in_group(const struct snat_match *matches,
 		   const struct snat_group *group, const struct snat_query *q)
 {
 	u32 low = group->begin, high = group->end;
+	u32 service = snat_service(q->protocol, q->dport) & group->service_mask;
 	u64 nets = q->nets & group->mask;
 
 	while (low < high) {
 		u32 mid = low + (high - low) / 2;
 
-		if (matches[mid].nets < nets)
+		if (snat_match_below(&matches[mid], nets, service))
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	for (; low < group->end && matches[low].nets == nets; low++) {
+	for (; low < group->end && snat_match_is(&matches[low], nets, service);
+	     low++) {
 		if (snat_rule_matches(&matches[low], q))
 			return &matches[low];
 	}
 	return NULL;
 }
 
-/* The first matching rule. One step for each pair of masks, not for each rule. */
+/* The first matching rule. One step for each group, not for each rule. */
 static const struct snat_match *
 snat_find_rule(const struct snat_config *config, const struct snat_query *q)
 {
@@ -376,7 +390,7 @@ snat_find_rule(const struct snat_config *config, const struct snat_query *q)
 	for (i = 0; i < config->num_groups; i++) {
 		match = snat_find_in_group(config->matches, &config->groups[i],
 					   q);
-		if (match && (!first || match->order < first->order))
+		if (match && (!first || snat_match_precedes(match, first)))
 			first = match;
 	}
 	return first;
