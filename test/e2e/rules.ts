@@ -22,6 +22,7 @@ const LISTING = 'issue 12: listing is never empty when something exists; connect
 const [P0 = '', P1 = '', P2 = '', P3 = ''] = POOL
 const INSIDE_NET = '192.168.0.0/16'
 const PAIRED = 1
+const ZONE = 1
 const TCP = 6
 const UDP = 17
 
@@ -92,6 +93,7 @@ const WRONG: readonly (readonly [Message, number])[] = [
   [{ command: 'newMember', fields: { member: { pool: 'out', min: '224.0.0.1' } } }, EINVAL],
   [{ command: 'newMember', fields: { member: { pool: 'out', min: '126.0.0.0', max: '128.0.0.0' } } }, EINVAL],
   [{ command: 'newMember', fields: { member: { pool: 'out', min: '10.0.0.0', max: '11.0.0.0' } } }, ENOSPC],
+  [{ command: 'setMember', fields: { member: { pool: 'out', min: P0, weight: 65_536 } } }, ERANGE],
   [{ command: 'delMember', fields: { member: { pool: 'out', min: P3, max: '203.0.113.20' } } }, ENOENT],
   [rule(INSIDE_NET, 'out'), EEXIST],
   [rule('10.0.0.0/8', 'out', { id: 7 }), EEXIST],
@@ -102,6 +104,10 @@ const WRONG: readonly (readonly [Message, number])[] = [
   [rule('10.0.0.0/8', 'out', { dportMin: 53 }), EINVAL],
   [rule('10.0.0.0/8', 'out', { mark: 3, markMask: 1 }), EINVAL],
   [rule('10.0.0.0/8', 'out', { oif: 'a/b' }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { oif: 'any' }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { proto: TCP, dportMin: 0, dportMax: 99 }), EINVAL],
+  [rule('10.0.0.0/8', 'out', { flags: ZONE, to: `${S}/32` }), EINVAL],
+  [rule('10.0.0.0/8', 'drop', { flags: ZONE }), EINVAL],
   [rule('10.0.0.0/8', 'drop', { newGw: ROUTER }), EINVAL],
   [rule('10.0.0.0/8', 'out', { newGw: '224.0.0.1' }), EINVAL],
   [{ command: 'delRule', fields: { rule: { id: 8 } } }, ENOENT],

@@ -132,7 +132,8 @@ static int snat_parse_ifname(char *name, const struct nlattr *attr,
 	if (!attr)
 		return 0;
 	ip_vs_snat_nla_string(name, attr, IFNAMSIZ);
-	if (!dev_valid_name(name))
+	/* Tools say "any" for each of them */
+	if (!dev_valid_name(name) || !strcmp(name, "any"))
 		return snat_refuse(extack, attr, -EINVAL,
 				   "no name of an interface");
 	return 0;
@@ -237,7 +238,7 @@ int snat_parse_member(struct genl_info *info, char *pool,
 		return snat_refuse(extack, tb[IPVS_SNAT_MEMBER_ADDR_MIN], -EINVAL,
 				   "no range of addresses of hosts");
 	range->weight = snat_get_u32(tb[IPVS_SNAT_MEMBER_WEIGHT], 1);
-	if (range->weight > INT_MAX)
+	if (range->weight > SNAT_MAX_WEIGHT)
 		return snat_refuse(extack, tb[IPVS_SNAT_MEMBER_WEIGHT], -ERANGE,
 				   "the weight is too large");
 	return 0;
@@ -259,7 +260,7 @@ static int snat_parse_ports(struct snat_rule_spec *spec, struct nlattr **tb,
 	if (spec->protocol != IPPROTO_TCP && spec->protocol != IPPROTO_UDP)
 		return snat_refuse(extack, attr, -EINVAL,
 				   "ports need TCP or UDP as the protocol");
-	if (!spec->dport_max || spec->dport_min > spec->dport_max)
+	if (!spec->dport_min || spec->dport_min > spec->dport_max)
 		return snat_refuse(extack, attr, -EINVAL, "no range of ports");
 	return 0;
 }
@@ -339,6 +340,14 @@ static int snat_parse_action(struct snat_rule_spec *spec, struct nlattr **tb,
 	return 0;
 }
 
+/* A zone is its source network */
+static bool snat_is_zone(const struct snat_rule_spec *spec)
+{
+	return spec->action == IPVS_SNAT_ACTION_SNAT && !spec->dst_len &&
+	       !spec->protocol && !spec->mark_mask && !spec->gw &&
+	       !spec->new_gw && !*spec->iif && !*spec->oif;
+}
+
 /* What a message says about a rule */
 int snat_parse_rule(struct genl_info *info, struct snat_rule_spec *spec)
 {
@@ -363,6 +372,9 @@ int snat_parse_rule(struct genl_info *info, struct snat_rule_spec *spec)
 		ret = snat_parse_what(spec, tb, extack);
 	if (!ret)
 		ret = snat_parse_action(spec, tb, extack);
+	if (!ret && spec->flags & IPVS_SNAT_RULE_F_ZONE && !snat_is_zone(spec))
+		return snat_refuse(extack, tb[IPVS_SNAT_RULE_FLAGS], -EINVAL,
+				   "a zone asks for the source only");
 	return ret;
 }
 
