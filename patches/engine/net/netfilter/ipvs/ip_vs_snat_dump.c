@@ -14,6 +14,9 @@
 /* Changes that are told one by one, when they are made at once */
 #define SNAT_MAX_NEWS		4096
 
+/* More than any of them needs */
+#define SNAT_NEWS_BYTES		512
+
 /* Who a message is for, and what it is */
 struct snat_msg {
 	u32	portid;
@@ -279,7 +282,7 @@ static struct sk_buff *snat_news_begin(struct netns_ipvs *ipvs,
 	if (!ip_vs_snat_has_listeners(ipvs, &snat_nl_family) &&
 	    !(info->nlhdr->nlmsg_flags & NLM_F_ECHO))
 		return NULL;
-	skb = nlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	skb = nlmsg_new(SNAT_NEWS_BYTES, GFP_KERNEL_ACCOUNT);
 	if (!skb)
 		return NULL;
 	*hdr = snat_msg_begin(skb, &msg, attr, nest);
