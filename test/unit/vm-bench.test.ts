@@ -76,13 +76,17 @@ const figures = (way: string, kind: Measurement['kind'], instructions: number): 
 test('the table tells what each way adds, in terms of iptables, and refuses what did not arrive', (t) => {
   const occupied = (way: string, occupancy: number, instructions: number): Measurement =>
     ({ way, kind: 'new', checksum: true, flows: 200, occupancy, instructions, sent: 200, arrived: 190 })
+  const ruled = (count: number, instructions: number): Measurement =>
+    ({ way: 'IPVS SNAT, rules', kind: 'new', checksum: true, flows: 1_000, rules: { count, shape: 'ports' }, instructions, sent: 10, arrived: 10 })
   const lines = tables({
     measurements: [
       ...figures('plain forwarding', 'out', 6000), ...figures('iptables SNAT', 'out', 8000), ...figures('nftables, flowtable', 'out', 5000),
       ...figures('IPVS SNAT', 'out', 6500).map((one) => (one.flows === 1 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
       ...figures(ALONE, 'in', 7000), ...figures(BESIDE, 'in', 7070),
+      ruled(1, 10_000), ruled(1_000, 10_500),
       occupied('IPVS SNAT', 0, 10_000), occupied('IPVS SNAT', 95, 15_000),
     ],
+    loads: [{ how: 'one ipvsadm -R', seconds: 0.08 }],
     inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }],
   })
   const line = (start: string, nth = 0) => lines.filter((one) => one.startsWith(start))[nth] ?? ''
@@ -91,6 +95,8 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
   t.regex(line('nftables, flowtable'), /5000 -1000 -0\.50/)
   t.true(lines.some((one) => /7000, 7070 \+1\.0 %/.test(one)))
   t.true(lines.some((one) => /^IPVS SNAT +10000 x1\.00, 10 .*15000 x1\.50, 10/.test(one)))
+  t.regex(line('ports'), /^ports +- +10000, 10500 x1\.05$/)
+  t.regex(line('one ipvsadm -R'), /0\.08$/)
   t.true(lines.includes('refused: IPVS SNAT, out, 1 flows: 9 of 10 arrived translated'))
   t.true(lines.includes('nftables SNAT: not applicable: this kernel has no nf_tables'))
 })

@@ -13,7 +13,8 @@ import type { Machine } from '../qemu/machine.ts'
 import {
   type End, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, sending, SETUP, type Stream, VIP,
 } from './network.ts'
-import { IPTABLES, IPVS, LVS_SERVICE, PLAIN, putFiles, type Way, WAYS } from './ways.ts'
+import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
+import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
 
 /** Which packets of a flow: from inside, replies, from a client to a balanced service, the first of each flow from inside. */
 export type Kind = 'out' | 'back' | 'in' | 'new'
@@ -25,6 +26,8 @@ export interface Measurement {
   flows: number
   /** Percent of the port range that was taken before; only where that is what is measured. */
   occupancy?: number
+  /** How many rules there are, and what they differ by; only where that is what is measured. */
+  rules?: { count: number; shape: string }
   /** Guest instructions from pktgen's sending to the drop at the other end, per packet that was sent. */
   instructions: number
   sent: number
@@ -40,8 +43,16 @@ export interface Inapplicable {
   reason: string
 }
 
+/** How long loading rules takes. */
+export interface Load {
+  how: string
+  /** Seconds of the guest: 10^9 instructions each. */
+  seconds: number
+}
+
 export interface Results {
   measurements: Measurement[]
+  loads: Load[]
   inapplicable: Inapplicable[]
 }
 
@@ -71,6 +82,7 @@ const PARTS: readonly Part[] = [
   ...WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => forward(bench, way) })),
   { name: 'LVS NAT in', way: IPVS, run: balance },
   ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
+  { name: RULES.name, way: RULES, run: askRules },
 ]
 
 export const partNames = (): string[] => PARTS.map(({ name }) => name)
@@ -85,7 +97,7 @@ export function chooseParts(only: string | undefined): Part[] {
 }
 
 class Bench {
-  readonly results: Results = { measurements: [], inapplicable: [] }
+  readonly results: Results = { measurements: [], loads: [], inapplicable: [] }
   /** Whether pktgen can put a UDP checksum in, and send from a namespace. */
   checksums: readonly boolean[] = [true, false]
   replies = true
@@ -125,9 +137,14 @@ class Bench {
 
   add(measurement: Measurement): void {
     this.results.measurements.push(measurement)
-    const { way, kind, checksum, flows, occupancy, instructions, sent, arrived, refused } = measurement
-    const what = [way, kind, `${flows} flows`, checksum ? 'checksum' : 'no checksum', ...(occupancy === undefined ? [] : [`${occupancy} % taken`])]
+    const { way, kind, checksum, flows, occupancy, rules, instructions, sent, arrived, refused } = measurement
+    const what = [way, kind, `${flows} flows`, checksum ? 'checksum' : 'no checksum', ...(occupancy === undefined ? [] : [`${occupancy} % taken`]), ...(rules ? [`rules ${rules.count}, ${rules.shape}`] : [])]
     this.progress(`${what.join(', ')}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
+  }
+
+  addLoad(how: string, seconds: number): void {
+    this.results.loads.push({ how, seconds })
+    this.progress(`loading rules, ${how}: ${seconds} s`)
   }
 }
 
@@ -263,6 +280,31 @@ async function occupy(bench: Bench, way: Way): Promise<void> {
       const { forwarded: _forwarded, ...rest } = newest
       bench.add({ way: way.name, kind: 'new', checksum, flows: NEWCOMERS[1], occupancy, ...rest, ...(refused === undefined ? {} : { refused: `the ports were not taken: ${refused}` }) })
     })
+  }
+}
+
+const RULE_FLOWS = 1_000
+
+/** What an established flow's packet and a new flow cost when its rule is the last one. */
+async function askRules(bench: Bench): Promise<void> {
+  const checksum = bench.checksums[0] ?? false
+  for (const shape of SHAPES) {
+    for (const count of RULE_COUNTS) {
+      const way: Way = { ...RULES, setUp: `set -e\nipvsadm -R <${rulesFile(shape, count)}\n${IPVS_LIMITS}` }
+      await withWay(bench, way, async () => {
+        const runs = [RULE_FLOWS, RULE_FLOWS, MEASURED_PACKETS].map((packets) => outward(way, checksum, PORTS[RULE_FLOWS] ?? [0, 0], packets))
+        const [fresh, , established] = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
+        for (const [kind, found] of [['new', fresh], ['out', established]] as const) {
+          if (!found) throw new Error('nothing was measured')
+          const { forwarded: _forwarded, ...rest } = found
+          const refused = lost(found)
+          bench.add({ way: way.name, kind, checksum, flows: RULE_FLOWS, rules: { count, shape: shape.name }, ...rest, ...(refused === undefined ? {} : { refused }) })
+        }
+      })
+    }
+  }
+  for (const { name, script: load } of LOADS) {
+    await withWay(bench, { ...RULES, setUp: 'modprobe ip_vs' }, async () => bench.addLoad(name, secondsOf(await bench.sh(timed(load)))))
   }
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Tables of what was measured, for people. */
 
-import { ALONE, BESIDE, FLOWS, type Kind, type Measurement, OCCUPANCIES, type Results } from './measure.ts'
+import { ALONE, BESIDE, FLOWS, type Kind, type Load, type Measurement, OCCUPANCIES, type Results } from './measure.ts'
+import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
 import { IPTABLES, IPVS, PLAIN, WAYS } from './ways.ts'
 
 const NAME_WIDTH = 18
 const CELL_WIDTH = 19
+const LOAD_WIDTH = 28
 const MOST = Math.max(...FLOWS)
 
 interface Column {
@@ -91,8 +93,27 @@ function occupancy(measurements: readonly Measurement[]): string[] {
   ]
 }
 
+function rules(measurements: readonly Measurement[]): string[] {
+  const cell = (shape: string, kind: Kind): string => {
+    const [few, many] = RULE_COUNTS.map((count) =>
+      measurements.find((one) => one.kind === kind && one.rules?.shape === shape && one.rules.count === count))
+    if (!few || !many) return '-'
+    if (few.refused !== undefined || many.refused !== undefined) return 'refused'
+    return `${few.instructions.toFixed(0)}, ${many.instructions.toFixed(0)} x${(many.instructions / few.instructions).toFixed(2)}`
+  }
+  return [
+    `Rules that differ by something, the last one matches: instructions with ${RULE_COUNTS.map(grouped).join(' and ')}, and how many times as many`,
+    row('', ['established', 'new flow']),
+    ...SHAPES.map(({ name }) => row(name, [cell(name, 'out'), cell(name, 'new')])),
+  ]
+}
+
+function loading(loads: readonly Load[]): string[] {
+  return [`Loading ${grouped(MANY_RULES)} rules: seconds of 1,000,000,000 instructions`, ...loads.map(({ how, seconds }) => `${how.padEnd(LOAD_WIDTH)}${seconds.toFixed(2)}`)]
+}
+
 /** @returns lines */
-export function tables({ measurements, inapplicable }: Results): string[] {
+export function tables({ measurements, loads, inapplicable }: Results): string[] {
   const figures = new Figures(measurements)
   const checksums = [true, false].filter((checksum) => measurements.some((one) => one.checksum === checksum))
   const has = (test: (one: Measurement) => boolean) => measurements.some(test)
@@ -100,6 +121,8 @@ export function tables({ measurements, inapplicable }: Results): string[] {
     ...checksums.flatMap((checksum) => [...forwarding(figures, checksum), '']),
     ...checksums.filter(() => has(({ kind }) => kind === 'in')).flatMap((checksum) => [...balancing(figures, checksum), '']),
     ...(has((one) => one.occupancy !== undefined) ? [...occupancy(measurements), ''] : []),
+    ...(has((one) => one.rules !== undefined) ? [...rules(measurements), ''] : []),
+    ...(loads.length > 0 ? [...loading(loads), ''] : []),
     ...inapplicable.map(({ what, reason }) => `${what}: not applicable: ${reason}`),
     ...measurements.flatMap(({ way, kind, flows, refused }) => (refused === undefined ? [] : [`refused: ${way}, ${kind}, ${flows} flows: ${refused}`])),
   ]

@@ -4,6 +4,7 @@
 import type { Machine } from '../qemu/machine.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from './nftables.ts'
 import { FAR, INSIDE, NEAR, POOL, REMOTE_PORT, VIP } from './network.ts'
+import { rulesFiles } from './rules.ts'
 
 export interface Way {
   name: string
@@ -26,6 +27,7 @@ const FILES: Readonly<Record<string, Buffer>> = {
   '/tmp/nftables-snat': nftablesSnat(FAR, POOL),
   '/tmp/nftables-flowtable': nftablesFlowtable(FAR, POOL, [NEAR, FAR]),
   '/tmp/nftables-nothing': nftablesNothing(),
+  ...rulesFiles(),
 }
 
 export async function putFiles(machine: Machine): Promise<void> {
@@ -41,7 +43,7 @@ for name in nf_conntrack_udp_timeout nf_conntrack_udp_timeout_stream nf_flowtabl
 done`
 
 /** The engine of older commits has not all of these. */
-const IPVS_LIMITS = `
+export const IPVS_LIMITS = `
 for setting in snat_max_conns=1000000 snat_max_conns_per_host=0 snat_udp_timeout=3000 snat_udp_unanswered_timeout=3000; do
   [ ! -e /proc/sys/net/ipv4/vs/\${setting%%=*} ] || echo \${setting#*=} >/proc/sys/net/ipv4/vs/\${setting%%=*}
 done`
@@ -102,6 +104,14 @@ const FLOWTABLE: Way = {
   tearDown: `netlink-batch </tmp/nftables-nothing\n${UNLOAD}`,
   outside: POOL,
   passesForwarding: true,
+}
+
+/** By rules instead of a service. */
+export const RULES: Way = {
+  ...IPVS,
+  name: 'IPVS SNAT, rules',
+  possible: 'modprobe ip_vs && ipvsadm -G',
+  lacking: 'this kernel or ipvsadm has no rules of SNAT',
 }
 
 /** Those that translate, or leave alone, what goes out. */
