@@ -55,12 +55,24 @@ bzImage modules:
 	@cp ${HOOK_FILE} $(O)/net/netfilter/ipvs/ip_vs.ko
 	@echo net/netfilter/ipvs/ip_vs.ko > $(O)/modules.order
 endif
+prepare:
+net/netfilter/ipvs/: .force
+	@mkdir -p $(O)/$@ && $(CC) -Wall -c -o $(O)/$@ip_vs_core.o ${HOOK_FILE}
+.force:
 `
 
 const MERGE_CONFIG = `#!/bin/sh
 # merge_config.sh -m -O FOLDER BASE FRAGMENT...
 out=$3; shift 3
 grep -hE '^(# )?CONFIG_' "$@" > $out/merged && mv $out/merged $out/.config
+`
+
+/** checkpatch.pl complains of blanks at the end of a line. */
+const CHECKPATCH = `for my $path (grep { /\\.patch$/ } @ARGV) {
+  open(my $patch, '<', $path) or die;
+  while (<$patch>) { if (/^\\+.* $/) { print "ERROR:TRAILING_WHITESPACE: $path: $.\\n"; $errors++ } }
+}
+exit($errors ? 1 : 0);
 `
 
 export const ENGINE_MESSAGE = `ipvs: add an SNAT engine
@@ -125,6 +137,7 @@ export function kernelTarball(folder: string, version = '6.1.7', core = coreFile
     [HOOK_FILE]: core,
     'net/Kconfig': 'config NET\n',
     'lib.c': 'int lib;\n',
+    'scripts/checkpatch.pl': CHECKPATCH,
   })
 }
 
