@@ -18,18 +18,19 @@ override MAIN := node_modules/.lvs-snat/main.mjs
 
 .PHONY: $(COMMANDS)
 $(COMMANDS): $(MAIN)
-	@node --enable-source-maps $(MAIN) $@
+	@node $(MAIN) $@
 
 $(COMMANDS:=-help): %-help: $(MAIN)
-	@node --enable-source-maps $(MAIN) $* --help
+	@node $(MAIN) $* --help
 
-# Node starts in half the time if it need not translate TypeScript first. Folders are
-# among the prerequisites, so that a deleted file is noticed; links are not, because an
-# editor's lock is one that leads nowhere; vm itself is not, because it is a goal.
-$(MAIN): $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
+# Most of a run that has nothing to do is Node finding modules: so they are one file, packages
+# too. Folders are among the prerequisites, so that a deleted file is noticed; links are not,
+# because an editor's lock is one that leads nowhere; vm itself is not, because it is a goal.
+$(MAIN): Makefile $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
 	@rm -rf $(@D)
-	@node_modules/.bin/esbuild scripts/main.ts --outdir=$(@D) --bundle --splitting \
-		--packages=external --platform=node --format=esm --out-extension:.js=.mjs --sourcemap --log-level=warning
+	@node_modules/.bin/esbuild scripts/main.ts --outdir=$(@D) --bundle --platform=node --format=esm \
+		--out-extension:.js=.mjs --sourcemap --sources-content=false --log-level=warning \
+		--banner:js='import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);'
 
 $(NPM_DONE): package.json package-lock.json
 ifeq ($(value LVS_SNAT_SETUP),no)

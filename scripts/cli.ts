@@ -9,6 +9,7 @@ import { EXIT, Failure } from './base/errors.ts'
 import { asFailure } from './base/files.ts'
 import { log } from './base/log.ts'
 import { ROOT } from './base/root.ts'
+import { originalStack } from './base/stack.ts'
 import { createContext, isKernel, isSet, PREFIX, VARIABLES, type Context, type Variable, type Variables } from './build/context.ts'
 import { plan } from './build/step.ts'
 import type { Command } from './command.ts'
@@ -96,7 +97,7 @@ async function sayPlan(context: Context, name: string, { step }: Command): Promi
 export function report(thrown: unknown): number {
   const error = asFailure(thrown)
   if (!(error instanceof Failure)) {
-    log.error(`a defect of this tool: ${error instanceof Error ? error.stack : String(error)}`)
+    log.error(`a defect of this tool: ${error instanceof Error ? originalStack(error.stack ?? error.message) : String(error)}`)
     return EXIT.internal
   }
   log.error(error.message)

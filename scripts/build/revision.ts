@@ -7,7 +7,7 @@ import { Git } from '../base/git.ts'
 import type { Context } from './context.ts'
 
 export type Revision = {
-  /** Name of the checkout's commit; null of a copy without git. */
+  /** Name of the checkout's commit; null of a copy without git, and before the first one. */
   commit: string | null
   /** Whether the checkout has changes that are not committed, or files that are not added. */
   dirty: boolean
@@ -15,7 +15,7 @@ export type Revision = {
 
 export async function revision({ paths }: Context): Promise<Revision> {
   if (!existsSync(join(paths.root, '.git'))) return { commit: null, dirty: true }
-  const git = new Git(paths.root)
-  const [commit, changes] = await Promise.all([git.line('rev-parse', 'HEAD'), git.lines('status', '--porcelain')])
-  return { commit, dirty: changes.length > 0 }
+  const lines = await new Git(paths.root).lines('status', '--porcelain=v2', '--branch')
+  const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(lines.join('\n'))?.[1] ?? null
+  return { commit, dirty: commit === null || lines.some((line) => !line.startsWith('#')) }
 }

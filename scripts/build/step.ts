@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { ROOT } from '../base/root.ts'
 import { requireUninterrupted } from '../base/run.ts'
@@ -67,11 +68,46 @@ export interface Stamp {
 export async function bring(context: Context, step: Step): Promise<Stamp> {
   requirePlaces(context)
   await setUp(context)
-  return withBuildLock(context, () => {
+  return withBuildLock(context, async () => {
     noteOwner(context)
-    return bringOnce(context, step, new Map())
+    return (await upToDate(context, step)) ?? bringOnce(context, step, new Map())
   })
 }
+
+/**
+ * Most runs have nothing to do: what each step asks of git and of compilers is asked at the same time.
+ *
+ * @returns the step's stamp, if it and all that it needs would be left as they are
+ */
+async function upToDate(given: Context, step: Step): Promise<Stamp | undefined> {
+  const stamps = new Map<string, Promise<Stamp | undefined>>()
+  const add = (from: Context, one: Step): string => {
+    const context = one.context?.(from) ?? from
+    const path = stampPath(context, one)
+    if (stamps.has(path)) return path
+    stamps.set(path, standing(context, one))
+    for (const earlier of [...(one.after ?? []), ...needsOf(context, one)]) add(context, earlier)
+    return path
+  }
+  const last = add(given, step)
+  const found = await Promise.all(stamps.values())
+  return found.includes(undefined) ? undefined : stamps.get(last)
+}
+
+/** @returns a step's stamp, if the step would be left as it is when those that it needs are */
+async function standing(context: Context, step: Step): Promise<Stamp | undefined> {
+  try {
+    const { why, stamp } = await judge(context, step, neededKeys(context, step))
+    return why === undefined ? stamp : undefined
+  } catch (error) {
+    // Before its needs have run, a step may not even know its inputs; if something is wrong, it is said in its turn.
+    if (error instanceof Failure && error.kind === 'interrupted') throw error
+    return undefined
+  }
+}
+
+const neededKeys = (context: Context, step: Step): { [step: string]: Json } =>
+  Object.fromEntries(needsOf(context, step).map((need) => [need.name, readStamp(need.context?.(context) ?? context, need)?.key ?? '']))
 
 async function bringOnce(given: Context, step: Step, done: Map<string, Stamp>): Promise<Stamp> {
   const context = step.context?.(given) ?? given
@@ -156,8 +192,7 @@ export async function plan(given: Context, step: Step, done = new Map<string, Pl
     done.set(path, { step: called, why: readStamp(context, step) ? `comes after ${ran.step}` : 'it has not succeeded yet' })
     return [...done.values()]
   }
-  const needed = Object.fromEntries(needsOf(context, step).map((need) => [need.name, readStamp(context, need)?.key ?? '']))
-  const { why } = await judge(context, step, needed)
+  const { why } = await judge(context, step, neededKeys(context, step))
   done.set(path, { step: called, ...(why === undefined ? {} : { why }) })
   return [...done.values()]
 }

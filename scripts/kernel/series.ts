@@ -99,10 +99,11 @@ export interface TreeState {
 /** @returns what the user changed in the prepared tree since the series was applied */
 export async function treeState(context: Context): Promise<TreeState> {
   const git = treeGit(context)
-  const head = await git.line('rev-parse', 'HEAD')
-  const made = (await appliedCommit(context)) ?? (await git.line('rev-parse', `${PRISTINE}^{commit}`))
-  const changed = await git.lines('diff', '--name-only', 'HEAD')
-  return { committed: head !== made, uncommitted: [...changed, ...(await createdFiles(context))] }
+  const [head, applied, changed, created] = await Promise.all([
+    git.line('rev-parse', 'HEAD'), appliedCommit(context), git.lines('diff', '--name-only', 'HEAD'), createdFiles(context),
+  ])
+  const made = applied ?? (await git.line('rev-parse', `${PRISTINE}^{commit}`))
+  return { committed: head !== made, uncommitted: [...changed, ...created] }
 }
 
 /** @returns name of the commit that the `patch` command made last, if it has */

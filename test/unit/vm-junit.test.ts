@@ -29,7 +29,7 @@ test('what was tested is said in every suite', (t) => {
 })
 
 test('a test that fails says in which file and line', (t) => {
-  const stack = (...frames: string[]) => Object.assign(new Error('x'), { stack: ['Error: x', ...frames].join('\n') })
+  const stack = (...frames: string[]) => ['Error: x', ...frames].join('\n')
   t.deepEqual(placeOf(stack('    at expectUdp (/a/test/e2e/lib/flow.ts:1:2)', '    at async run (/a/test/e2e/nat.ts:34:5)', '    at one (/a/test/e2e/lib/run.ts:9:9)')), ['at test/e2e/nat.ts:34'])
   t.deepEqual(placeOf(stack('    at node:internal/x:1:1')), [])
 })
@@ -41,8 +41,7 @@ test('an assertion that fails says which field of which packet was what, in the 
   const message = (code: string, compare: () => void): string => {
     writeFileSync(join(root, 'test/e2e/x.ts'), `// a line\n  ${code}\n`)
     const error = t.throws(compare, { instanceOf: assert.AssertionError })
-    error.stack = `${error.stack?.split('\n    at ')[0]}\n    at run (${root}/test/e2e/x.ts:2:10)`
-    return messageOfAssertion(error, root)
+    return messageOfAssertion(error, `AssertionError: x\n    at run (${root}/test/e2e/x.ts:2:10)`, root)
   }
   const sent = { ip: { ttl: 64, tos: 0 } }
   t.is(message('assert.equal(sent.ip.ttl, 63)', () => assert.equal(sent.ip.ttl, 63)), 'sent.ip.ttl is 64, expected 63')

@@ -21,14 +21,15 @@ const READS: Readonly<Record<string, (what: string, actual: string, expected: st
 }
 
 /**
+ * @param stack the error's, with the places of the test's own files
  * @param root of the checkout, where the test's words are
  * @returns the message, whose first line says what was compared ("sent.ip?.ttl is 64, expected 63"), if the assertion does
  *   not say so itself
  */
-export function messageOfAssertion(error: Error, root = ROOT): string {
+export function messageOfAssertion(error: Error, stack: string, root = ROOT): string {
   if (!(error instanceof assert.AssertionError)) return error.message
   const reads = READS[error.operator]
-  const what = assertedWords(error, root)
+  const what = assertedWords(stack, root)
   if (!reads || what === undefined) return error.message
   const line = reads(what, short(error.actual), short(error.expected))
   const [first, ...rest] = error.message.trimEnd().split('\n')
@@ -41,8 +42,8 @@ function short(value: unknown): string {
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}...`
 }
 
-/** @returns the first argument of the assertion that the error's stack leads to */
-function assertedWords({ stack = '' }: Error, root: string): string | undefined {
+/** @returns the first argument of the assertion that a stack leads to */
+function assertedWords(stack: string, root: string): string | undefined {
   const [, file, line] = /((?:test\/e2e|vm)\/[\w./-]+\.ts):(\d+)/.exec(stack.slice(stack.indexOf('\n    at '))) ?? []
   if (file === undefined || !existsSync(join(root, file))) return undefined
   const text = readFileSync(join(root, file), 'utf8').split('\n').slice(Number(line) - 1).join('\n')

@@ -12,6 +12,7 @@ import { randomUUID } from 'node:crypto'
 import { Failure } from '../../../scripts/base/errors.ts'
 import { green, log, red } from '../../../scripts/base/log.ts'
 import { interruption } from '../../../scripts/base/run.ts'
+import { originalStack } from '../../../scripts/base/stack.ts'
 import type { Target } from '../../../scripts/targets.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
@@ -257,11 +258,13 @@ async function limited(promise: Promise<void>, seconds: number): Promise<void> {
 
 function messageOf(error: unknown): string {
   if (error instanceof Failure) return [error.message, ...(error.details.excerpt ?? [])].join('\n')
-  return error instanceof Error ? [messageOfAssertion(error), ...placeOf(error)].join('\n') : String(error)
+  if (!(error instanceof Error)) return String(error)
+  const stack = originalStack(error.stack ?? '')
+  return [messageOfAssertion(error, stack), ...placeOf(stack)].join('\n')
 }
 
-/** @returns the file and line of the test that failed, if the error knows */
-export function placeOf({ stack = '' }: Error): string[] {
+/** @returns the file and line of the test that failed, if the error's stack knows */
+export function placeOf(stack: string): string[] {
   const frame = stack.split('\n').map((line) => /(test\/e2e\/(?!lib\/)[\w.-]+\.ts:\d+):\d+\)?$/.exec(line)?.[1]).find((place) => place !== undefined)
   return frame === undefined ? [] : [`at ${frame}`]
 }
