@@ -8,6 +8,7 @@ import { echo, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, POOL, S, S2, VIP } from '../../vm/topology.ts'
 import { counter, nat, natCommands, snat, snatCommands } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
+import { configure, type Message, pool, rule } from './lib/rules.ts'
 import { ask, assertNothingPrivateLeft, during } from './lib/traffic.ts'
 
 const UNDER_TRAFFIC = 'issue 2: deleting and adding the service and pool addresses under traffic'
@@ -96,6 +97,25 @@ export default suite('change', [
       `-d ${service} 0.0.0.0:0 -r ${address}:0`,
       `-a ${service} 0.0.0.0:0 -r ${address}:0 -m`,
     ]))))
+    await quiet(lab)
+    assertNothingPrivateLeft(lab)
+    await bothStillWork(lab)
+  }, { limit: LIMIT_S }),
+
+  test('zones, their addresses and their pools come and go under traffic', 'defect 8: a zone is looked up without lock or reference, and its deletion leaks', async (lab) => {
+    const zone = (name: string, net: string, id: number): Message[] => [...pool(name, [P0, P1]), rule(net, name, { id, flags: 1 })]
+    const rounds = Array.from({ length: 40 }, (): Message[] => [
+      { command: 'delMember', fields: { member: { pool: 'host', min: P0 } } },
+      { command: 'delMember', fields: { member: { pool: 'host', min: P1 } } },
+      { command: 'newMember', fields: { member: { pool: 'host', min: P0, max: P1 } } },
+      { command: 'delRule', fields: { rule: { id: 2 } } },
+      { command: 'delPool', fields: { pool: { name: 'host' } } },
+      ...zone('host', `${A}/32`, 2),
+    ])
+    await lab.gateway.sh(`for address in ${P0} ${P1}; do ip addr add $address/32 dev outside; done`)
+    await configure(lab, ...zone('all', '192.168.0.0/16', 1), ...zone('host', `${A}/32`, 2))
+    await nat(lab, { port: 80, servers: [`${A}:8080`] })
+    await during(lab, traffic(lab), () => configure(lab, ...rounds.flat()))
     await quiet(lab)
     assertNothingPrivateLeft(lab)
     await bothStillWork(lab)

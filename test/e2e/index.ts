@@ -15,6 +15,7 @@ import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
 import load from './load.ts'
 import mapping from './mapping.ts'
+import namespaces from './namespaces.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
 import ports from './ports.ts'
@@ -30,6 +31,6 @@ import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, hairpin, icmp, gatewayErrors,
+  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
   fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, load, change, fuzz,
 ]

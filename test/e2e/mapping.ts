@@ -106,7 +106,7 @@ export default suite('mapping', [
     assert.ok(Math.max(...ports) - Math.min(...ports) > 16384, 'ports come from all of the range')
   }),
 
-  test('the port that replaces a taken one is another one each time', PORTS, async (lab) => {
+  test('the port that replaces a taken one is another one each time', `${PORTS}; defect 9: sequential ports`, async (lab) => {
     await snat(lab, { pool: [P0] })
     await vsSysctl(lab, 'snat_udp_unanswered_timeout', '1')
     lab.a.send(udp(`${A}:7000 > ${S}:53`, 'takes the port'))

@@ -53,7 +53,7 @@ export default suite('ports', [
     await ask({ client: lab.b, sent: `${B}:40000 > ${S}:53`, server: lab.net, seen: `${P0}:50000 > ${S}:53` })
   }),
 
-  test('a full address hands over to the next one', 'issue 2: fallback to the next pool address', async (lab) => {
+  test('a full address hands over to the next one', 'issue 2: fallback to the next pool address; defect 9: one address tried, then drop', async (lab) => {
     await vsSysctl(lab, 'snat_port_range', '50000 50001')
     await snat(lab, { pool: [P0, P1], scheduler: 'sh' })
     const seen: string[] = []

@@ -137,7 +137,7 @@ export default suite('rules', [
     assertNothingPrivateLeft(lab)
   }),
 
-  test('what no rule matches passes unmodified', RULES, async (lab) => {
+  test('what no rule matches passes unmodified', `${RULES}; defect 13: unmatched traffic is dropped`, async (lab) => {
     await own(lab, P0)
     await atOnce(lab, ...pool('out', [P0]), rule(`${B}/32`, 'out'))
     await goesAs(lab, lab.b, `${B}:40001`, P0)
@@ -226,7 +226,7 @@ export default suite('rules', [
     await goesAs(lab, lab.a, `${A}:40001`, P0)
   }),
 
-  test('protocol, ports, mark, next hop and devices are asked about', RULES, async (lab) => {
+  test('protocol, ports, mark, next hop and devices are asked about', `${RULES}; defect 10: eth1 matches eth10`, async (lab) => {
     await own(lab, ...POOL.slice(0, 7))
     const names = ['tcp', 'dns', 'marked', 'gw', 'iif', 'rest']
     await lab.gateway.sh(`iptables -t mangle -A FORWARD -p udp --dport 1000 -j MARK --set-mark 5`)
@@ -514,6 +514,46 @@ export default suite('rules', [
       lab.a.send(udp(`${A}:40001 > ${S}:53`, 'redirected still'))
       await neighbour.expect(`udp ${P0}:40001 > ${S}:53`)
     })
+  }),
+
+  test('the way of a redirected flow goes with its device, and is there again', `${NEXT_HOP}; defect 11: reference counts of the route`, async (lab) => {
+    await own(lab, P0)
+    await withNeighbour(lab, '203.0.113.77', async (neighbour) => {
+      await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { newGw: '203.0.113.77', id: 5 }))
+      const passes = async (text: string): Promise<void> => {
+        lab.a.send(udp(`${A}:40001 > ${S}:53`, text))
+        await neighbour.expect(`udp ${P0}:40001 > ${S}:53`)
+      }
+      await passes('first')
+      for (let round = 0; round < 3; round++) {
+        // A device that is down has no addresses in use, and one whose carrier is not there yet loses what comes.
+        await lab.gateway.sh(`
+          ip link set outside down; ip link set outside up
+          until [ "$(cat /sys/class/net/outside/carrier)" = 1 ]; do usleep 50000; done
+          ip route replace default via ${ROUTER}`)
+        await passes(`round ${round}`)
+      }
+      await configure(lab, { command: 'delRule', fields: { rule: { id: 5 } } })
+      await passes('its rule is gone')
+    })
+  }),
+
+  test('the mark of a packet leaves as it came, by rules that ask about it and rules that redirect', `${NEXT_HOP}; defect 11: skb->mark leaks out`, async (lab) => {
+    await own(lab, P0)
+    await lab.gateway.sh(`
+      set -e
+      iptables -t mangle -A PREROUTING -p udp --sport 40001 -j MARK --set-mark 5
+      for mark in 0 5; do iptables -t mangle -A POSTROUTING -o outside -p udp --dport 53 -m mark --mark $mark; done`)
+    await withNeighbour(lab, '203.0.113.77', async (neighbour) => {
+      await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { newGw: '203.0.113.77', mark: 5, priority: 1 }), rule(INSIDE_NET, 'out', { newGw: '203.0.113.77' }))
+      lab.a.send([udp(`${A}:40001 > ${S}:53`, 'marked'), udp(`${A}:40002 > ${S}:53`, 'not'), udp(`${A}:40002 > ${S}:53`, 'again')])
+      await neighbour.expect(`udp ${P0}:40001 > ${S}:53`)
+      await neighbour.expect(`udp ${P0}:40002 > ${S}:53`)
+      await neighbour.expect(`udp ${P0}:40002 > ${S}:53`)
+    })
+    const counted = await lab.gateway.sh('iptables -t mangle -L POSTROUTING -nvx')
+    const packets = counted.trim().split('\n').slice(2).map((line) => Number(line.trim().split(/\s+/)[0]))
+    assert.deepEqual(packets, [2, 1])
   }),
 
   test('a gateway that is no neighbour gets nothing, and nothing goes elsewhere', NEXT_HOP, async (lab) => {

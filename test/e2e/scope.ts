@@ -142,7 +142,7 @@ export default suite('scope', [
     await ask({ client: lab.a, sent: `${A}:40008 > ${S}:53`, server: lab.net, seen: `${P0}:40008 > ${S}:53` })
   }),
 
-  test('a service of a firewall mark is balanced', STOCK, async (lab) => {
+  test('a service of a firewall mark is balanced', `${STOCK}; defect 8: the test for 0.0.0.0:0 matches every fwmark service`, async (lab) => {
     await lab.gateway.sh(`
       set -e
       iptables -t mangle -A PREROUTING -d ${VIP} -j MARK --set-mark 7

@@ -77,7 +77,7 @@ export default suite('snat', [
     assert.equal((await lab.b.expect(`udp ${S}:53 > ${B}:40006`)).data.toString(), 'from b answered')
   }),
 
-  test('two hosts with the same echo id to one remote get different ids, and each its own replies', SAME_PORT, async (lab) => {
+  test('two hosts with the same echo id to one remote get different ids, and each its own replies', `${SAME_PORT}; defect 11: the same echo id to the same remote`, async (lab) => {
     await snat(lab, { pool: [P0] })
     const ofA = await ping(lab.a, `${A} > ${S}`, 7007, lab.net, P0)
     const ofB = await ping(lab.b, `${B} > ${S}`, 7007, lab.net, P0)
