@@ -478,25 +478,30 @@ export default suite('rules', [
   }),
 
   test('pools that share an address by port blocks do not disturb each other\'s search when they are crowded', POOLS, async (lab) => {
-    const hosts = [{ host: lab.a, source: A, first: 10_000 }, { host: lab.b, source: B, first: 20_000 }]
-    const [room, taken] = [300, 270]
-    await own(lab, P0)
-    for (const { source, first } of hosts) {
-      await atOnce(lab, ...pool(source, [P0], { portMin: first, portMax: first + room - 1 }), rule(`${source}/32`, source))
-    }
-    const open = async ({ host, source }: { host: Host; source: string }, ports: readonly number[]): Promise<void> => {
-      host.send(ports.map((port) => udp(`${source}:${port} > ${S}:53`, 'question')))
+    const room = 300
+    const blocks = [64, 128].map((low) => ({ net: `192.168.1.${low}/26`, name: `block-${low}`, first: 100 * low, hosts: [1, 2, 3].map((host) => `192.168.1.${low + host}`) }))
+    const open = async (source: string | undefined, ports: readonly number[]): Promise<void> => {
+      lab.a.send(ports.map((port) => udp(`${source}:${port} > ${S}:53`, 'question')))
       await lab.settle()
     }
     const conflicts = async (): Promise<number> => (await list(lab, 'getAddr')).reduce((sum, address) => sum + stat(address, 'conflicts'), 0)
-    for (const host of hosts) await open(host, Array.from({ length: taken }, (_, index) => host.first + index))
-    for (const host of hosts) await open(host, Array.from({ length: 10 }, (_, index) => 40_000 + index))
+    await own(lab, P0)
+    await atOnce(lab, ...blocks.flatMap(({ net, name, first }) => [...pool(name, [P0], { portMin: first, portMax: first + room - 1 }), rule(net, name)]))
+    for (const { first, hosts } of blocks) {
+      await open(hosts[0], Array.from({ length: room - 30 }, (_, index) => first + index))
+      await open(hosts[1], Array.from({ length: 30 }, (_, index) => first + room - 30 + index))
+      // Who finds nothing leaves a map of what is taken.
+      await open(hosts[2], [40_000])
+    }
+    assert.equal(await counter(lab, 'exhausted'), blocks.length)
+    for (const { hosts } of blocks) await configure(lab, { command: 'delConn', fields: { conn: { inside: hosts[1] ?? '' } } })
+    await until('ports are free', async () => (await counter(lab, 'conns')) === blocks.length * (room - 30))
     const before = await conflicts()
     for (let round = 0; round < 10; round++) {
-      for (const host of hosts) await open(host, [50_000 + round])
+      for (const { hosts } of blocks) await open(hosts[2], [50_000 + round])
     }
-    assert.equal(await counter(lab, 'exhausted'), 0)
-    assert.ok(await conflicts() - before < 20, 'the free ports are known')
+    assert.equal(await counter(lab, 'conns'), blocks.length * (room - 20))
+    assert.equal(await conflicts(), before, 'the free ports are known')
   }, { limit: 120 }),
 
   test('a redirected flow goes by the neighbour that its rule names, whatever the routes', NEXT_HOP, async (lab) => {
