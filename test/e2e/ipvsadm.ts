@@ -124,7 +124,6 @@ const MISTAKES: readonly (readonly [command: string, message: RegExp])[] = [
   ['-G --stats --rate', /'rate' conflicts with the 'stats'/],
   ['--add-rule --drop -W 0.0.0.0', /next hop `0\.0\.0\.0'/],
   ['--add-rule --pool p -N 0.0.0.0', /new next hop `0\.0\.0\.0'/],
-  ['--add-rule --drop -W 224.0.0.1', /no address of a gateway/],
   ['-R --replace <&-', /Bad file descriptor/],
   ['-K --zone 10.0.0.0/8 --drop', /Illegal 'drop' option/],
   ['-K --zone 10.0.0.0/8 10.0.0.0/8', /unexpected argument/],
@@ -534,6 +533,10 @@ export default suite('ipvsadm', [
       assert.equal(await saved(lab), before, command)
     }
   }),
+
+  test('what the kernel says of a mistake is passed on', SPOKEN, async (lab) => {
+    assert.match(await refused(lab, 'ipvsadm --add-rule --drop -W 224.0.0.1'), /no address of a gateway/)
+  }, { needs: ['extended-acks'] }),
 
   test('unpatched ipvsadm works beside rules', STOCK, async (lab) => {
     await configure(lab, SOME)
