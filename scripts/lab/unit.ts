@@ -36,16 +36,16 @@ export async function requireRules(context: Context): Promise<void> {
 }
 
 /**
- * Runs the toolchain's own tests.
+ * Runs the toolchain's own tests, and looks how much of it they run.
  *
- * @throws Failure of kind `test` with the failed tests, or if none ran
+ * @throws Failure of kind `test` with the failed tests, if none ran, or if they leave out more than .c8rc.json allows
  */
 export async function runUnitTests(context: Context): Promise<UnitCounts> {
   const path = join(context.paths.logs, 'unit.tap')
   log.step('test', 'unit tests')
   const counts = (): UnitCounts => tapCounts(readFileSync(path, 'utf8'))
   try {
-    await runLogged(['npx', '--no', 'ava', '--', '--tap'], {
+    await runLogged(['npx', '--no', 'c8', '--', 'ava', '--tap'], {
       cwd: context.paths.root,
       env: inheritedEnvironment(),
       log: path,
@@ -55,7 +55,10 @@ export async function runUnitTests(context: Context): Promise<UnitCounts> {
     })
   } catch (error) {
     if (!(error instanceof Failure) || error.kind !== 'test') throw error
-    const failed = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('not ok'))
+    const lines = readFileSync(path, 'utf8').split('\n')
+    const failed = lines.filter((line) => line.startsWith('not ok'))
+    const uncovered = lines.filter((line) => line.startsWith('ERROR: Coverage'))
+    if (failed.length === 0 && uncovered.length > 0) throw new Failure('test', 'The unit tests leave out too much of the code.', { excerpt: uncovered, hint: 'npm run coverage tells which lines; .c8rc.json has the floor.', log: path })
     throw new Failure('test', `${failed.length} unit tests failed.`, { excerpt: failed, log: path })
   }
   if (counts().passed === 0) throw new Failure('test', 'No unit test ran.', { log: path })
