@@ -115,24 +115,26 @@ static bool snat_in_range(u32 range, u16 port)
  * @addr:	a pool address
  * @port:	the port
  *
- * Return: whether the port is in the range of all pools or in that of one that has
- * the address.
+ * Return: whether the port is in the range of a pool that has the address. Those that
+ * have no range of their own, and services, have that of the sysctl.
  */
 bool snat_gives_port(const struct ip_vs_snat *snat, __be32 addr, u16 port)
 {
+	u32 range = READ_ONCE(snat->set.port_range);
 	struct ip_vs_snat_addr *a;
 	struct snat_member *m;
+	int services;
 
-	if (snat_in_range(READ_ONCE(snat->set.port_range), port))
-		return true;
 	a = snat_addr_find(snat, addr);
 	if (!a)
 		return false;
+	services = READ_ONCE(a->users);
 	hlist_for_each_entry_rcu(m, &a->members, node) {
-		if (snat_in_range(READ_ONCE(m->port_range), port))
+		if (snat_in_range(READ_ONCE(m->port_range) ? : range, port))
 			return true;
+		services--;
 	}
-	return false;
+	return services > 0 && snat_in_range(range, port);
 }
 
 static bool snat_dest_usable(struct ip_vs_dest *dest)
