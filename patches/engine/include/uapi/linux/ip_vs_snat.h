@@ -31,9 +31,11 @@
  *
  * What a socket sends from BEGIN to COMMIT takes effect at once with COMMIT, or not
  * at all. Each message is checked when it comes; once one is refused, COMMIT fails
- * with ECANCELED. COMMIT fails with EAGAIN if someone else has changed something
- * since BEGIN: read again and start anew. Closing the socket, or ABORT, forgets
- * all. A message outside of BEGIN and COMMIT is a change of its own.
+ * with ECANCELED. What generic netlink itself does not let through, such as an unknown
+ * attribute, is not noticed here: who gets an error for it has to send ABORT. COMMIT
+ * fails with EAGAIN if someone else has changed something since BEGIN: read again and
+ * start anew. Closing the socket, or ABORT, forgets all. A message outside of BEGIN
+ * and COMMIT is a change of its own.
  *
  * Errors: EEXIST, ENOENT (object, or the pool of a rule), EBUSY (a rule needs the
  * pool; or BEGIN with too many open), EINVAL, ERANGE, ENOSPC (too many rules, pools,
@@ -125,7 +127,8 @@ enum {
 	IPVS_SNAT_POOL_ALGO,		/* u32 */
 	IPVS_SNAT_POOL_PORT_MIN,	/* u16, 0: as net.ipv4.vs.snat_port_range */
 	IPVS_SNAT_POOL_PORT_MAX,	/* u16 */
-	IPVS_SNAT_POOL_HOST_CONNS,	/* u32, most connections of an inside host;
+	IPVS_SNAT_POOL_HOST_CONNS,	/* u32, a host gets no more here once it
+					 * has as many, by whatever pools;
 					 * 0: net.ipv4.vs.snat_max_conns_per_host
 					 */
 	IPVS_SNAT_POOL_FLAGS,		/* u32, IPVS_SNAT_POOL_F_* */
