@@ -336,7 +336,7 @@ export default suite('ipvsadm', [
     const count = 50
     await put(lab, Array.from({ length: count }, (_, index) => [`--add-pool p${index} -z 203.0.113.${index}`, `--add-rule -F 10.0.${index}.0/24 --pool p${index}`]).flat())
     const torn = await lab.gateway.sh(`
-      (for i in $(seq 30); do ipvsadm -R --replace </tmp/rules; ipvsadm --clear-snat; done) >/dev/null 2>&1 &
+      (for i in $(seq 12); do ipvsadm -R --replace </tmp/rules; ipvsadm --clear-snat; done) >/dev/null 2>&1 &
       while kill -0 $! 2>/dev/null; do
         ipvsadm -S -n >/tmp/saved 2>/dev/null || continue
         for word in add-rule add-pool add-address; do grep -c -e "--$word" /tmp/saved; done | uniq | wc -l
