@@ -20,7 +20,7 @@ const SHARED = {
 
 /** For that of kernels: their compiler is one that other hosts have as well. */
 const DISTRIBUTED = {
-  CCACHE_PREFIX: 'distcc or icecc: what compiles the kernel on other hosts (with JOBS= as many as they take)',
+  CCACHE_PREFIX: 'distcc: what compiles the kernel on other hosts (with JOBS= as many as they take)',
   DISTCC_HOSTS: 'hosts of distcc; those with another compiler than this one are left out',
   DISTCC_SSH: 'how distcc calls hosts written with an @',
   DISTCC_IO_TIMEOUT: 'seconds after which distcc gives a host up',
