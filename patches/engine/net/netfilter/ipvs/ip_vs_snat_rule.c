@@ -65,7 +65,7 @@ static void snat_scope_add(void *data, struct net_device *dev)
 			return;
 	}
 	if (scope->num == SNAT_SCOPE_DEVS) {
-		IP_VS_ERR_RL("SNAT: %s is outside as well, which is only known of %d devices; use rules with devices\n",
+		IP_VS_ERR_RL("SNAT: %s is taken for inside, %d devices are outside already\n",
 			     dev->name, SNAT_SCOPE_DEVS);
 		return;
 	}
