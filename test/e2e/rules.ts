@@ -184,20 +184,20 @@ export default suite('rules', [
   }),
 
   test('a packet that ends before its ports does not get out with its private address', RULES, async (lab) => {
-    const runts = [
-      ipv4(`${A} > ${S}`, PROTOCOL.udp, Buffer.alloc(2)),
-      ipv4(`${A} > ${S}`, PROTOCOL.tcp, Buffer.alloc(3)),
-      ipv4(`${A} > ${S}`, PROTOCOL.icmp, Buffer.from('0800', 'hex')),
-    ]
+    const runts = [ipv4(`${A} > ${S}`, PROTOCOL.udp, Buffer.alloc(2)), ipv4(`${A} > ${S}`, PROTOCOL.tcp, Buffer.alloc(3))]
+    // IPVS itself drops it as soon as its hooks are at work, and counts nothing.
+    const cut = ipv4(`${A} > ${S}`, PROTOCOL.icmp, Buffer.from('0800', 'hex'))
     await own(lab, P0)
     await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
     for (const runt of runts) await isDropped(lab, runt)
-    assert.equal(await counter(lab, 'drop_other'), 3)
+    assert.equal(await counter(lab, 'drop_other'), 2)
+    await isDropped(lab, cut)
     await configure(lab, { command: 'flush' })
     await snat(lab, { pool: [P1] })
+    const before = await counter(lab, 'drop_other')
     for (const runt of runts) await isDropped(lab, runt)
-    // Once there are services, IPVS itself drops the ICMP packet, and counts nothing.
-    assert.equal(await counter(lab, 'drop_other'), 5)
+    assert.equal(await counter(lab, 'drop_other'), before + 2)
+    await isDropped(lab, cut)
     await everyKindGoesOut(lab, P1)
   }),
 
