@@ -64,15 +64,17 @@ export const GUIDE = `
   To leave: poweroff in the gateway, or Ctrl-A X.
 `
 
-/** @param say is given a line when the traffic begins to work, or ceases to */
-export async function makeInteractive(lab: Lab, say: (line: string) => void): Promise<void> {
+/**
+ * Makes all hosts answer, and brings the gateway the commands lab-example and lab-traffic.
+ *
+ * @param say is given a line when the traffic begins to work, or ceases to
+ */
+export async function bringCommands(lab: Lab, say: (line: string) => void): Promise<void> {
   for (const host of lab.hosts) answerEverything(host)
-  await lab.gateway.put('/etc/profile', Buffer.from(PROFILE))
   for (const [path, text] of [['/usr/bin/lab-example', EXAMPLE], ['/usr/bin/lab-traffic', TRAFFIC]] as const) {
     await lab.gateway.put(path, Buffer.from(text))
     await lab.gateway.sh(`chmod 755 ${path}`)
   }
-  await lab.gateway.sh(SHELL)
   let running = false
   lab.gateway.klog.listen((line) => {
     if (line.includes(STOP)) running = false
@@ -80,6 +82,13 @@ export async function makeInteractive(lab: Lab, say: (line: string) => void): Pr
     running = true
     void generate(lab, () => running && !lab.gateway.lostBy, say)
   })
+}
+
+/** The same, and a shell on the console. */
+export async function makeInteractive(lab: Lab, say: (line: string) => void): Promise<void> {
+  await bringCommands(lab, say)
+  await lab.gateway.put('/etc/profile', Buffer.from(PROFILE))
+  await lab.gateway.sh(SHELL)
 }
 
 async function generate(lab: Lab, goesOn: () => boolean, say: (line: string) => void): Promise<void> {

@@ -16,6 +16,7 @@ traffic. The links are recorded in the target's working folder while it runs.
 
 With RUN= a script is run instead, as root, by busybox; make prints its status as "Error N":
   make -s vm RUN='uname -r; ipvsadm -ln'
+  make vm RUN='lab-example; lab-traffic start; sleep 9; ipvsadm --snat-conns -n'
   make vm PUT=rules.txt=/tmp/rules RUN='ipvsadm -R </tmp/rules' GET=/proc/net/ip_vs_snat=counters.txt
 QUICK=1 takes the modules of the prepared tree as it is.`,
   step: repo,

@@ -4,8 +4,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { serveControl, stateFile } from '../../vm/control.ts'
-import { answerEverything } from '../../vm/host/index.ts'
-import { GUIDE, makeInteractive } from '../../vm/interactive.ts'
+import { bringCommands, GUIDE, makeInteractive } from '../../vm/interactive.ts'
 import { Lab } from '../../vm/lab.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
@@ -44,7 +43,7 @@ export async function runScript(context: Context, script: string): Promise<numbe
   const contents = put.map(([here, there]) => [there, readFileSync(here)] as const)
   const guest = await bringGuest(context)
   return withLab(context, guest, false, async (lab) => {
-    for (const host of lab.hosts) answerEverything(host)
+    await bringCommands(lab, (line) => log.info(line))
     for (const [there, content] of contents) await lab.gateway.put(there, content)
     const { status, output } = await lab.gateway.run(script, ENDLESS_MS / (context.flavour?.lab?.patience ?? 1))
     process.stdout.write(output)
