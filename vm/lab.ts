@@ -10,7 +10,7 @@ import { Host } from './host/index.ts'
 import { echo, matches, parseFrame, type Packet } from './packet/index.ts'
 import type { Accelerator } from './qemu/arguments.ts'
 import { Machine } from './qemu/machine.ts'
-import { A, B, C, GATEWAY, HOSTS, LINKS, type Link, REAL_HOSTS, type RealHost, ROUTER } from './topology.ts'
+import { A, B, C, GATEWAY, HOSTS, LINKS, type Link, REAL_HOSTS, type RealHost, ROUTER, ROUTER6 } from './topology.ts'
 
 export interface LabOptions {
   image: Image
@@ -232,9 +232,7 @@ echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 ${each((link) => `
 echo 0 >/proc/sys/net/ipv6/conf/${link}/accept_dad
 ${GATEWAY[link].offloads ? '' : `ethtool -K ${link} rx off tx off`}
-ip link set ${link} up
-ip -6 addr add ${GATEWAY[link].address6}/64 dev ${link}`)}
-ip -6 route add default via fd00:2::fe
+ip link set ${link} up`)}
 `
 
 /** What a test finds, whatever the test before has done. */
@@ -246,6 +244,9 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 ${each((link) => `ip addr add ${GATEWAY[link].address}/24 dev ${link}`)}
 ip route add default via ${ROUTER}
+# A device that went down has lost these.
+${each((link) => `ip -6 addr show dev ${link} | grep -q ' ${GATEWAY[link].address6}/' || ip -6 addr add ${GATEWAY[link].address6}/64 dev ${link}`)}
+ip -6 route show default | grep -q . || ip -6 route add default via ${ROUTER6}
 modprobe ip_vs
 `
 

@@ -40,6 +40,7 @@ export const A = '192.168.1.2'
 export const B = '192.168.1.3'
 export const C = '192.168.2.2'
 export const ROUTER = '203.0.113.254'
+export const ROUTER6 = 'fd00:2::fe'
 /** Servers somewhere in the Internet. */
 export const S = '198.51.100.7'
 export const S2 = '192.0.2.9'
@@ -54,7 +55,7 @@ export const HOSTS: Readonly<Record<'a' | 'b' | 'c' | 'net', HostPlan>> = {
   a: { link: 'inside', mac: '02:00:00:00:01:02', addresses: [A, 'fd00:1::2'] },
   b: { link: 'inside', mac: '02:00:00:00:01:03', addresses: [B] },
   c: { link: 'inside2', mac: '02:00:00:00:03:02', addresses: [C] },
-  net: { link: 'outside', mac: '02:00:00:00:02:fe', addresses: [ROUTER, 'fd00:2::fe'] },
+  net: { link: 'outside', mac: '02:00:00:00:02:fe', addresses: [ROUTER, ROUTER6] },
 }
 
 /** Further machines with a real TCP stack: a host inside, and one outside that is itself a neighbour of the gateway. */
