@@ -116,6 +116,54 @@ const WRONG: readonly (readonly [Message, number])[] = [
   [{ command: 'commit' }, EINVAL],
 ]
 
+/** What a rule of {@link manyKindsOfPorts} says. Those of UDP have `proto`. */
+interface Portion {
+  id: number
+  priority: number
+  srcLen: number
+  proto?: number
+  min?: number
+  max?: number
+}
+
+/** @returns numbers below a limit that are the same each time, of a linear congruential generator (Numerical Recipes) */
+function numbers(seed: number): (limit: number) => number {
+  let state = seed
+  return (limit) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * limit)
+  }
+}
+
+/** @returns rules about all ports, one, and ranges that lie beside, across and within each other */
+function manyKindsOfPorts(count: number): Portion[] {
+  const below = numbers(12)
+  const ports = (): { proto?: number; min?: number; max?: number } => {
+    const kind = below(10)
+    if (kind === 0) return {}
+    const min = 1 + below(2_000)
+    return { proto: below(4) === 0 ? TCP : UDP, min, max: kind < 4 ? min : Math.min(65_535, min + 1 + below([5, 50, 500, 65_535][below(4)] ?? 5)) }
+  }
+  // No two of one priority: a second rule of the same kind would be refused.
+  return Array.from({ length: count }, (_, index) => ({ id: index + 1, priority: 1 + (index * 7_919) % 10_007, srcLen: [16, 24, 32][below(3)] ?? 16, ...ports() }))
+}
+
+const portionMessage = ({ id, priority, srcLen, proto, min, max }: Portion): Message => ({
+  command: 'newRule',
+  fields: {
+    rule: {
+      id, priority, src: srcLen === 32 ? A : srcLen === 24 ? '192.168.1.0' : '192.168.0.0', srcLen, pool: 'out',
+      ...(proto !== undefined && min !== undefined && max !== undefined ? { proto, dportMin: min, dportMax: max } : {}),
+    },
+  },
+})
+
+/** @returns the ID of the rule that decides on UDP to a port, as the order of rules has it, 0 if none does */
+function deciding(rules: readonly Portion[], port: number): number {
+  const matching = rules.filter(({ proto, min, max }) => (proto ?? UDP) === UDP && port >= (min ?? 1) && port <= (max ?? 65_535))
+  return matching.reduce<Portion | undefined>((first, rule) => (first && first.priority < rule.priority ? first : rule), undefined)?.id ?? 0
+}
+
 async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>): Promise<void> {
   const neighbour = new Host(lab.links.outside, { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY.outside.mac })
   try {
@@ -645,6 +693,28 @@ export default suite('rules', [
     await refused(lab, { command: 'delPool', fields: { pool: { name: 'one' } } }, EBUSY)
     await configure(lab, { command: 'newMember', fields: { member: { pool: 'one', min: P3 } } }, { command: 'delRule', fields: { rule: { id: 1 } } },
       { command: 'delPool', fields: { pool: { name: 'one' } } })
+  }),
+
+  test('of rules about one port, ranges and all ports the first one decides, however they overlap', ORDER, async (lab) => {
+    await own(lab, P0)
+    let rules = manyKindsOfPorts(300)
+    // Where a range begins or ends, and just beside that, is where a mistake would be.
+    const edges = [...new Set(rules.slice(0, 25).flatMap(({ min, max }) => (min && max ? [min - 1, min, max, max + 1] : [])))].filter((port) => port > 0 && port < 65_536)
+    await atOnce(lab, ...pool('out', [P0]), ...rules.map(portionMessage))
+    for (const from of [40_001, 40_002]) {
+      for (const port of edges) lab.a.send(udp(`${A}:${from} > ${S}:${port}`, 'whose'))
+      const expected = Object.fromEntries(edges.map((port) => [port, deciding(rules, port)]))
+      const decided = async (): Promise<Record<number, number>> => ({
+        ...Object.fromEntries(edges.map((port) => [port, 0])),
+        ...Object.fromEntries((await list(lab, 'getConn')).filter(({ insidePort }) => insidePort === from).map(({ remotePort, rule: id }) => [Number(remotePort), Number(id)])),
+      })
+      const known = Object.values(expected).filter((id) => id > 0).length
+      await until('all have connections', async () => Object.values(await decided()).filter((id) => id > 0).length >= known)
+      assert.deepEqual(await decided(), expected)
+      // The next round is with every third rule gone, one by one.
+      await configure(lab, ...rules.filter((_, index) => index % 3 === 0).map(({ id }): Message => ({ command: 'delRule', fields: { rule: { id } } })))
+      rules = rules.filter((_, index) => index % 3 !== 0)
+    }
   }),
 
   test('rules and pools go with their network namespace and with the module', LISTING, async (lab) => {

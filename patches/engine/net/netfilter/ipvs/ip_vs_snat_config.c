@@ -111,6 +111,14 @@ int snat_rule_cmp(const struct ip_vs_snat_rule *a, const struct ip_vs_snat_rule 
 	       snat_cmp(a->age, b->age);
 }
 
+static enum snat_ports snat_rule_ports(const struct snat_rule_spec *spec)
+{
+	if (!spec->dport_max)
+		return SNAT_PORTS_ALL;
+	return spec->dport_min == spec->dport_max ? SNAT_PORTS_ONE :
+						    SNAT_PORTS_RANGE;
+}
+
 /**
  * snat_match_init - say how packets look for a rule
  * @match:	set to that
@@ -125,11 +133,14 @@ void snat_match_init(struct snat_match *match, struct ip_vs_snat_rule *rule,
 	match->nets = snat_nets(spec->src, spec->dst);
 	match->order = (u64)spec->priority << 12 |
 		       (32 - spec->src_len) << 6 | (32 - spec->dst_len);
-	match->service = spec->dport_max && spec->dport_min == spec->dport_max ?
-			 snat_service(spec->protocol, spec->dport_min) : 0;
-	match->dport_min = spec->dport_min;
-	match->dport_span = spec->dport_max ?
-			    spec->dport_max - spec->dport_min : 65535;
+	match->ports = snat_rule_ports(spec);
+	match->service = 0;
+	match->last = 0;
+	if (match->ports != SNAT_PORTS_ALL) {
+		match->service = snat_service(spec->protocol, spec->dport_min);
+		match->last = snat_service(spec->protocol, spec->dport_max);
+	}
+	match->reach = match->last;
 	match->protocol = spec->protocol;
 	match->src_len = spec->src_len;
 	match->dst_len = spec->dst_len;
@@ -142,7 +153,7 @@ static int snat_match_cmp_group(const struct snat_match *a,
 {
 	return snat_cmp(a->src_len, b->src_len) ? :
 	       snat_cmp(a->dst_len, b->dst_len) ? :
-	       snat_cmp(!a->service, !b->service);
+	       snat_cmp(a->ports, b->ports);
 }
 
 static int snat_match_cmp_place(const struct snat_match *a,
@@ -154,7 +165,7 @@ static int snat_match_cmp_place(const struct snat_match *a,
 }
 
 /**
- * snat_match_same_place - have two rules the same networks, service and priority?
+ * snat_match_same_place - have two rules the same networks, first service and priority?
  * @a:		how packets look for the one
  * @b:		and for the other
  */
@@ -169,8 +180,8 @@ bool snat_match_same_place(const struct snat_match *a,
  * @a:		how packets look for the one
  * @b:		and for the other
  *
- * Those of a group stand together, among them those with the same networks and
- * service, and these are in their order.
+ * Those of a group stand together, among them those with the same networks, in the
+ * order of their first service, and those that have the same one in their own order.
  *
  * Return: a negative number if @a comes first, a positive one if @b does.
  */
@@ -526,14 +537,17 @@ static void snat_config_add_groups(struct snat_config *config)
 	u32 i;
 
 	for (i = 0; i < config->num_rules; i++) {
-		const struct snat_match *match = &config->matches[i];
+		struct snat_match *match = &config->matches[i];
 
+		match->reach = match->last;
 		if (!i || snat_match_cmp_group(match - 1, match)) {
 			group = &config->groups[config->num_groups++];
 			group->mask = snat_nets(snat_mask(match->src_len),
 						snat_mask(match->dst_len));
-			group->service_mask = match->service ? ~0U : 0;
+			group->ports = match->ports;
 			group->begin = i;
+		} else if (match[-1].nets == match->nets) {
+			match->reach = max(match->reach, match[-1].reach);
 		}
 		group->end = i + 1;
 	}

@@ -128,13 +128,23 @@ struct snat_pool {
 	u32			num_usable;
 };
 
-/* A rule as packets look for it */
+/* How many ports a rule is about */
+enum snat_ports {
+	SNAT_PORTS_ONE,
+	SNAT_PORTS_RANGE,
+	SNAT_PORTS_ALL,
+};
+
+/* A rule as packets look for it. A service is a protocol and a port, 0 for rules about
+ * all ports.
+ */
 struct snat_match {
 	u64			nets;		/* source and destination */
 	u64			order;		/* see snat_match_precedes() */
-	u32			service;	/* protocol and port, 0 if not one */
-	u16			dport_min;
-	u16			dport_span;	/* from there to the last one */
+	u32			service;	/* the first one */
+	u32			last;		/* service */
+	u32			reach;		/* the last one of all up to here */
+	u8			ports;		/* enum snat_ports */
 	u8			protocol;
 	u8			src_len;
 	u8			dst_len;
@@ -142,12 +152,10 @@ struct snat_match {
 	struct snat_pool	*pool;
 };
 
-/* Those whose masks are the same, and which all have one service or none, from begin
- * to before end
- */
+/* Those of the same masks and kind of ports, from begin to before end */
 struct snat_group {
 	u64			mask;
-	u32			service_mask;
+	enum snat_ports		ports;
 	u32			begin;
 	u32			end;
 };

@@ -325,14 +325,12 @@ static bool snat_rule_goes_out(const struct snat_rule_spec *spec,
 	return q->to_outside || spec->gw || spec->dst_len;
 }
 
-/* Does a rule match a packet whose addresses do? */
+/* Does a rule match a packet whose addresses and port do? */
 static bool snat_rule_matches(const struct snat_match *match,
 			      const struct snat_query *q)
 {
 	const struct snat_rule_spec *spec;
 
-	if ((u16)(q->dport - match->dport_min) > match->dport_span)
-		return false;
 	if (match->protocol && q->protocol && match->protocol != q->protocol)
 		return false;
 	spec = &match->rule->spec;
@@ -355,14 +353,11 @@ static bool snat_match_below(const struct snat_match *match, u64 nets,
 	       (match->nets == nets && match->service < service);
 }
 
-/* The first matching rule of a group */
-static const struct snat_match *
-snat_find_in_group(const struct snat_match *matches,
-		   const struct snat_group *group, const struct snat_query *q)
+/* Where in a group a service, or the next one that there is, begins */
+static u32 snat_group_pos(const struct snat_match *matches,
+			  const struct snat_group *group, u64 nets, u32 service)
 {
 	u32 low = group->begin, high = group->end;
-	u32 service = snat_service(q->protocol, q->dport) & group->service_mask;
-	u64 nets = q->nets & group->mask;
 
 	while (low < high) {
 		u32 mid = low + (high - low) / 2;
@@ -372,12 +367,61 @@ snat_find_in_group(const struct snat_match *matches,
 		else
 			high = mid;
 	}
-	for (; low < group->end && snat_match_is(&matches[low], nets, service);
-	     low++) {
-		if (snat_rule_matches(&matches[low], q))
-			return &matches[low];
+	return low;
+}
+
+/* The first matching rule of those about one service, or all. They are in their order. */
+static const struct snat_match *
+snat_find_service_rule(const struct snat_match *matches,
+		       const struct snat_group *group,
+		       const struct snat_query *q, u64 nets, u32 service)
+{
+	u32 i = snat_group_pos(matches, group, nets, service);
+
+	for (; i < group->end && snat_match_is(&matches[i], nets, service); i++) {
+		if (snat_rule_matches(&matches[i], q))
+			return &matches[i];
 	}
 	return NULL;
+}
+
+/* The first matching rule of those about a range of ports: of all that begin at the
+ * service or before it, as far back as one of them reaches it
+ */
+static const struct snat_match *
+snat_find_range_rule(const struct snat_match *matches,
+		     const struct snat_group *group,
+		     const struct snat_query *q, u64 nets, u32 service)
+{
+	u32 i = snat_group_pos(matches, group, nets, service + 1);
+	const struct snat_match *first = NULL;
+
+	while (i-- > group->begin && matches[i].nets == nets &&
+	       matches[i].reach >= service) {
+		const struct snat_match *match = &matches[i];
+
+		if (match->last >= service && snat_rule_matches(match, q) &&
+		    (!first || snat_match_precedes(match, first)))
+			first = match;
+	}
+	return first;
+}
+
+static const struct snat_match *
+snat_find_in_group(const struct snat_match *matches,
+		   const struct snat_group *group, const struct snat_query *q)
+{
+	u32 service = snat_service(q->protocol, q->dport);
+	u64 nets = q->nets & group->mask;
+
+	switch (group->ports) {
+	case SNAT_PORTS_RANGE:
+		return snat_find_range_rule(matches, group, q, nets, service);
+	case SNAT_PORTS_ONE:
+		return snat_find_service_rule(matches, group, q, nets, service);
+	default:
+		return snat_find_service_rule(matches, group, q, nets, 0);
+	}
 }
 
 /* The first matching rule. One step for each group, not for each rule. */
