@@ -19,7 +19,7 @@ export interface LabOptions {
   sockets: string
   /** Folder of pcaps, consoles and kernel logs. */
   results: string
-  /** Put into file names, when a run needs more than one lab. */
+  /** Put into the names of files and sockets, when a run needs more than one lab. */
   suffix?: string
   interactive?: boolean
   append?: readonly string[]
@@ -76,7 +76,7 @@ export class Lab {
     try {
       for (const link of LINKS) {
         links[link] = new Segment(link, join(options.results, `${link}${suffix}.pcap`))
-        ports.push(await QemuPort.listen(`gateway ${link}`, join(options.sockets, `gw.${link}`), links[link]))
+        ports.push(await QemuPort.listen(`gateway ${link}`, join(options.sockets, `gw${suffix}.${link}`), links[link]))
       }
       gateway = await Machine.start({
         ...options,
@@ -170,7 +170,7 @@ export class Lab {
   private async startRealHost(name: RealHost): Promise<Machine> {
     const { link, mac, address, gateway } = REAL_HOSTS[name]
     const suffix = this.options.suffix ?? ''
-    const port = await QemuPort.listen(name, join(this.options.sockets, `${name}.net`), this.links[link])
+    const port = await QemuPort.listen(name, join(this.options.sockets, `${name}${suffix}.net`), this.links[link])
     this.ports.push(port)
     const { interactive: _interactive, ...options } = this.options
     const machine = await Machine.start({

@@ -27,6 +27,7 @@ export const VARIABLES = {
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
   REPEAT: 'how many times the end-to-end tests are run (default 1)',
+  LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
   SEED: 'which ones: a number (default 12)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
@@ -71,6 +72,8 @@ export interface Context {
   readonly jobs: number
   /** How many times the end-to-end tests are run. */
   readonly repeat: number
+  /** How many labs run them at the same time. */
+  readonly labs: number
   readonly setup: boolean
   /** Wait for a lock of this checkout's instead of refusing. */
   readonly wait: boolean
@@ -114,6 +117,9 @@ export interface Paths {
   readonly dist: string
 }
 
+/** Each takes about 1 GiB of memory, and no suite is a fourth of all. */
+const MAX_LABS = 4
+
 /**
  * @param variables what the user set
  * @param root the checkout
@@ -138,6 +144,7 @@ export function createContext(variables: Variables, root = ROOT): Context {
     variant: `${name}${variantSuffix(target, config, flavour)}`,
     jobs: count('JOBS', variables.JOBS, availableParallelism()),
     repeat: count('REPEAT', variables.REPEAT, 1),
+    labs: count('LABS', variables.LABS, Math.min(availableParallelism(), MAX_LABS)),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     wait: isSet(variables, 'WAIT'),
     variables,

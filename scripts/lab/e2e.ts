@@ -124,7 +124,7 @@ async function runIn(context: Context, suites: readonly Suite[], guest: Guest): 
     run: (folder, before) => {
       const unfinished = (done: readonly TestResult[], reason: string) => write(mergeResults([...before, withNotRun(suites, done, reason)]))
       return withRuntimeFolder((sockets) =>
-        runSuites(suites, { ...guest, ...context.flavour?.lab, lacks, sockets, results: folder, print, unfinished }),
+        runSuites(suites, { ...guest, ...context.flavour?.lab, labs: context.labs, lacks, sockets, results: folder, print, unfinished }),
       )
     },
   })

@@ -2,13 +2,14 @@
 /**
  * Runs end-to-end tests.
  *
- * Not AVA, which runs the unit tests: here one virtual machine serves all tests in a
- * fixed order, a test is not over before its kernel log was scanned and its modules
+ * Not AVA, which runs the unit tests: here a virtual machine serves many tests, those of
+ * a suite in their order, a test is not over before its kernel log was scanned and its modules
  * unloaded, a lost machine is replaced and counted apart from a failed test, and the
  * checksums of all packets are judged after the last test.
  */
 
 import { randomUUID } from 'node:crypto'
+import { basename } from 'node:path'
 import { Failure } from '../../../scripts/base/errors.ts'
 import { green, log, red } from '../../../scripts/base/log.ts'
 import { interruption } from '../../../scripts/base/run.ts'
@@ -24,6 +25,8 @@ import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
+  /** How many labs there are at the same time, each with its share of the suites. */
+  labs: number
   /** What the kernel lacks, and why: tests that need it do not apply. */
   lacks: Target['lacks']
   /** Whether the kernel tells of leaked memory: it is asked after each suite. */
@@ -54,22 +57,63 @@ interface Interval {
   to: Record<Link, number>
 }
 
+/** What the labs of a run have in common. */
 class Run {
   readonly results: TestResult[] = []
   readonly lost: Failure[] = []
   verifiedFrames = 0
+  readonly options: RunOptions
+  private queue: Suite[]
+  private aborted = false
+
+  constructor(suites: readonly Suite[], options: RunOptions) {
+    this.options = options
+    // The longest first: a lab should not be left with one alone at the end.
+    this.queue = [...suites].sort((one, other) => other.tests.length - one.tests.length)
+  }
+
+  async all(): Promise<void> {
+    const labs = Array.from({ length: Math.min(this.options.labs, this.queue.length) }, (_, index) => new Place(this, index))
+    const ends = await Promise.allSettled(labs.map((place) => place.work().catch((error: unknown) => {
+      this.aborted = true
+      throw error
+    })))
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
+  }
+
+  /** @returns the tests that the caller has to run next, until there are none */
+  *suites(): Generator<Suite> {
+    for (let suite = this.queue.shift(); suite && !this.aborted; suite = this.queue.shift()) yield suite
+  }
+
+  /** @returns the tests of a suite, until another lab has found out that there is no point in it */
+  *tests({ tests }: Suite): Generator<TestCase> {
+    for (const test of tests) {
+      if (this.aborted) return
+      yield test
+    }
+  }
+}
+
+/** One of the places where tests are run: a lab, and another one when its gateway is lost. */
+class Place {
+  private readonly run: Run
   private readonly options: RunOptions
+  private readonly name: string
+  private losses = 0
   private lab: Lab | undefined
   private intervals: Interval[] = []
 
-  constructor(options: RunOptions) {
-    this.options = options
+  constructor(run: Run, index: number) {
+    this.run = run
+    this.options = run.options
+    this.name = index === 0 ? '' : `-lab${index + 1}`
   }
 
-  async all(suites: readonly Suite[]): Promise<void> {
+  async work(): Promise<void> {
     try {
-      for (const suite of suites) {
-        for (const test of suite.tests) await this.one(suite, test)
+      for (const suite of this.run.suites()) {
+        for (const test of this.run.tests(suite)) await this.one(suite, test)
         // A gateway that is gone has failed a test already, and takes its leaks with it.
         if (this.options.findsLeaks && this.lab) await this.one(suite, NO_LEAKS)
       }
@@ -79,15 +123,16 @@ class Run {
   }
 
   private async one(suite: Suite, test: TestCase): Promise<void> {
+    const { results, lost } = this.run
     const result: TestResult = { suite: suite.name, name: test.name, seconds: 0, outcome: 'failed' }
-    this.results.push(result)
+    results.push(result)
     const reason = inapplicable(test, this.options.lacks)
     if (reason !== undefined) {
       result.outcome = 'not applicable'
       result.message = reason
       return this.options.print(`N/A  ${label(suite, test)}: ${reason}`)
     }
-    if (this.lost.length >= MAX_LOST) {
+    if (lost.length >= MAX_LOST) {
       result.message = `not run: the gateway was lost ${MAX_LOST} times`
       return this.report(suite, test, result)
     }
@@ -101,7 +146,7 @@ class Run {
     }
     result.seconds = (Date.now() - start) / 1000
     if (interruption()) {
-      this.results.pop()
+      results.splice(results.indexOf(result), 1)
       throw new Failure('interrupted', `Interrupted by ${interruption()}.`)
     }
     this.report(suite, test, result)
@@ -109,7 +154,7 @@ class Run {
   }
 
   private async open(): Promise<Lab> {
-    const suffix = this.lost.length === 0 ? '' : `-${this.lost.length + 1}`
+    const suffix = `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
     const lab = await Lab.start({ ...this.options, suffix })
     if (this.options.findsLeaks) await forgetLeaks(lab)
     return lab
@@ -135,7 +180,7 @@ class Run {
       failures.push(error)
     } finally {
       interval.to = frameCounts(lab)
-      result.output = `${describeInterval(interval)}\n${result.output ?? ''}`.trimEnd()
+      result.output = `${describeInterval(lab, interval)}\n${result.output ?? ''}`.trimEnd()
     }
     if (failures.length > 0) throw failures.length === 1 ? failures[0] : new Error(failures.map(messageOf).join('\n\n'))
   }
@@ -144,8 +189,12 @@ class Run {
     result.outcome = 'failed'
     result.message = messageOf(error)
     const failure = this.lab?.gateway.lostBy ?? (error instanceof Failure && error.kind === 'lostVm' ? error : undefined)
-    if (failure) this.lost.push(failure)
-    else if (error instanceof Failure && error.kind === 'environment') throw error
+    if (failure) {
+      this.losses++
+      this.run.lost.push(failure)
+    } else if (error instanceof Failure && error.kind === 'environment') {
+      throw error
+    }
   }
 
   /** Stops the machines; what they sent is complete then, and its checksums are judged. */
@@ -161,7 +210,7 @@ class Run {
 
   private async judge(link: Link, pcap: string): Promise<void> {
     const { frames, bad } = await verifyChecksums(pcap, GATEWAY[link].mac)
-    this.verifiedFrames += frames
+    this.run.verifiedFrames += frames
     for (const { frame, what } of bad) {
       const interval = this.intervals.find(({ from, to }) => frame > from[link] && frame <= to[link])
       const result = interval?.result
@@ -184,21 +233,23 @@ class Run {
 }
 
 /**
- * @param suites what to run, in this order
+ * @param suites what to run; the results are in this order
  * @throws Failure when the tests cannot be run at all; a test that fails is in the report
  */
 export async function runSuites(suites: readonly Suite[], options: RunOptions): Promise<RunReport> {
   await requireTshark()
-  const run = new Run(options)
+  const run = new Run(suites, options)
   const total = suites.reduce((sum, suite) => sum + suite.tests.length, 0)
-  log.step('e2e', `${total} tests`)
+  log.step('e2e', `${total} tests${options.labs > 1 ? ` in ${options.labs} labs` : ''}`)
   try {
-    await run.all(suites)
+    await run.all()
   } catch (error) {
     options.unfinished(run.results, messageOf(error))
     throw error
   }
-  const { results, lost, verifiedFrames } = run
+  const { lost, verifiedFrames } = run
+  // Labs that work at the same time end their tests in no order.
+  const results = suites.flatMap(({ name }) => run.results.filter(({ suite }) => suite === name))
   if (results.some((result) => result.outcome === 'passed') && verifiedFrames === 0) {
     throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
   }
@@ -208,8 +259,8 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
 const frameCounts = (lab: Lab): Record<Link, number> =>
   Object.fromEntries(LINKS.map((link) => [link, lab.links[link].pcap.frames])) as Record<Link, number>
 
-const describeInterval = ({ from, to }: Interval): string =>
-  LINKS.map((link) => `${link}.pcap frames ${from[link] + 1}-${to[link]}`).join(', ')
+const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
+  LINKS.map((link) => `${basename(links[link].pcap.path)} frames ${from[link] + 1}-${to[link]}`).join(', ')
 
 /**
  * Writes a line into the guest's kernel log, again if it does not come back: 2.6.32 can
