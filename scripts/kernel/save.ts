@@ -107,8 +107,8 @@ async function saveHooks(context: Context): Promise<void> {
   rmSync(scratch, { recursive: true })
 }
 
-/** Keeps the comments at the top of the series file. */
+/** Keeps the comments at the top of the series file, but for those that kept a patch out that is in now. */
 function saveSeriesFile(path: string, names: readonly string[]): void {
-  const comments = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('#'))
+  const comments = readFileSync(path, 'utf8').split('\n').filter((line) => line.startsWith('#') && !names.some((name) => line.includes(name)))
   writeIfChanged(path, `${[...comments, ...names].join('\n')}\n`)
 }

@@ -39,7 +39,7 @@ test('a series is brought to another kernel as docs/series.md says', async (t) =
   t.is(git('am', '--continue').status, 0)
 
   await save.run(c)
-  t.is(read(root, 'patches/lts/series').trimEnd().split('\n').at(-1), misfits)
+  t.is(read(root, 'patches/lts/series'), `# hooks\n${fits}\n${misfits}\n`)
   t.true(read(root, 'patches/lts', misfits).includes(' int another_11;'))
   t.true(read(root, 'patches/lts', fits).includes('hooked_5'))
   t.is(git('status', '--porcelain').stdout, '')
