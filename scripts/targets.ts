@@ -12,8 +12,8 @@ export interface Family {
   name: string
   /** Folder below `patches/` with the hooks and their `series`. */
   series: string
-  /** Folder below `patches/compat/` with the engine's files for this kernel's interfaces. */
-  compat: string
+  /** Folders below `patches/compat/` with the engine's files for this kernel's interfaces: what it has in common with others, and its own. */
+  compat: readonly string[]
   /** Which kernels those are, for messages. */
   kernels: string
   /** Folder below `specs/kernel/` with fragments that these kernels need in every configuration. */
@@ -131,7 +131,7 @@ export const TARGETS: readonly Target[] = [
     name: 'lts',
     summary: 'Linux 6.1 LTS',
     line: '6.1',
-    families: [{ name: '6.1', series: 'lts', compat: '6.1', kernels: 'Linux 6.1' }],
+    families: [{ name: '6.1', series: 'lts', compat: ['6', '6.1'], kernels: 'Linux 6.1' }],
     source: 'linux-6.1',
     configs: { gateway: ['lts'] },
     lines: { gateway: 4185 },
@@ -151,8 +151,8 @@ export const TARGETS: readonly Target[] = [
     summary: 'RHEL/CentOS 6, from its source package',
     line: '2.6.32',
     families: [
-      { name: '279', series: 'el6-279', compat: '2.6.32', kernels: '2.6.32-279.el6 to 2.6.32-279.23.1.el6', files: families['el6-279'] },
-      { name: '358', series: 'el6-358', compat: '2.6.32', kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', config: 'el6-358', files: families['el6-358'] },
+      { name: '279', series: 'el6-279', compat: ['2.6.32'], kernels: '2.6.32-279.el6 to 2.6.32-279.23.1.el6', files: families['el6-279'] },
+      { name: '358', series: 'el6-358', compat: ['2.6.32'], kernels: '2.6.32-358.el6 to 2.6.32-358.23.2.el6', config: 'el6-358', files: families['el6-358'] },
     ],
     toolchain: {
       series: 'el6-toolchain',

@@ -23,9 +23,9 @@ export const seriesFolder = (context: Context): string => join(context.paths.roo
 /** The engine's files that are the same for every kernel. */
 export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
 /** The engine's files that hide what differs between kernels. */
-const compatFolder = (context: Context): string => join(context.paths.root, 'patches', 'compat', preparedFamily(context).compat)
+const compatFolders = (context: Context): string[] => preparedFamily(context).compat.map((name) => join(context.paths.root, 'patches', 'compat', name))
 /** Folders whose files the tree gets as they are, before the patches: the engine, in a kernel. */
-export const engineFolders = (context: Context): string[] => (isKernel(context) ? [engineFolder(context), compatFolder(context)] : [])
+export const engineFolders = (context: Context): string[] => (isKernel(context) ? [engineFolder(context), ...compatFolders(context)] : [])
 /** The engine commit's message stands beside the engine's files; its author is who signed it off. */
 export const ENGINE_MESSAGE = 'commit-message'
 

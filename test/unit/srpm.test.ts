@@ -232,7 +232,7 @@ test('the nearest family is named with the files that differ', (t) => {
   write('tree/include/net/ip_vs.h', 'h\n')
   const digests = ipvsDigests(join(root, 'tree'))
   t.deepEqual(Object.keys(digests), ['include/net/ip_vs.h', 'net/netfilter/ipvs/a.c'])
-  const family = { name: 'one', series: 's', compat: 'c', kernels: 'some', files: digests }
+  const family = { name: 'one', series: 's', compat: ['c'], kernels: 'some', files: digests }
   const target = { ...context().target, families: [{ ...family, name: 'far', files: {} }, family] }
   t.is(recognise(target, join(root, 'tree')).name, 'one')
   write('tree/net/netfilter/ipvs/b.c', 'b\n')

@@ -120,7 +120,7 @@ static void __net_exit snat_proc_cleanup(struct netns_ipvs *ipvs) { }
 /* Settings */
 
 #ifdef CONFIG_SYSCTL
-static int snat_do_port_range(struct ctl_table *table, int write,
+static int snat_do_port_range(ip_vs_snat_ctl_table *table, int write,
 			      ip_vs_snat_sysctl_buf buffer, size_t *lenp,
 			      loff_t *ppos)
 {
@@ -145,7 +145,7 @@ static int snat_do_port_range(struct ctl_table *table, int write,
 	return 0;
 }
 
-static int snat_do_timeout(struct ctl_table *table, int write,
+static int snat_do_timeout(ip_vs_snat_ctl_table *table, int write,
 			   ip_vs_snat_sysctl_buf buffer, size_t *lenp,
 			   loff_t *ppos)
 {
@@ -230,7 +230,7 @@ static int __net_init snat_sysctl_init(struct netns_ipvs *ipvs)
 			tbl[i].extra1 = snat;
 	}
 
-	snat->sysctl_hdr = ip_vs_snat_register_sysctl(ipvs, tbl);
+	snat->sysctl_hdr = ip_vs_snat_register_sysctl(ipvs, tbl, i);
 	if (!snat->sysctl_hdr) {
 		kfree(tbl);
 		return -ENOMEM;

@@ -166,6 +166,7 @@ static inline bool ip_vs_has_real_service(struct netns_ipvs *ipvs, int af,
 
 /* Handlers of settings copy from and to the user themselves */
 #define ip_vs_snat_sysctl_buf	void __user *
+#define ip_vs_snat_ctl_table	struct ctl_table
 
 /* The network namespace of a connection */
 static inline struct netns_ipvs *ip_vs_snat_ipvs(const struct ip_vs_conn *cp)
@@ -603,8 +604,10 @@ static inline bool ip_vs_snat_proc_create(struct netns_ipvs *ipvs,
 #endif
 
 #ifdef CONFIG_SYSCTL
+/* The table has one entry more than it has settings */
 static inline struct ctl_table_header *
-ip_vs_snat_register_sysctl(struct netns_ipvs *ipvs, struct ctl_table *tbl)
+ip_vs_snat_register_sysctl(struct netns_ipvs *ipvs, struct ctl_table *tbl,
+			   size_t num)
 {
 	return register_sysctl_paths(net_vs_ctl_path, tbl);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the SNAT engine needs of the kernel around it, where kernel versions
- * differ. A port to another kernel replaces this file, not the engine.
+ * differ. A port to another kernel replaces this file, not the engine. What differs
+ * between the kernels that share it is in ip_vs_snat_line.h.
  */
 
 #ifndef _IP_VS_SNAT_COMPAT_H
@@ -26,6 +27,8 @@
 #include <net/ip_vs_snat.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netfilter/nf_nat.h>
+
+#include "ip_vs_snat_line.h"
 
 /* Parameters of packet_xmit() of a connection */
 #define IP_VS_SNAT_XMIT_PARAMS						\
@@ -145,7 +148,8 @@ static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 		return sk;
 	case IPPROTO_UDP:
 		return __udp4_lib_lookup(net, raddr, rport, laddr, lport,
-					 dif, sdif, &udp_table, NULL);
+					 dif, sdif, ip_vs_snat_udp_table(net),
+					 NULL);
 	default:
 		return false;
 	}
@@ -380,12 +384,6 @@ static inline void ip_vs_snat_big_free(void *p)
 	kvfree(p);
 }
 
-/* Counters of all traffic of a namespace */
-static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
-{
-	return &ipvs->tot_stats;
-}
-
 static inline void ip_vs_snat_stats_conn(struct ip_vs_stats *stats)
 {
 	struct ip_vs_cpu_stats *s = this_cpu_ptr(stats->cpustats);
@@ -420,17 +418,6 @@ static inline bool ip_vs_snat_proc_create(struct netns_ipvs *ipvs,
 {
 	return proc_create_net_single(name, 0444, ipvs->net->proc_net, show,
 				      NULL);
-}
-#endif
-
-#ifdef CONFIG_SYSCTL
-static inline struct ctl_table_header *
-ip_vs_snat_register_sysctl(struct netns_ipvs *ipvs, struct ctl_table *tbl)
-{
-	/* Don't export sysctls to unprivileged users */
-	if (ipvs->net->user_ns != &init_user_ns)
-		tbl[0].procname = NULL;
-	return register_net_sysctl(ipvs->net, "net/ipv4/vs", tbl);
 }
 #endif
 

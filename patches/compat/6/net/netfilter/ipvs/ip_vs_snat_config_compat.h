@@ -251,14 +251,6 @@ ip_vs_snat_notify_snat(const struct netlink_notify *notify)
 #define ip_vs_snat_state_name		ip_vs_state_name
 #define ip_vs_snat_dump_check		genl_dump_check_consistent
 
-/* Attributes of the message that has asked for a dump */
-static inline struct nlattr **
-ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
-		      const struct nla_policy *policy)
-{
-	return genl_dumpit_info(cb)->attrs;
-}
-
 /* Note of which generation is what a dump tells */
 static inline void ip_vs_snat_dump_gen(struct netlink_callback *cb, u32 gen)
 {
