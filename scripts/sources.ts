@@ -13,6 +13,8 @@ export interface AptSource {
   package: string
   /** Which file: of the source package's files, or path inside the binary package. */
   file: RegExp
+  /** The release of Debian that has it, if it is not to be the host's own. */
+  suite?: string
 }
 
 export interface UpstreamSource {
@@ -74,6 +76,22 @@ export const SOURCES: readonly Source[] = [
       ],
       signature: {
         url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.127.tar.sign',
+        ...GREG_KROAH_HARTMAN,
+      },
+    },
+  },
+  {
+    name: 'linux-6.12',
+    summary: 'the kernel',
+    apt: { kind: 'binary', package: 'linux-source-6.12', file: /^usr\/src\/linux-source-6\.12\.tar\.xz$/, suite: 'trixie' },
+    upstream: {
+      version: '6.12.80',
+      urls: [
+        'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.xz',
+        'https://mirrors.edge.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.xz',
+      ],
+      signature: {
+        url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.sign',
         ...GREG_KROAH_HARTMAN,
       },
     },

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /**
  * Sources from the distribution's archive, by apt, without root: apt gets its own
- * state folder and a copy of the host's source list with `deb-src` enabled, and
- * verifies every file by its own signature chain (apt-secure(8)).
+ * state folder and a copy of the host's source list with `deb-src` enabled, or a list of another
+ * release of Debian, and verifies every file by its own signature chain (apt-secure(8)).
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -15,6 +15,8 @@ import { capture } from '../base/run.ts'
 import type { AptSource } from '../sources.ts'
 
 const SOURCE_LISTS = '/etc/apt'
+/** Who signs Debian's releases; the package debian-archive-keyring has it, on Ubuntu too. */
+const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg'
 const PROGRESS_MS = 1_000
 
 /** A file that apt delivered and vouches for. */
@@ -33,18 +35,44 @@ export function withSourceEntries(file: string, content: string): string {
   return content.replace(/^deb(?:-src)?\s+(.*)$/gm, (_line, rest: string) => `deb ${rest}\ndeb-src ${rest}`)
 }
 
+/** Debian's archives: what an address of one ends with, and the suites of a release that it has. */
+const ARCHIVES = [
+  { folder: 'debian', suites: (suite: string) => [suite, `${suite}-updates`] },
+  { folder: 'debian-security', suites: (suite: string) => [`${suite}-security`] },
+] as const
+
+/**
+ * Makes a source list of a release of Debian, at the addresses that the host has of Debian's archives.
+ *
+ * @param lists the host's own lists
+ * @returns it in the form of a `.sources` file; empty where the host has no such address
+ */
+export function suiteEntries(lists: readonly string[], suite: string): string {
+  return ARCHIVES.flatMap(({ folder, suites }) => {
+    const known = new RegExp(`^[^#\\n]*?\\b(https?://\\S+/${folder})/?(?=\\s|$)`, 'm')
+    const uri = lists.map((list) => known.exec(list)?.[1]).find((found) => found !== undefined)
+    return uri === undefined ? [] : [`Types: deb deb-src\nURIs: ${uri}\nSuites: ${suites(suite).join(' ')}\nComponents: main\nSigned-By: ${DEBIAN_KEYS}\n`]
+  }).join('\n')
+}
+
 export class Apt {
   readonly #folder: string
+  readonly #suite: string | undefined
   #updated = false
 
-  /** @param folder for apt's state; can be kept between runs */
-  constructor(folder: string) {
+  /**
+   * @param folder for apt's state; can be kept between runs
+   * @param suite the release of Debian, if not the host's own
+   */
+  constructor(folder: string, suite?: string) {
     this.#folder = folder
+    this.#suite = suite
   }
 
-  /** @returns whether this host has apt with a source list */
-  static async available(): Promise<boolean> {
+  /** @returns whether this host has apt with a source list, and the keys that it takes */
+  async available(): Promise<boolean> {
     if (!existsSync(SOURCE_LISTS)) return false
+    if (this.#suite !== undefined && (!existsSync(DEBIAN_KEYS) || suiteList(this.#suite) === '')) return false
     return (await capture(['apt-get', '--version'], { anyExit: true })).exitCode === 0
   }
 
@@ -106,7 +134,7 @@ export class Apt {
   async #update(hint: string): Promise<void> {
     if (this.#updated) return
     this.#writeSourceList()
-    log.info("apt: reading the distribution's package lists (in a folder of our own, without root)")
+    log.info(`apt: reading the package lists of ${this.#suite ?? 'the distribution'} (in a folder of our own, without root)`)
     await this.#apt(['update'], this.#folder, hint)
     this.#updated = true
   }
@@ -126,13 +154,11 @@ export class Apt {
     for (const folder of [parts, join(this.#folder, 'lists/partial'), join(this.#folder, 'archives/partial')]) {
       mkdirSync(folder, { recursive: true })
     }
-    const main = join(SOURCE_LISTS, 'sources.list')
-    const extra = join(SOURCE_LISTS, 'sources.list.d')
-    const files = existsSync(extra) ? readdirSync(extra).map((name) => join(extra, name)) : []
-    for (const file of [main, ...files]) {
-      if (!/\.(list|sources)$/.test(file) || !existsSync(file) || !statSync(file).isFile()) continue
-      writeFileSync(join(parts, basename(file)), withSourceEntries(file, readFileSync(file, 'utf8')))
+    if (this.#suite !== undefined) {
+      writeFileSync(join(parts, 'suite.sources'), suiteEntries(hostLists().map((file) => readFileSync(file, 'utf8')), this.#suite))
+      return
     }
+    for (const file of hostLists()) writeFileSync(join(parts, basename(file)), withSourceEntries(file, readFileSync(file, 'utf8')))
   }
 
   #options(): string[] {
@@ -148,6 +174,13 @@ export class Apt {
     }
     return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
   }
+}
+
+/** @returns paths of the host's source lists */
+function hostLists(): string[] {
+  const extra = join(SOURCE_LISTS, 'sources.list.d')
+  const files = [join(SOURCE_LISTS, 'sources.list'), ...(existsSync(extra) ? readdirSync(extra).map((name) => join(extra, name)) : [])]
+  return files.filter((file) => /\.(list|sources)$/.test(file) && existsSync(file) && statSync(file).isFile())
 }
 
 /** "1.19+dfsg-2" or "1:2.2.7-1" without epoch, Debian revision and repacking suffix (deb-version(7)). */

@@ -137,10 +137,11 @@ async function keyFile(context: Context, source: SrpmSource): Promise<string> {
 }
 
 async function fetchKeyByApt(context: Context, signer: PackageSigner, path: string): Promise<boolean> {
-  if (!(await Apt.available())) return false
+  const apt = new Apt(join(context.paths.cache, 'apt'))
+  if (!(await apt.available())) return false
   const folder = `${path}.apt-${process.pid}`
   try {
-    const file = await new Apt(join(context.paths.cache, 'apt')).fetch(signer.apt, folder, '')
+    const file = await apt.fetch(signer.apt, folder, '')
     if (file) copyFileSync(file.path, path)
     return file !== undefined
   } catch (error) {

@@ -161,8 +161,8 @@ async function takeLocal(store: Store, source: Source, path: string): Promise<St
 const bringHint = ({ name }: Source): string => `Or bring the file and name it: SOURCE=${name}=PATH`
 
 async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
-  if (!(await Apt.available())) return undefined
-  const apt = aptOf(context)
+  const apt = aptOf(context, source.apt.suite)
+  if (!(await apt.available())) return undefined
   const folder = store.incoming(`apt-${source.name}-${process.pid}`)
   try {
     const file = await apt.fetch(source.apt, folder, bringHint(source))
@@ -174,8 +174,14 @@ async function fetchByApt(context: Context, store: Store, source: Source): Promi
   }
 }
 
-let apt: Apt | undefined
-const aptOf = (context: Context): Apt => (apt ??= new Apt(join(context.paths.cache, 'apt')))
+/** One for each release that sources are taken from, which reads its package lists once. */
+const apts = new Map<string | undefined, Apt>()
+
+function aptOf(context: Context, suite: string | undefined): Apt {
+  const apt = apts.get(suite) ?? new Apt(join(context.paths.cache, 'apt', suite ?? ''), suite)
+  apts.set(suite, apt)
+  return apt
+}
 
 async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
   const { version, urls, signature } = source.upstream

@@ -10,7 +10,7 @@ import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
-import { upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
+import { suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { Store } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
 import { sourceFile, step as fetch } from '../../scripts/steps/fetch.ts'
@@ -136,6 +136,16 @@ test('source entries are enabled in both forms of a source list', (t) => {
     'deb [signed-by=/k.gpg] http://example.org/debian stable main\ndeb-src [signed-by=/k.gpg] http://example.org/debian stable main\n# deb-src no\n',
   )
   t.is(withSourceEntries('a.sources', 'Types: deb\nURIs: x\n'), 'Types: deb deb-src\nURIs: x\n')
+})
+
+test('another release of Debian is asked for at the addresses that the host has of its archives', (t) => {
+  const keys = '/usr/share/keyrings/debian-archive-keyring.gpg'
+  const lists = ['# deb http://old.example.org/debian stable main\n', 'Types: deb\nURIs: https://mirror.example.org/debian/\nSuites: bookworm\n\nTypes: deb\nURIs: https://mirror.example.org/debian-security/\nSuites: bookworm-security\n']
+  const [main, security] = suiteEntries(lists, 'trixie').split('\n\n')
+  t.is(main, `Types: deb deb-src\nURIs: https://mirror.example.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: ${keys}`)
+  t.is(security, `Types: deb deb-src\nURIs: https://mirror.example.org/debian-security\nSuites: trixie-security\nComponents: main\nSigned-By: ${keys}\n`)
+  t.true(suiteEntries(['deb [arch=amd64] http://m.example.org/debian bookworm main\n'], 'trixie').includes('URIs: http://m.example.org/debian\n'))
+  t.is(suiteEntries(['deb http://archive.example.org/ubuntu noble main\n'], 'trixie'), '')
 })
 
 test('an upstream version is found in a Debian version', (t) => {
