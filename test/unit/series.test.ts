@@ -155,6 +155,25 @@ test('the exported patch applies with patch -p1 and yields the same tree', async
   for (const name of [CORE, ENGINE]) t.is(read(pristine, name), read(c.paths.tree, name))
 })
 
+test('kernel lines share the engine and a part of its compatibility header, and each saves what is its own', async (t) => {
+  const { context, root, write } = createFixture(t)
+  const compat = 'net/netfilter/ipvs'
+  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
+  write(`patches/compat/6.12/${compat}/ip_vs_snat_line.h`, '/* 6.12 */\n')
+  const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
+  const c = context({ TARGET: 'lts-6.12', SOURCE })
+  await bring(c, patch)
+  t.is(read(c.paths.tree, compat, 'ip_vs_snat_compat.h'), '/* 6 */\n')
+  t.is(read(c.paths.tree, compat, 'ip_vs_snat_line.h'), '/* 6.12 */\n')
+  t.true(read(c.paths.tree, CORE).includes('int hooked_10;'))
+  for (const name of ['compat', 'line']) writeFileSync(join(c.paths.tree, compat, `ip_vs_snat_${name}.h`), `/* edited ${name} */\n`)
+  await save.run(c)
+  t.is(read(root, 'patches/compat/6', compat, 'ip_vs_snat_compat.h'), '/* edited compat */\n')
+  t.is(read(root, 'patches/compat/6.12', compat, 'ip_vs_snat_line.h'), '/* edited line */\n')
+  t.is(read(root, 'patches/compat/6.1', compat, 'ip_vs_snat_line.h'), '/* 6.1 */\n')
+})
+
 test('saving an unchanged series changes nothing', async (t) => {
   const { context, root } = createFixture(t)
   const c = context()

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What Linux 6.12 has otherwise than other kernels with the same compatibility header */
+
+#ifndef _IP_VS_SNAT_LINE_H
+#define _IP_VS_SNAT_LINE_H
+
+#include <linux/sysctl.h>
+#include <net/genetlink.h>
+#include <net/ip_vs.h>
+#include <net/udp.h>
+
+/* Sockets of UDP, which a namespace can have for itself */
+#define ip_vs_snat_udp_table(net)	((net)->ipv4.udp_table)
+
+/* Counters of all traffic of a namespace */
+static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
+{
+	return &ipvs->tot_stats->s;
+}
+
+/* Attributes of the message that has asked for a dump */
+static inline struct nlattr **
+ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
+		      const struct nla_policy *policy)
+{
+	return genl_info_dump(cb)->attrs;
+}
+
+/* What handlers of settings get */
+#define ip_vs_snat_ctl_table	const struct ctl_table
+
+#ifdef CONFIG_SYSCTL
+static inline struct ctl_table_header *
+ip_vs_snat_register_sysctl(struct netns_ipvs *ipvs, struct ctl_table *tbl,
+			   size_t num)
+{
+	/* Don't export sysctls to unprivileged users */
+	if (ipvs->net->user_ns != &init_user_ns)
+		num = 0;
+	return register_net_sysctl_sz(ipvs->net, "net/ipv4/vs", tbl, num);
+}
+#endif
+
+#endif /* _IP_VS_SNAT_LINE_H */
