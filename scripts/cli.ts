@@ -77,6 +77,7 @@ export async function runCommand(words: readonly string[]): Promise<void> {
   }
   const context = createContext(parseVariables(rest, process.env))
   if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
+  if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: 'KERNEL=stock is for kmod, e2e, vm, vm-log and vm-capture.' })
   setLevel(context)
   if (isSet(context.variables, 'DRYRUN')) await sayPlan(context, name, command)
   else await command.run(context)
@@ -90,7 +91,7 @@ function setLevel({ variables }: Context): void {
 
 async function sayPlan(context: Context, name: string, { step }: Command): Promise<void> {
   if (!step) throw new Failure('usage', `make ${name} builds nothing that DRYRUN=1 could tell of.`)
-  for (const { step: called, why } of await plan(context, step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
+  for (const { step: called, why } of await plan(context, typeof step === 'function' ? step(context) : step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
 }
 
 /** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */

@@ -11,7 +11,9 @@ export interface Command {
   help: string
   /** Whether it is about the tree that TREE= names; else it is about the kernel, and refuses another. */
   anyTree?: true
+  /** Whether it means something for a kernel as its distribution has it (KERNEL=stock); else it refuses that. */
+  anyKernel?: true
   /** What it brings up to date before it does its own work: what DRYRUN=1 tells of. */
-  step?: Step
+  step?: Step | ((context: Context) => Step)
   run: (context: Context) => Promise<void>
 }

@@ -79,6 +79,13 @@ export interface TargetFlavour {
   without?: readonly string[]
 }
 
+/** A release of Debian whose kernel is of a line. */
+export interface Stock {
+  /** What people call it. */
+  distribution: string
+  suite: string
+}
+
 export interface Target {
   name: string
   summary: string
@@ -117,6 +124,8 @@ export interface Target {
   releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
   /** How it has each flavour, or why it has none. */
   flavours: Readonly<Record<FlavourName, TargetFlavour | { lacking: string }>>
+  /** The distribution whose own kernel is of this line: `make kmod` makes the modules for it, and KERNEL=stock runs them in it. */
+  stock?: Stock
   /**
    * What `make srpm` puts into the kernel's own SRPM besides the series: symbols, from
    * fragments in a folder below `specs/kernel/`, those of the flavour among them. Absent where the kernel comes as a tarball.
@@ -150,6 +159,7 @@ export const TARGETS: readonly Target[] = [
     line: '6.1',
     families: [{ name: '6.1', series: 'lts', compat: ['6', '6.1'], kernels: 'Linux 6.1' }],
     source: 'linux-6.1',
+    stock: { distribution: 'Debian 12', suite: 'bookworm' },
   },
   {
     ...MAINLINE,
@@ -158,6 +168,7 @@ export const TARGETS: readonly Target[] = [
     line: '6.12',
     families: [{ name: '6.12', series: 'lts-6.12', compat: ['6', '6.12'], kernels: 'Linux 6.12' }],
     source: 'linux-6.12',
+    stock: { distribution: 'Debian 13', suite: 'trixie' },
   },
   {
     name: 'el6',

@@ -8,16 +8,19 @@ import { basename, join, resolve } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { ROOT } from '../base/root.ts'
 import type { SrpmSource } from '../sources.ts'
-import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Target, type TargetFlavour } from '../targets.ts'
+import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Stock, type Target, type TargetFlavour } from '../targets.ts'
 import { KERNEL_TREE, TREES, type Tree } from '../trees.ts'
 
 /** What the names of variables have before them in the environment, where others are called TARGET and DEBUG too. */
 export const PREFIX = 'LVS_SNAT_'
 
+/** Which kernels KERNEL=stock names, for messages. */
+const STOCK_KERNELS = `that of ${TARGETS.flatMap(({ name, stock }) => (stock ? [`${stock.distribution} (TARGET=${name})`] : [])).join(' or ')}`
+
 /** The variables a user may set, as `make NAME=value`, or with {@link PREFIX} in the environment. */
 export const VARIABLES = {
   TARGET: `kernel line to build: ${TARGETS.map((target) => target.name).join(', ')} (default ${DEFAULT_TARGET})`,
-  KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL (default: the target's own)`,
+  KERNEL: `which kernel of the line, such as 2.6.32-279.22.1.el6, into dist/TARGET-KERNEL; or stock, for e2e and vm: ${STOCK_KERNELS} (default: the target's own)`,
   TREE: `source whose series patch, save and discard are about: ${TREES.map((tree) => tree.name).join(', ')} (default ${KERNEL_TREE})`,
   CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
   SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
@@ -65,9 +68,11 @@ export interface Context {
   readonly config: string
   /** Folders below `specs/kernel/` with its fragments, in order. */
   readonly configs: readonly string[]
+  /** The distribution whose own kernel is meant, which is not built here. */
+  readonly stock?: Stock
   /** What the kernel is built as, unless it is the one that is released. */
   readonly flavour?: Flavour & TargetFlavour
-  /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` if there is one: names the folder in dist. */
+  /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` or `-stock` if there is one: names the folder in dist. */
   readonly variant: string
   readonly jobs: number
   /** How many times the end-to-end tests are run. */
@@ -128,10 +133,12 @@ const MAX_LABS = 4
 export function createContext(variables: Variables, root = ROOT): Context {
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
   const tree = findTree(variables.TREE || KERNEL_TREE)
-  const srpm = isKernel({ tree }) ? chooseKernel(target, variables) : undefined
+  const stock = chooseStock(target, variables)
+  const srpm = isKernel({ tree }) && !stock ? chooseKernel(target, variables) : undefined
   const name = isKernel({ tree }) ? kernelName(target, srpm) : tree.name
   const flavour = chooseFlavour(target, variables)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
+  const suffix = stock ? `-${STOCK}` : variantSuffix(target, config, flavour)
   return {
     target,
     tree,
@@ -140,8 +147,9 @@ export function createContext(variables: Variables, root = ROOT): Context {
     ...(srpm ? { srpm } : {}),
     config,
     configs,
+    ...(stock ? { stock } : {}),
     ...(flavour ? { flavour } : {}),
-    variant: `${name}${variantSuffix(target, config, flavour)}`,
+    variant: `${name}${suffix}`,
     jobs: count('JOBS', variables.JOBS, availableParallelism()),
     repeat: count('REPEAT', variables.REPEAT, 1),
     labs: count('LABS', variables.LABS, Math.min(availableParallelism(), MAX_LABS)),
@@ -149,7 +157,7 @@ export function createContext(variables: Variables, root = ROOT): Context {
     wait: isSet(variables, 'WAIT'),
     variables,
     paths: createPaths(root, cacheFolder(variables.CACHE), name, tree.folder, {
-      suffix: variantSuffix(target, config, flavour),
+      suffix,
       releaseSuffix: variantSuffix(target, config),
     }),
   }
@@ -163,6 +171,26 @@ export const contextOf = ({ variables, paths }: Context, tree: string): Context 
 
 const kernelName = ({ name, kernels }: Target, srpm?: SrpmSource): string =>
   srpm === undefined || srpm.kernel === kernels?.default ? name : `${name}-${srpm.kernel}`
+
+/** @returns the context of another target of the same checkout */
+export const contextFor = ({ variables, paths }: Context, target: string): Context => createContext({ ...variables, TARGET: target }, paths.root)
+
+/** What KERNEL= says for the kernel that a distribution has. */
+const STOCK = 'stock'
+
+/**
+ * @returns the distribution whose kernel is meant, if KERNEL= says so
+ * @throws Failure of kind `usage` where there is none, or a flavour is asked for
+ */
+function chooseStock({ name, stock }: Target, variables: Variables): Stock | undefined {
+  if (variables.KERNEL !== STOCK) return undefined
+  if (!stock) {
+    throw new Failure('usage', `KERNEL=${STOCK} means nothing for TARGET=${name}.`, { hint: `It is ${STOCK_KERNELS}.` })
+  }
+  const [flavour] = FLAVOURS.filter(({ variable }) => isSet(variables, variable))
+  if (!flavour) return stock
+  throw new Failure('usage', `KERNEL=${STOCK} is the kernel as ${stock.distribution} has it: ${flavour.variable}=1 means nothing for it.`)
+}
 
 /** What only makes sense for a target that is built from a source package. */
 const SRPM_VARIABLES = ['KERNEL', 'SRPM', 'SRPM_SHA256'] as const

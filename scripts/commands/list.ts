@@ -5,6 +5,7 @@ import { chosenSuites } from '../lab/e2e.ts'
 
 const command: Command = {
   summary: 'list the end-to-end tests, those that ONLY= chooses',
+  anyKernel: true,
   help: `A line a test, by the name that ONLY= of "make e2e" looks at. Behind those that do not apply to the
 target's kernel is the reason. With V=1 what each test proves is below it.`,
   async run(context) {

@@ -8,6 +8,7 @@ import type { Command } from '../command.ts'
 
 const command: Command = {
   summary: 'follow the packets on a link of the running virtual machine',
+  anyKernel: true,
   help: `Prints the packets on LINK (${LINKS.join(', ')}; default outside) of the gateway that
 "make vm" runs, a line each, from the first one on, until Ctrl-C. V=1 shows their bytes as well.
 FILTER= chooses some, WRITE= writes them to a file too:

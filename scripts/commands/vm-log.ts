@@ -12,6 +12,7 @@ const DEFAULT_LEVEL = '12'
 
 const command: Command = {
   summary: 'set the IPVS debug level of the running virtual machine and follow its log',
+  anyKernel: true,
   help: `Sets net.ipv4.vs.debug_level to LEVEL (default ${DEFAULT_LEVEL}) and the console's log level to
 ${PRINTK_LEVEL} in the gateway that "make vm" runs, then prints the kernel log's lines of IPVS as they
 come, until Ctrl-C. The debug level exists only in kernels built with DEBUG=1:

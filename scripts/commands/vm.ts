@@ -3,11 +3,12 @@ import { GUIDE } from '../../vm/interactive.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
 import { setUp } from '../build/setup.ts'
 import type { Command } from '../command.ts'
+import { testedStep } from '../lab/guest.ts'
 import { attend, runScript } from '../lab/session.ts'
-import { step as repo } from '../steps/repo.ts'
 
 const command: Command = {
   summary: 'boot the gateway with scripted hosts around it, console on this terminal',
+  anyKernel: true,
   help: `Boots a virtual machine assembled from the packages in dist (which are built first if
 need be), with an inside and an outside network whose hosts are scripted and answer.
 ${GUIDE}
@@ -19,7 +20,7 @@ With RUN= a script is run instead, as root, by busybox; make prints its status a
   make vm RUN='lab-example; lab-traffic start; sleep 9; ipvsadm --snat-conns -n'
   make vm PUT=rules.txt=/tmp/rules RUN='ipvsadm -R </tmp/rules' GET=/proc/net/ip_vs_snat=counters.txt
 QUICK=1 takes the modules of the prepared tree as it is.`,
-  step: repo,
+  step: testedStep,
   async run(context) {
     await setUp(context)
     const { RUN } = context.variables

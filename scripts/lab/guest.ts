@@ -2,18 +2,19 @@
 /** The image of the lab's virtual machines, from the packages that the repo step has made. */
 
 import { basename, join } from 'node:path'
-import { assemble, type Image } from '../../vm/guest/image.ts'
-import { partsFromPackages } from '../../vm/guest/packages.ts'
+import { assemble, type Image, type Parts } from '../../vm/guest/image.ts'
+import { type Furniture, partsFromPackages, partsFromSystem } from '../../vm/guest/packages.ts'
 import { findAccelerator } from '../../vm/qemu/accelerator.ts'
 import type { Accelerator } from '../../vm/qemu/arguments.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { isSet, type Context } from '../build/context.ts'
-import { bring } from '../build/step.ts'
+import { bring, type Step } from '../build/step.ts'
 import { kernelRelease } from '../steps/kernel.ts'
 import { bringModules, ipvsModules } from '../steps/modules.ts'
 import { step as repo } from '../steps/repo.ts'
-import { busyboxFile, guestTools } from '../steps/tools.ts'
+import { step as stock, stockFolder } from '../steps/stock.ts'
+import { busyboxFile, guestTools, step as tools, toolPackages } from '../steps/tools.ts'
 
 export interface Guest {
   image: Image
@@ -23,22 +24,41 @@ export interface Guest {
 /** Whether edits of the modules are to be tried that are in no package yet. */
 export const isQuick = ({ variables }: Context): boolean => isSet(variables, 'QUICK')
 
+/** @returns the step that makes what the virtual machines run */
+export const testedStep = (context: Context): Step => (context.stock ? stock : repo)
+
 /**
  * Builds the packages if they are not up to date, and the image from them. With QUICK=1 only the modules are compiled, and stand
- * in for those of the packages that there are.
+ * in for those of the packages that there are. With KERNEL=stock the kernel is the distribution's, with modules that DKMS has made.
  *
  * @throws Failure of the build's, of kind `environment` when a part is missing, or `usage` when modules and packages are of two kernels
  */
 export async function bringGuest(context: Context): Promise<Guest> {
+  const parts = context.stock ? await stockParts(context) : await packagedParts(context)
+  const image = assemble(parts, join(context.paths.work, `guest-${context.variant}`, 'image'))
+  return { image, accelerator: await findAccelerator(image, context.variant, context.paths.cache) }
+}
+
+const furniture = (context: Context): Furniture => ({
+  busybox: busyboxFile(context),
+  tools: guestTools(context),
+  cache: join(context.paths.work, `guest-${context.variant}`, 'root'),
+})
+
+async function packagedParts(context: Context): Promise<Parts> {
   const quick = isQuick(context)
   if (quick) await bringModules(context)
   else await bring(context, repo)
-  const { dist, work, cache } = context.paths
-  const parts = await partsFromPackages(
-    join(dist, 'RPMS', 'x86_64'), busyboxFile(context), guestTools(context), join(work, `guest-${context.variant}`, 'root'),
-  )
-  const image = assemble({ ...parts, ...(quick ? { instead: builtModules(context, basename(parts.modules)) } : {}) }, join(work, `guest-${context.variant}`, 'image'))
-  return { image, accelerator: await findAccelerator(image, context.variant, cache) }
+  const parts = await partsFromPackages(join(context.paths.dist, 'RPMS', 'x86_64'), furniture(context))
+  return quick ? { ...parts, instead: builtModules(context, basename(parts.modules)) } : parts
+}
+
+async function stockParts(context: Context): Promise<Parts> {
+  if (isQuick(context)) throw new Failure('usage', 'QUICK=1 means nothing for KERNEL=stock, whose modules DKMS makes.')
+  await bring(context, tools)
+  await bring(context, stock)
+  const packages = Object.values(toolPackages(context)).flat().filter((path) => !path.endsWith('.src.rpm'))
+  return partsFromSystem(stockFolder(context), packages, furniture(context))
 }
 
 /** @param release of the kernel in the packages */

@@ -37,15 +37,20 @@ export function el6Problems(requirements: readonly string[]): string[] {
     .filter((requirement) => !EL6_FEATURES.includes(/^rpmlib\((\w+)\)/.exec(requirement)?.[1] ?? ''))
 }
 
+/** How packages of Debian are looked through, and RPMs, and what is said of one that is whole. */
+const DEB = { name: /\.deb\b/, by: ['dpkg-deb', '--contents'], whole: /\n$/ }
+const RPM = { by: ['rpm', '--checksig', '--nosignature'], whole: /: digests OK\s*$/ }
+
 /**
- * Checks an RPM's own digests of header and payload.
+ * Checks a package's own digests of header and payload, or what it is compressed by.
  *
- * @throws Failure of kind `build` for a file that is damaged, cut off or no RPM
+ * @throws Failure of kind `build` for a file that is damaged, cut off or no package
  */
 export async function verifyPackage(path: string): Promise<void> {
-  const { exitCode, stdout, stderr } = await capture(['rpm', '--checksig', '--nosignature', path], { anyExit: true })
-  if (exitCode === 0 && /: digests OK\s*$/.test(stdout)) return
-  throw new Failure('build', `${path} is damaged: rpm does not accept its digests.`, {
+  const { by, whole } = DEB.name.test(basename(path)) ? DEB : RPM
+  const { exitCode, stdout, stderr } = await capture([...by, path], { anyExit: true })
+  if (exitCode === 0 && whole.test(stdout)) return
+  throw new Failure('build', `${path} is damaged: ${by[0]} does not accept it.`, {
     excerpt: `${stdout}${stderr}`.trim().split('\n'),
     hint: 'Nothing was published. Remove the file and run the same command again.',
   })

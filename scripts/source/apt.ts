@@ -55,6 +55,9 @@ export function suiteEntries(lists: readonly string[], suite: string): string {
   }).join('\n')
 }
 
+/** @returns {@link suiteEntries} of this host */
+export const suiteList = (suite: string): string => suiteEntries(hostLists().map((file) => readFileSync(file, 'utf8')), suite)
+
 export class Apt {
   readonly #folder: string
   readonly #suite: string | undefined
@@ -155,7 +158,7 @@ export class Apt {
       mkdirSync(folder, { recursive: true })
     }
     if (this.#suite !== undefined) {
-      writeFileSync(join(parts, 'suite.sources'), suiteEntries(hostLists().map((file) => readFileSync(file, 'utf8')), this.#suite))
+      writeFileSync(join(parts, 'suite.sources'), suiteList(this.#suite))
       return
     }
     for (const file of hostLists()) writeFileSync(join(parts, basename(file)), withSourceEntries(file, readFileSync(file, 'utf8')))

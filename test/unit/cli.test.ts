@@ -32,6 +32,7 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'JOBS=many'], /JOBS="many" is not a number/],
     [['help', 'REPEAT=0'], /REPEAT="0" is not a number/],
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
+    [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 12 has built that/],
     [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
     [['help', 'SANITIZE=1', 'TARGET=el6'], /SANITIZE=1 is not available for TARGET=el6: 2\.6\.32 has no KASAN/],
   ] as const) {

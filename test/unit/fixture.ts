@@ -136,6 +136,7 @@ export function kernelTarball(folder: string, version = '6.1.7', core = coreFile
     Makefile: makefile,
     'scripts/kconfig/merge_config.sh': MERGE_CONFIG,
     [HOOK_FILE]: core,
+    'include/net/ip_vs.h': '/* IPVS */\n',
     'net/Kconfig': 'config NET\n',
     'lib.c': 'int lib;\n',
     'scripts/checkpatch.pl': CHECKPATCH,

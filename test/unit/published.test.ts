@@ -7,7 +7,6 @@ import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { sha256File } from '../../scripts/base/files.ts'
 import type { Context } from '../../scripts/build/context.ts'
-import kmod from '../../scripts/commands/kmod.ts'
 import repo from '../../scripts/commands/repo.ts'
 import reproduce from '../../scripts/commands/reproduce.ts'
 import { rebuildAndCompare } from '../../scripts/package/reproduce.ts'
@@ -103,9 +102,4 @@ test('without a kernel that builds there is neither repository nor proof', async
   write('patches/lts/series', 'missing.patch\n')
   for (const command of [repo, reproduce]) await fails(t, 'patch', () => command.run(context()))
   t.false(existsSync(context().paths.dist))
-})
-
-test('the modules alone are packaged only for a kernel that comes as a source package', async (t) => {
-  const { context } = createFixture(t)
-  await fails(t, 'usage', () => kmod.run(context()))
 })

@@ -68,6 +68,19 @@ test('modules that were just compiled stand in for those of the packages', (t) =
   t.is(content(assemble({ ...parts, instead: new Map([[name, join(folder, 'new.ko')]]) }, join(folder, 'images'))), 'edited')
 })
 
+test('modules that a distribution has compressed are plain in the image, and found there', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const modules = join(folder, '6.12.0-test')
+  mkdirSync(join(modules, 'updates/dkms'), { recursive: true })
+  for (const [path, text] of [['kernel', 'k'], ['busybox', 'b'], ['6.12.0-test/updates/dkms/ip_vs.ko', 'a module'], ['6.12.0-test/modules.dep', 'updates/dkms/ip_vs.ko.xz:\n']] as const) writeFileSync(join(folder, path), text)
+  execFileSync('xz', [join(modules, 'updates/dkms/ip_vs.ko')])
+  const { initrd } = assemble({ kernel: join(folder, 'kernel'), modules, busybox: join(folder, 'busybox'), files: new Map() }, join(folder, 'images'))
+  const content = (name: string) => execFileSync('cpio', ['-i', '--quiet', '--to-stdout', `lib/modules/6.12.0-test/${name}`], { input: readFileSync(initrd), encoding: 'utf8' })
+  t.is(content('updates/dkms/ip_vs.ko'), 'a module')
+  t.is(content('modules.dep'), 'updates/dkms/ip_vs.ko:\n')
+})
+
 test('the agent matches answers with questions, in whatever pieces they come', async (t) => {
   const written: string[] = []
   const stream = () => new Duplex({ read: () => undefined, write: (chunk: Buffer, _, done) => (written.push(chunk.toString()), done()) }) as unknown as Socket

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Assembles the guest: an initramfs of busybox, the lab's init, the tools and the modules that the tests need. */
 
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -17,6 +18,8 @@ const MODULES = [
   // What libcrc32c asks the crypto layer for; modules.dep does not know of it. (crc32c_intel needs a CPU that we do not show.)
   'crc32c_generic', 'crc32c',
 ]
+
+const MAX_MODULE_BYTES = 64 << 20
 
 /** What an image is made of. */
 export interface Parts {
@@ -108,12 +111,18 @@ function moduleEntries({ modules: folder, instead }: Parts, release: string): En
   const names = set.paths.map(moduleName)
   return [
     ...[...folders].filter((path) => !FOLDERS.includes(path)).map((path): Entry => ({ path, mode: FOLDER | 0o755 })),
-    ...set.paths.map((path) => file(`${top}/${path}`, instead?.get(path) ?? join(folder, path), 0o644)),
-    { path: `${top}/modules.dep`, mode: FILE | 0o644, data: Buffer.from(set.dep) },
+    ...set.paths.map((path): Entry => ({ path: `${top}/${plain(path)}`, mode: FILE | 0o644, data: readModule(instead?.get(path) ?? join(folder, path)) })),
+    { path: `${top}/modules.dep`, mode: FILE | 0o644, data: Buffer.from(plain(set.dep)) },
     { path: `${top}/modules.alias`, mode: FILE | 0o644, data: Buffer.from(aliases(folder, names)) },
     ...readdirSync(folder).filter((name) => name === 'modules.builtin').map((name) => file(`${top}/${name}`, join(folder, name), 0o644)),
   ]
 }
+
+/** Names of modules without the ending of those that are compressed. */
+const plain = (text: string): string => text.replace(/(\.ko)\.xz\b/g, '$1')
+
+/** Distributions compress modules; busybox loads them as they are. */
+const readModule = (path: string): Buffer => (path.endsWith('.xz') ? execFileSync('xz', ['--decompress', '--stdout', path], { maxBuffer: MAX_MODULE_BYTES }) : readFileSync(path))
 
 /** The lines of modules.alias that lead to modules of the image: the kernel loads by alias. */
 function aliases(folder: string, names: readonly string[]): string {

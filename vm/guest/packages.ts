@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/** Takes the guest's parts out of the RPMs in dist: what is tested is what is shipped. */
+/** Takes the guest's parts out of the RPMs in dist, or out of a system: what is tested is what is shipped. */
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
@@ -10,28 +10,48 @@ import { capture } from '../../scripts/base/run.ts'
 import { type Parts, pruneOthers } from './image.ts'
 
 /** Packages the guest is made of. */
-const PACKAGES = ['kernel', 'ipvsadm', 'keepalived'] as const
+const KERNEL = 'kernel'
+const TOOL_PACKAGES = ['ipvsadm', 'keepalived'] as const
 const TOOLS = ['usr/sbin/ipvsadm', 'usr/sbin/keepalived'] as const
 const EXTRACT = 'rpm2cpio "$1" >payload && cpio --extract --make-directories --quiet --no-absolute-filenames <payload && rm payload'
 
+/** What the guest has besides a kernel and its modules. */
+export interface Furniture {
+  /** The static one. */
+  busybox: string
+  /** Further static programs: path in the guest, path here. */
+  tools: ReadonlyMap<string, string>
+  /** Folder to unpack packages into; what was unpacked once stays for the next time. */
+  cache: string
+}
+
 /**
  * @param rpms folder with the binary packages
- * @param busybox the static one
- * @param tools further static programs: path in the guest, path here
- * @param cache folder to unpack into; what was unpacked once stays for the next time
  * @throws Failure of kind `environment` when a package is missing
  */
-export async function partsFromPackages(rpms: string, busybox: string, tools: ReadonlyMap<string, string>, cache: string): Promise<Parts> {
-  const root = await unpack(PACKAGES.map((name) => findPackage(rpms, name)), cache)
-  const releases = readdirSync(join(root, 'lib/modules'))
+export async function partsFromPackages(rpms: string, furniture: Furniture): Promise<Parts> {
+  const root = await unpack([KERNEL, ...TOOL_PACKAGES].map((name) => findPackage(rpms, name)), furniture.cache)
+  return partsFrom(root, join(root, 'lib/modules'), root, furniture)
+}
+
+/**
+ * @param system root of a system that has one kernel
+ * @param packages those of {@link TOOLS}
+ */
+export async function partsFromSystem(system: string, packages: readonly string[], furniture: Furniture): Promise<Parts> {
+  return partsFrom(system, join(system, 'usr/lib/modules'), await unpack(packages, furniture.cache), furniture)
+}
+
+async function partsFrom(system: string, folder: string, tools: string, furniture: Furniture): Promise<Parts> {
+  const releases = readdirSync(folder)
   const [release] = releases
   if (release === undefined || releases.length > 1) {
-    throw new Failure('environment', `The kernel package has modules of ${releases.length} kernels, not of one.`)
+    throw new Failure('environment', `There are modules of ${releases.length} kernels, not of one.`)
   }
-  const modules = join(root, 'lib/modules', release)
-  if (!existsSync(join(modules, 'modules.dep'))) await capture([depmod(), '-b', root, release])
-  const files = new Map([...tools, ...TOOLS.map((path): [string, string] => [`/${path}`, join(root, path)])])
-  return { kernel: join(root, 'boot', `vmlinuz-${release}`), modules, busybox, files }
+  const modules = join(folder, release)
+  if (!existsSync(join(modules, 'modules.dep'))) await capture([depmod(), '-b', system, release])
+  const files = new Map([...furniture.tools, ...TOOLS.map((path): [string, string] => [`/${path}`, join(tools, path)])])
+  return { kernel: join(system, 'boot', `vmlinuz-${release}`), modules, busybox: furniture.busybox, files }
 }
 
 /** The name, perhaps that of a variant such as "kernel-debug", a version that begins with a digit; and no "kernel-devel". */

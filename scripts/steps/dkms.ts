@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** IPVS with SNAT as a package that DKMS compiles for the kernels of Debian, at each update of theirs. */
+
+import { createHash } from 'node:crypto'
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { digestTree } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { capture } from '../base/run.ts'
+import { contextFor, type Context } from '../build/context.ts'
+import type { Facts, Step } from '../build/step.ts'
+import { APPLIED, appliedCommit, PRISTINE, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
+import { PACKAGER, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { TARGETS } from '../targets.ts'
+import { sourceFile } from './fetch.ts'
+import { step as patch } from './patch.ts'
+import { preparedVersion } from './prep.ts'
+
+const NAME = 'ipvs-snat'
+const PACKAGE = `${NAME}-dkms`
+/** What is compiled, and what of the kernel's own it knows by. */
+const HEADER = 'include/net/ip_vs.h'
+const SOURCES = ['net/netfilter/ipvs', 'net/netfilter/xt_ipvs.c', HEADER]
+
+/** The kernel lines that some distribution has as its own; the newest comes first, as it names the package. */
+const LINES = TARGETS.filter(({ stock }) => stock).reverse()
+
+const lineContexts = (context: Context): Context[] => LINES.map(({ name }) => contextFor(context, name))
+
+export const step: Step = {
+  name: 'dkms',
+  scope: 'checkout',
+  needs: [],
+  after: LINES.map(({ name }) => ({ ...patch, context: (context) => contextFor(context, name) })),
+  code: ['steps/dkms.ts'],
+  inputs: async (context) => ({
+    series: await Promise.all(lineContexts(context).map(async (line) => (await appliedCommit(line)) ?? '')),
+    sources: lineContexts(context).map((line) => sourceFile(line, line.source).from),
+    files: Object.values(digestTree(specFolder(context))),
+    release: [RELEASE, PACKAGER, SOURCE_DATE_EPOCH],
+  }),
+  outputs: (context) => [dkmsPackage(context)],
+  async run(context): Promise<Facts> {
+    for (const line of lineContexts(context)) await requireSaved(line, 'the package for DKMS cannot be made')
+    const version = packageVersion(context)
+    log.step('kmod', `${PACKAGE} ${version}`)
+    rmSync(builtFolder(context), { recursive: true, force: true })
+    const root = join(builtFolder(context), 'root')
+    await fillRoot(context, root, version)
+    await pack(root, join(builtFolder(context), `${PACKAGE}_${version}_all.deb`))
+    rmSync(root, { recursive: true })
+    return { package: PACKAGE, version }
+  },
+}
+
+const specFolder = (context: Context): string => join(context.paths.root, 'specs', 'dkms')
+const builtFolder = (context: Context): string => join(context.paths.checkout, 'dkms')
+
+/** @returns path of the package */
+export const dkmsPackage = (context: Context): string => join(builtFolder(context), `${PACKAGE}_${packageVersion(context)}_all.deb`)
+
+/** Grows with each of the kernels whose IPVS it has, and with each release of the series. */
+const packageVersion = (context: Context): string => `${lineContexts(context).map(preparedVersion).join('+')}-${RELEASE}`
+
+async function fillRoot(context: Context, root: string, version: string): Promise<void> {
+  const source = join(root, 'usr/src', `${NAME}-${version}`)
+  for (const line of lineContexts(context)) await fillLine(context, line, join(source, line.target.line))
+  const families = await Promise.all(lineContexts(context).map(familyRow))
+  const spec = (name: string): string => readFileSync(join(specFolder(context), name), 'utf8').replaceAll('@version@', version)
+  write(join(source, 'families'), families.join(''))
+  write(join(source, 'family'), spec('family'))
+  write(join(source, 'dkms.conf'), spec('dkms.conf'))
+  write(join(root, 'usr/share/doc', PACKAGE, 'copyright'), spec('copyright'))
+  write(join(root, 'usr/share/doc', PACKAGE, 'README.md'), spec('README.md'))
+  const control = [`Package: ${PACKAGE}`, `Version: ${version}`, `Maintainer: ${PACKAGER}`, spec('control')].join('\n')
+  write(join(root, 'DEBIAN/control'), control)
+  for (const script of ['postinst', 'prerm']) write(join(root, 'DEBIAN', script), spec(script), 0o755)
+}
+
+async function fillLine(context: Context, line: Context, folder: string): Promise<void> {
+  const git = treeGit(line)
+  const own = (await touchedFiles(line)).filter((name) => name.startsWith('include/'))
+  await git.unpack(APPLIED, [...new Set([...(await git.files(APPLIED, SOURCES)), ...own])], folder)
+  copyFileSync(join(specFolder(context), 'Kbuild'), join(folder, 'Kbuild'))
+}
+
+/** What tells whether a kernel's IPVS is the one that is here, see `specs/dkms/family`. */
+async function familyRow(line: Context): Promise<string> {
+  const digest = createHash('sha256').update(await treeGit(line).text('show', `${PRISTINE}:${HEADER}`)).digest('hex')
+  const version = preparedVersion(line)
+  const { origin, from } = sourceFile(line, line.source)
+  return `${line.target.line} ${version} ${origin === 'apt' ? from.split(' ').at(-1) : `${version}-1`} ${digest}\n`
+}
+
+function write(path: string, content: string, mode = 0o644): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, content)
+  chmodSync(path, mode)
+}
+
+/** The same bytes from the same files: without times of this run, owners and the folders' modes of this host. */
+async function pack(root: string, deb: string): Promise<void> {
+  await capture(['chmod', '-R', 'u=rwX,go=rX', root])
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) }
+  await capture(['dpkg-deb', '--build', '--root-owner-group', '-Zxz', root, deb], { env, kind: 'environment' })
+}

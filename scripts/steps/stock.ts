@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** A distribution with its own kernel, into which apt has installed the package for DKMS. */
+
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { sha256File } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { quote } from '../base/quote.ts'
+import { runLogged } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import type { Facts, Step } from '../build/step.ts'
+import { suiteList } from '../source/apt.ts'
+import type { Stock } from '../targets.ts'
+import { dkmsPackage, step as dkms } from './dkms.ts'
+
+/** What a gateway has that DKMS serves. tiny-initramfs stands for an initramfs that nobody boots. */
+const PACKAGES = ['linux-image-amd64', 'linux-headers-amd64', 'dkms', 'tiny-initramfs']
+/** What of it is kept. */
+const KEPT = ['./boot', './usr/lib/modules', './var/lib/dkms']
+
+export const step: Step = {
+  name: 'stock',
+  scope: 'target',
+  needs: [dkms],
+  code: ['steps/stock.ts'],
+  inputs: async (context) => ({ ...stockOf(context), packages: PACKAGES, dkms: await sha256File(dkmsPackage(context)) }),
+  outputs: (context) => [stockFolder(context)],
+  async run(context): Promise<Facts> {
+    const folder = stockFolder(context)
+    const { distribution, suite } = stockOf(context)
+    log.step('stock', `${distribution} with its own kernel, and ${basename(dkmsPackage(context))}`)
+    rmSync(folder, { recursive: true, force: true })
+    mkdirSync(folder, { recursive: true })
+    await install(context, suite, folder)
+    const [kernel = ''] = readdirSync(join(folder, 'usr/lib/modules'))
+    requireModules(context, join(folder, 'usr/lib/modules', kernel))
+    log.info(`Linux ${kernel}`)
+    return { kernel }
+  },
+}
+
+/** @returns root of what is kept of the distribution: kernel and modules */
+export const stockFolder = (context: Context): string => join(context.paths.work, 'stock')
+
+const logFile = (context: Context): string => join(context.paths.logs, 'stock.log')
+
+function stockOf({ target, stock }: Context): Stock {
+  if (stock) return stock
+  throw new Failure('internal', `A stock kernel of ${target.name} was asked for.`)
+}
+
+async function install(context: Context, suite: string, folder: string): Promise<void> {
+  const list = join(context.paths.work, 'stock.sources')
+  const deb = dkmsPackage(context)
+  const inside = join('/tmp', basename(deb))
+  writeFileSync(list, suiteList(suite))
+  const hooks = [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get install --yes --no-install-recommends ${quote(inside)}`]
+  const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${PACKAGES.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
+  const script = `set -o pipefail; ${words.map(quote).join(' ')} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
+  await runLogged(['bash', '-c', script], {
+    doing: `installing ${suite} and the package`,
+    log: logFile(context),
+    kind: 'build',
+    hint: 'It needs mmdebstrap, which is a package of that name, and root or user namespaces.',
+    onLine: log.counter(),
+  })
+}
+
+/** @throws Failure of kind `build` if DKMS left the kernel with its own modules */
+function requireModules(context: Context, modules: string): void {
+  if (existsSync(join(modules, 'updates/dkms'))) return
+  throw new Failure('build', 'DKMS has compiled no modules for this kernel.', { log: logFile(context) })
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** The package for DKMS, and how it tells a kernel whose IPVS it knows. */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import test, { type ExecutionContext } from 'ava'
+import { ROOT } from '../../scripts/base/root.ts'
+import { bring } from '../../scripts/build/step.ts'
+import { verifyPackage } from '../../scripts/package/publish.ts'
+import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
+import { createFixture, fails, hookPatch, kernelTarball } from './fixture.ts'
+
+const KERNEL = '6.12.9+deb13-amd64'
+const HEADER = '/* IPVS */\n'
+
+/** A package with the IPVS of 6.12.7-2, and a machine with headers of one kernel. */
+function machine(t: ExecutionContext, { version, header = HEADER, changelog }: { version: string; header?: string; changelog?: string }): { out: string; why: string } {
+  const root = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(root, { recursive: true, force: true }))
+  const put = (name: string, content: string | Buffer): void => {
+    mkdirSync(dirname(join(root, name)), { recursive: true })
+    writeFileSync(join(root, name), content)
+  }
+  const [major, patchlevel, sublevel] = version.split('.')
+  const macros = Object.entries({ MAJOR: major, PATCHLEVEL: patchlevel, SUBLEVEL: sublevel }).map(([name, value]) => `#define LINUX_VERSION_${name} ${value}\n`)
+  put('headers/include/generated/uapi/linux/version.h', macros.join(''))
+  put(`lib/modules/${KERNEL}/source/include/net/ip_vs.h`, header)
+  if (changelog !== undefined) put(`usr/share/doc/linux-headers-${KERNEL}/changelog.Debian.gz`, gzipSync(changelog))
+  put('package/families', `6.12 6.12.7 6.12.7-2 ${createHash('sha256').update(HEADER).digest('hex')}\n6.1 6.1.9 6.1.9-1 0\n`)
+  copyFileSync(join(ROOT, 'specs/dkms/family'), join(root, 'package/family'))
+  const { stdout, stderr, status } = spawnSync('sh', [join(root, 'package/family'), KERNEL, join(root, 'headers'), root], { encoding: 'utf8' })
+  t.is(status, 0, stderr)
+  return { out: stdout.trim(), why: stderr.trim() }
+}
+
+const KNOWN = 'linux (6.12.7-2) trixie; urgency=medium\n\n    - ipvs: known already\n'
+
+test('a kernel is known by its line, its header, and a changelog without changes of IPVS since', (t) => {
+  t.deepEqual(machine(t, { version: '6.12.7' }), { out: '6.12', why: '' })
+  t.deepEqual(machine(t, { version: '6.12.3' }), { out: '6.12', why: '' })
+  const changelog = `linux (6.12.9-1) trixie; urgency=high\n\n    - ipv6: fix something\n\n${KNOWN}`
+  t.deepEqual(machine(t, { version: '6.12.9', changelog }), { out: '6.12', why: '' })
+})
+
+for (const [why, kernel, sentence] of [
+  ['is of another line', { version: '7.0.1' }, 'there are sources only for Linux 6.12 6.1'],
+  ['has another header', { version: '6.12.7', header: '/* another */\n' }, 'its include/net/ip_vs.h is another one than that of 6.12.7, of which the sources here are'],
+  ['has no changelog', { version: '6.12.9' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
+  ['has a changelog that begins later', { version: '6.12.9', changelog: 'linux (6.12.9-1) trixie\n' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
+  ['changes IPVS', { version: '6.12.9', changelog: `linux (6.12.9-1) trixie\n\n    - ipvs: fix it (CVE-1)\n\n${KNOWN}` },
+    'it changes IPVS of 6.12.7, of which the sources here are (ipvs: fix it (CVE-1)); install a newer ipvs-snat-dkms'],
+] as const) {
+  test(`a kernel that ${why} keeps its own modules, and one sentence says so`, (t) => {
+    t.deepEqual(machine(t, kernel), { out: '', why: `ipvs-snat: Linux ${KERNEL} keeps its own IPVS, without SNAT, because ${sentence}.` })
+  })
+}
+
+test('DKMS reads which modules to make of which folder, and of an unknown kernel that it is none of its', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const conf = join(folder, 'dkms.conf')
+  const read = (answer: string, headers = ''): string => {
+    writeFileSync(join(folder, 'family'), `echo ${answer}\n`)
+    writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replace(/"\/usr\/src\/[^"]*\/family"/, `"${folder}/family"`))
+    const show = 'echo "$AUTOINSTALL|$BUILD_EXCLUSIVE_KERNEL|${#BUILT_MODULE_NAME[@]}|${BUILT_MODULE_LOCATION[0]}${BUILT_MODULE_NAME[0]}|${BUILT_MODULE_LOCATION[1]}${BUILT_MODULE_NAME[1]}"'
+    return execFileSync('bash', ['-c', `kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
+  }
+  t.is(read('6.12'), 'yes||18|6.12/net/netfilter/xt_ipvs|6.12/net/netfilter/ipvs/ip_vs')
+  t.is(read(''), 'yes|^$|18|/net/netfilter/xt_ipvs|/net/netfilter/ipvs/ip_vs')
+  mkdirSync(join(folder, 'include/config'), { recursive: true })
+  writeFileSync(join(folder, 'include/config/auto.conf'), 'CONFIG_IP_VS=m\nCONFIG_IP_VS_RR=m\nCONFIG_IP_VS_PROTO_TCP=y\n')
+  t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
+})
+
+test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
+  const { root, context, write } = createFixture(t)
+  for (const name of ['family', 'dkms.conf', 'Kbuild', 'control', 'postinst', 'prerm', 'copyright', 'README.md']) {
+    write(`specs/dkms/${name}`, readFileSync(join(ROOT, 'specs/dkms', name), 'utf8'))
+  }
+  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
+  write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
+  const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
+  const c = context({ SOURCE })
+  await bring(c, dkms)
+  const deb = dkmsPackage(c)
+  t.true(deb.endsWith('/ipvs-snat-dkms_6.12.3+6.1.7-1.snat1_all.deb'), deb)
+  await t.notThrowsAsync(() => verifyPackage(deb))
+  const first = readFileSync(deb)
+  const unpacked = join(root, 'unpacked')
+  execFileSync('dpkg-deb', ['--raw-extract', deb, unpacked])
+  const source = join(unpacked, 'usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1')
+  t.true(readFileSync(join(source, '6.1/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_5'))
+  t.true(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_10'))
+  t.is(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_snat_line.h'), 'utf8'), '/* 6.12 */\n')
+  t.regex(readFileSync(join(source, 'families'), 'utf8'), /^6\.12 6\.12\.3 6\.12\.3-1 [0-9a-f]{64}\n6\.1 6\.1\.7 6\.1\.7-1 [0-9a-f]{64}\n$/)
+  t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat '6\.12\.3\+6\.1\.7-1\.snat1'/)
+  rmSync(deb)
+  await bring(c, dkms)
+  t.deepEqual(readFileSync(deb), first)
+
+  writeFileSync(deb, first.subarray(0, first.length - 100))
+  await fails(t, 'build', () => verifyPackage(deb))
+})
+
+test('a stock kernel is only for what tests it, and for lines that have one', (t) => {
+  const { context } = createFixture(t)
+  const c = context({ TARGET: 'lts-6.12', KERNEL: 'stock' })
+  t.is(c.variant, 'lts-6.12-stock')
+  t.is(c.stock?.distribution, 'Debian 13')
+  t.throws(() => context({ TARGET: 'el6', KERNEL: 'stock' }), { message: 'KERNEL=stock means nothing for TARGET=el6.' })
+  t.throws(() => context({ KERNEL: 'stock', DEBUG: '1' }), { message: /DEBUG=1 means nothing for it/ })
+})
