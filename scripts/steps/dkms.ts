@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { digestTree } from '../base/files.ts'
+import { digestTree, listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import { contextFor, type Context } from '../build/context.ts'
@@ -64,7 +64,7 @@ const packageVersion = (context: Context): string => `${lineContexts(context).ma
 
 async function fillRoot(context: Context, root: string, version: string): Promise<void> {
   const source = join(root, 'usr/src', `${NAME}-${version}`)
-  for (const line of lineContexts(context)) await fillLine(context, line, join(source, line.target.line))
+  for (const line of lineContexts(context)) await fillLine(context, line, join(source, line.target.line), version)
   const families = await Promise.all(lineContexts(context).map(familyRow))
   const spec = (name: string): string => readFileSync(join(specFolder(context), name), 'utf8').replaceAll('@version@', version)
   write(join(source, 'families'), families.join(''))
@@ -77,11 +77,19 @@ async function fillRoot(context: Context, root: string, version: string): Promis
   for (const script of ['postinst', 'prerm']) write(join(root, 'DEBIAN', script), spec(script), 0o755)
 }
 
-async function fillLine(context: Context, line: Context, folder: string): Promise<void> {
+async function fillLine(context: Context, line: Context, folder: string, version: string): Promise<void> {
   const git = treeGit(line)
   const own = (await touchedFiles(line)).filter((name) => name.startsWith('include/'))
   await git.unpack(APPLIED, [...new Set([...(await git.files(APPLIED, SOURCES)), ...own])], folder)
   copyFileSync(join(specFolder(context), 'Kbuild'), join(folder, 'Kbuild'))
+  for (const name of listFiles(folder)) tellVersion(join(folder, name), version)
+}
+
+/** DKMS of Debian 12 puts a module in the place of the kernel's own only if it has another version, and those have none. */
+function tellVersion(path: string, version: string): void {
+  const content = readFileSync(path, 'utf8')
+  const told = content.replace(/^MODULE_LICENSE\(.*\);$/m, `$&\nMODULE_VERSION("${version}");`)
+  if (told !== content) writeFileSync(path, told)
 }
 
 /** What tells whether a kernel's IPVS is the one that is here, see `specs/dkms/family`. */

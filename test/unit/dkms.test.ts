@@ -3,15 +3,17 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
+import type { Context, Variables } from '../../scripts/build/context.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { verifyPackage } from '../../scripts/package/publish.ts'
 import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
+import { step as stock, stockFolder } from '../../scripts/steps/stock.ts'
 import { createFixture, fails, hookPatch, kernelTarball } from './fixture.ts'
 
 const KERNEL = '6.12.9+deb13-amd64'
@@ -76,7 +78,8 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
 })
 
-test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
+/** A checkout with both kernel lines, and what the package is made of. */
+function bothLines(t: ExecutionContext): { root: string; context: (variables?: Variables) => Context } {
   const { root, context, write } = createFixture(t)
   for (const name of ['family', 'dkms.conf', 'Kbuild', 'control', 'postinst', 'prerm', 'copyright', 'README.md']) {
     write(`specs/dkms/${name}`, readFileSync(join(ROOT, 'specs/dkms', name), 'utf8'))
@@ -85,7 +88,12 @@ test('the package holds the IPVS of every line that a distribution has, with the
   write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
   write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
   const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
-  const c = context({ SOURCE })
+  return { root, context: (variables) => context({ SOURCE, ...variables }) }
+}
+
+test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
+  const { root, context } = bothLines(t)
+  const c = context()
   await bring(c, dkms)
   const deb = dkmsPackage(c)
   t.true(deb.endsWith('/ipvs-snat-dkms_6.12.3+6.1.7-1.snat1_all.deb'), deb)
@@ -95,6 +103,8 @@ test('the package holds the IPVS of every line that a distribution has, with the
   execFileSync('dpkg-deb', ['--raw-extract', deb, unpacked])
   const source = join(unpacked, 'usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1')
   t.true(readFileSync(join(source, '6.1/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_5'))
+  // Without a version of its own DKMS takes a module for that of the kernel.
+  t.is(readFileSync(join(source, '6.1/net/netfilter/xt_ipvs.c'), 'utf8'), 'MODULE_LICENSE("GPL");\nMODULE_VERSION("6.12.3+6.1.7-1.snat1");\n')
   t.true(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_10'))
   t.is(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_snat_line.h'), 'utf8'), '/* 6.12 */\n')
   t.regex(readFileSync(join(source, 'families'), 'utf8'), /^6\.12 6\.12\.3 6\.12\.3-1 [0-9a-f]{64}\n6\.1 6\.1\.7 6\.1\.7-1 [0-9a-f]{64}\n$/)
@@ -105,6 +115,30 @@ test('the package holds the IPVS of every line that a distribution has, with the
 
   writeFileSync(deb, first.subarray(0, first.length - 100))
   await fails(t, 'build', () => verifyPackage(deb))
+})
+
+test.serial('a distribution is installed with its own kernel and the package, and has to come out with modules of it', async (t) => {
+  const { root, context } = bothLines(t)
+  const c = context({ TARGET: 'lts-6.12', KERNEL: 'stock' })
+  const path = process.env['PATH']
+  t.teardown(() => (process.env['PATH'] = path))
+  process.env['PATH'] = `${join(root, 'bin')}:${path}`
+  mkdirSync(join(root, 'bin'))
+  const install = (...files: string[]): void => {
+    const lines = ['#!/bin/sh', `cd ${root}; for word in "$@"; do echo "$word"; done >words; rm -rf system`, ...files.map((name) => `mkdir -p "$(dirname system/${name})"; echo x >system/${name}`), 'tar -C system -cf - .']
+    writeFileSync(join(root, 'bin/mmdebstrap'), `${lines.join('\n')}\n`, { mode: 0o755 })
+  }
+  const kernel = ['boot/vmlinuz-6.12.3+deb', 'usr/lib/modules/6.12.3+deb/modules.dep', 'var/lib/dkms/mok.pub', 'usr/bin/gcc']
+  install(...kernel)
+  t.is((await fails(t, 'build', () => bring(c, stock))).message, 'DKMS has compiled no modules for this kernel.')
+  install(...kernel, 'usr/lib/modules/6.12.3+deb/updates/dkms/ip_vs.ko')
+  t.is((await bring(c, stock)).facts['kernel'], '6.12.3+deb')
+  t.true(existsSync(join(stockFolder(c), 'usr/lib/modules/6.12.3+deb/updates/dkms/ip_vs.ko')))
+  t.false(existsSync(join(stockFolder(c), 'usr/bin')))
+  const words = readFileSync(join(root, 'words'), 'utf8')
+  t.true(words.includes(`--customize-hook=copy-in ${dkmsPackage(c)} /tmp\n`), words)
+  t.regex(words, /apt-get install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
+  t.regex(words, /\ntrixie\n-\n.*stock\.sources\n$/)
 })
 
 test('a stock kernel is only for what tests it, and for lines that have one', (t) => {

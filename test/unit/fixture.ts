@@ -137,6 +137,7 @@ export function kernelTarball(folder: string, version = '6.1.7', core = coreFile
     'scripts/kconfig/merge_config.sh': MERGE_CONFIG,
     [HOOK_FILE]: core,
     'include/net/ip_vs.h': '/* IPVS */\n',
+    'net/netfilter/xt_ipvs.c': 'MODULE_LICENSE("GPL");\n',
     'net/Kconfig': 'config NET\n',
     'lib.c': 'int lib;\n',
     'scripts/checkpatch.pl': CHECKPATCH,
