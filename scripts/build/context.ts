@@ -25,6 +25,7 @@ export const VARIABLES = {
   CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
   SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
   SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
+  SIGN: 'key, as gpg knows it, that make repo signs packages and repositories with, into dist/VARIANT/signed',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',

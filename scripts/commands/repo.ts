@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
+import { join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { step, sumsFile } from '../steps/repo.ts'
+import { signPackages } from '../package/sign.ts'
+import { createRepository, step, sumsFile } from '../steps/repo.ts'
 
 const command: Command = {
-  summary: 'make dist an RPM repository with checksums',
+  summary: 'make dist an RPM repository with checksums; SIGN= makes a signed copy, for apt too',
   help: `Writes dist/VARIANT/repodata, so that the folder can be served to dnf and yum as it
 is, and SHA256SUMS over packages, repository and exported patch.
-Check a copy with: cd dist/lts && sha256sum --check SHA256SUMS`,
+Check a copy with: cd dist/lts && sha256sum --check SHA256SUMS
+
+SIGN=KEY, a key that gpg can sign with, makes dist/VARIANT/signed as well: the packages signed, repodata with
+repomd.xml.asc, what make kmod has made for Debian as a repository of apt (DEBS/InRelease), and KEY.asc.
+docs/hosting.md says how to serve it.`,
   step,
   async run(context) {
+    const { dist } = context.paths
+    const { SIGN } = context.variables
     await bring(context, step)
     process.stdout.write(`${sumsFile(context)}\n`)
+    if (SIGN) await signPackages(dist, join(dist, 'signed'), SIGN, (folder) => createRepository(context, folder))
   },
 }
 export default command

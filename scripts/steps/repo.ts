@@ -43,18 +43,19 @@ const OPTIONS = [
   '--workers=1',
   '--excludes=test*/*',
   '--excludes=production/*',
+  '--excludes=signed/*',
 ]
 
-async function createRepository(context: Context): Promise<void> {
-  const { dist, logs } = context.paths
-  const aside = asideOf(join(dist, 'repodata'))
+/** @param folder the repository: dist, or the signed copy of it */
+export async function createRepository({ paths }: Context, folder = paths.dist): Promise<void> {
+  const aside = asideOf(join(folder, 'repodata'))
   mkdirSync(aside)
   try {
-    await runLogged(['createrepo_c', ...OPTIONS, '--outputdir', aside, dist], {
-      log: join(logs, 'createrepo.log'),
+    await runLogged(['createrepo_c', ...OPTIONS, '--outputdir', aside, folder], {
+      log: join(paths.logs, 'createrepo.log'),
       doing: 'making the RPM repository',
     })
-    replaceFolder(join(aside, 'repodata'), join(dist, 'repodata'))
+    replaceFolder(join(aside, 'repodata'), join(folder, 'repodata'))
   } finally {
     rmSync(aside, { recursive: true, force: true })
   }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** A signed copy of what is in dist: packages, a repository for dnf, and one for apt. */
+
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { basename, dirname, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { asideOf, listFiles, replaceFolder } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { capture } from '../base/run.ts'
+import { SOURCE_DATE_EPOCH } from '../release.ts'
+
+/** The folders of dist that are signed. */
+const RPM_FOLDERS = ['RPMS', 'SRPMS']
+const DEB_FOLDER = 'DEBS'
+/** The public key beside them. */
+export const KEY_FILE = 'KEY.asc'
+
+/**
+ * Copies packages and signs them and their repositories by gpg, with a key of the user's.
+ *
+ * @param dist folder with the packages
+ * @param folder the signed copy, which is replaced as a whole
+ * @param key as gpg knows it; a fingerprint is best
+ * @param createRepository makes `repodata` in a folder
+ * @throws Failure of kind `usage` for a key that there is not, `environment` when signing fails
+ */
+export async function signPackages(dist: string, folder: string, key: string, createRepository: (folder: string) => Promise<void>): Promise<void> {
+  await requireKey(key)
+  const aside = asideOf(folder)
+  try {
+    const rpms = copyFiles(dist, aside, RPM_FOLDERS)
+    if (rpms.length > 0) {
+      // rpm of Debian looks for gpg nowhere.
+      const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
+      await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${key}`, '--addsign', ...rpms], { kind: 'environment' })
+      for (const path of rpms) setTime(path)
+      await createRepository(aside)
+      await gpg('--local-user', key, '--armor', '--detach-sign', join(aside, 'repodata', 'repomd.xml'))
+    }
+    const debs = copyFiles(dist, aside, [DEB_FOLDER])
+    if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, key)
+    await gpg('--armor', '--output', join(aside, KEY_FILE), '--export', key)
+    mkdirSync(dirname(folder), { recursive: true })
+    replaceFolder(aside, folder)
+    log.info(`${rpms.length} RPMs and ${debs.length} packages of Debian, signed: ${folder}`)
+  } finally {
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+const gpg = (...words: string[]) => capture(['gpg', '--batch', '--yes', '--quiet', ...words], { kind: 'environment' })
+
+async function requireKey(key: string): Promise<void> {
+  const { exitCode } = await capture(['gpg', '--batch', '--list-secret-keys', key], { anyExit: true })
+  if (exitCode === 0) return
+  throw new Failure('usage', `SIGN="${key}" is no key that gpg could sign with.`, { hint: 'gpg --list-secret-keys shows those that there are; GNUPGHOME= says where.' })
+}
+
+/** @returns paths of the copies */
+function copyFiles(from: string, to: string, folders: readonly string[]): string[] {
+  mkdirSync(to, { recursive: true })
+  const names = folders.filter((name) => existsSync(join(from, name))).flatMap((name) => listFiles(join(from, name)).map((file) => join(name, file)))
+  return names.map((name) => {
+    const path = join(to, name)
+    mkdirSync(dirname(path), { recursive: true })
+    copyFileSync(join(from, name), path)
+    setTime(path)
+    return path
+  })
+}
+
+const setTime = (path: string): void => utimesSync(path, SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH)
+
+const sha256 = (content: string | Buffer): string => createHash('sha256').update(content).digest('hex')
+
+/** Makes a folder a repository of apt's flat form (sources.list(5)), with everything that its InRelease vouches for. */
+async function indexDebs(folder: string, debs: readonly string[], key: string): Promise<void> {
+  const entries = await Promise.all(debs.map(packageEntry))
+  const packages = entries.join('\n')
+  writeFileSync(join(folder, 'Packages'), packages)
+  const release = [
+    'Origin: lvs-snat', 'Label: lvs-snat', 'Architectures: all amd64', `Date: ${new Date(SOURCE_DATE_EPOCH * 1000).toUTCString()}`,
+    'SHA256:', ` ${sha256(packages)} ${Buffer.byteLength(packages)} Packages`, '',
+  ]
+  const path = join(folder, 'Release')
+  writeFileSync(path, release.join('\n'))
+  await gpg('--local-user', key, '--digest-algo', 'SHA512', '--output', join(folder, 'InRelease'), '--clearsign', path)
+  rmSync(path)
+}
+
+/** @returns a package's own control file, and where and what the package is */
+async function packageEntry(deb: string): Promise<string> {
+  const { stdout: control } = await capture(['dpkg-deb', '--field', deb])
+  return `${control.trimEnd()}\nFilename: ./${basename(deb)}\nSize: ${statSync(deb).size}\nSHA256: ${sha256(readFileSync(deb))}\n`
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** Packages and repositories signed with a key of the user's, and verified by the programs that will. */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { Failure } from '../../scripts/base/errors.ts'
+import { KEY_FILE, signPackages } from '../../scripts/package/sign.ts'
+import { createRepository } from '../../scripts/steps/repo.ts'
+import { createFixture } from './fixture.ts'
+
+const SPEC = `Name: fixture
+Version: 1
+Release: 1
+Summary: A package
+License: GPL-2.0-only
+BuildArch: noarch
+%description
+A package.
+%files
+`
+
+test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it was changed', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-sign-'))
+  const home = join(folder, 'gpg')
+  const before = process.env['GNUPGHOME']
+  process.env['GNUPGHOME'] = home
+  t.teardown(() => {
+    spawnSync('gpgconf', ['--kill', 'all'])
+    if (before === undefined) delete process.env['GNUPGHOME']
+    else process.env['GNUPGHOME'] = before
+    rmSync(folder, { recursive: true, force: true })
+  })
+  mkdirSync(home, { mode: 0o700 })
+  const gpg = (...words: string[]) => execFileSync('gpg', ['--batch', '--quiet', '--passphrase', '', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  gpg('--quick-generate-key', 'packager@example.org', 'rsa2048', 'sign')
+  const key = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1] ?? ''
+
+  const dist = join(folder, 'dist')
+  writeFileSync(join(folder, 'fixture.spec'), SPEC)
+  execFileSync('rpmbuild', ['-bb', '--define', `_topdir ${folder}/top`, '--define', `_rpmdir ${dist}/RPMS`, '--define', '_rpmfilename x86_64/%{name}.rpm', join(folder, 'fixture.spec')], { stdio: 'ignore' })
+  const control = join(folder, 'deb/DEBIAN/control')
+  mkdirSync(join(folder, 'deb/DEBIAN'), { recursive: true })
+  writeFileSync(control, 'Package: fixture\nVersion: 1\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: A package\n')
+  mkdirSync(join(dist, 'DEBS'))
+  execFileSync('dpkg-deb', ['--build', '--root-owner-group', join(folder, 'deb'), join(dist, 'DEBS/fixture_1_all.deb')], { stdio: 'ignore' })
+
+  const signed = join(dist, 'signed')
+  await t.throwsAsync(signPackages(dist, signed, 'nobody@example.org', (where) => createRepository(c, where)), { instanceOf: Failure, message: /is no key/ })
+  await signPackages(dist, signed, key, (where) => createRepository(c, where))
+
+  const rpm = join(signed, 'RPMS/x86_64/fixture.rpm')
+  const keys = ['--define', `_dbpath ${folder}/rpmdb`, '--define', '_keyring rpmdb']
+  execFileSync('rpmkeys', [...keys, '--import', join(signed, KEY_FILE)])
+  t.regex(execFileSync('rpmkeys', [...keys, '--checksig', rpm], { encoding: 'utf8' }), /digests signatures OK/)
+  t.notRegex(execFileSync('rpmkeys', [...keys, '--checksig', join(dist, 'RPMS/x86_64/fixture.rpm')], { encoding: 'utf8' }), /signatures OK/)
+  const verify = () => spawnSync('gpg', ['--batch', '--verify', join(signed, 'repodata/repomd.xml.asc'), join(signed, 'repodata/repomd.xml')]).status
+  t.is(verify(), 0)
+  appendFileSync(join(signed, 'repodata/repomd.xml'), ' ')
+  t.not(verify(), 0)
+
+  const download = () => aptDownload(join(folder, 'apt'), join(signed, 'DEBS'), join(signed, KEY_FILE))
+  t.is(download().status, 0, download().stderr)
+  t.deepEqual(readFileSync(join(folder, 'apt/fixture_1_all.deb')), readFileSync(join(dist, 'DEBS/fixture_1_all.deb')))
+  const deb = join(signed, 'DEBS/fixture_1_all.deb')
+  const whole = readFileSync(deb)
+  writeFileSync(deb, Buffer.concat([whole.subarray(0, -1), Buffer.from('x')]))
+  t.not(download().status, 0)
+  writeFileSync(deb, whole)
+  appendFileSync(join(signed, 'DEBS/Packages'), '\n')
+  t.not(download().status, 0)
+  t.false(existsSync(join(folder, 'apt/fixture_1_all.deb')))
+})
+
+/** Takes the package by an apt with nothing but this repository, in a folder of its own. */
+function aptDownload(folder: string, repository: string, key: string): { status: number | null; stderr: string } {
+  rmSync(folder, { recursive: true, force: true })
+  for (const name of ['parts', 'lists/partial', 'archives/partial']) mkdirSync(join(folder, name), { recursive: true })
+  writeFileSync(join(folder, 'parts/a.sources'), `Types: deb\nURIs: file:${repository}\nSuites: ./\nSigned-By: ${key}\n`)
+  const settings = {
+    'Dir::Etc::SourceList': '/dev/null', 'Dir::Etc::SourceParts': join(folder, 'parts'), 'Dir::State::Lists': join(folder, 'lists'),
+    'Dir::State::Status': '/dev/null', 'Dir::Cache': folder, 'Dir::Cache::Archives': join(folder, 'archives'), 'APT::Sandbox::User': '',
+  }
+  const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
+  const run = (...words: string[]) => spawnSync('apt-get', ['--quiet', ...options, ...words], { cwd: folder, encoding: 'utf8' })
+  const update = run('update', '--error-on=any')
+  return update.status === 0 ? run('download', 'fixture') : update
+}
