@@ -49,7 +49,7 @@ test('a kernel is known by its line, its header, and a changelog without changes
 })
 
 for (const [why, kernel, sentence] of [
-  ['is of another line', { version: '7.0.1' }, 'there are sources only for Linux 6.12 6.1'],
+  ['is of another line', { version: '7.0.1' }, 'there are sources only for Linux 6.12 and 6.1'],
   ['has another header', { version: '6.12.7', header: '/* another */\n' }, 'its include/net/ip_vs.h is another one than that of 6.12.7, of which the sources here are'],
   ['has no changelog', { version: '6.12.9' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
   ['has a changelog that begins later', { version: '6.12.9', changelog: 'linux (6.12.9-1) trixie\n' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
