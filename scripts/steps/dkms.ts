@@ -22,6 +22,9 @@ const PACKAGE = `${NAME}-dkms`
 const HEADER = 'include/net/ip_vs.h'
 const SOURCES = ['net/netfilter/ipvs', 'net/netfilter/xt_ipvs.c', HEADER]
 
+/** Where kernels look for what is to be done when they, or their headers, have been installed. */
+const HOOKS = ['etc/kernel/postinst.d/ipvs-snat', 'etc/kernel/header_postinst.d/ipvs-snat']
+
 /** The kernel lines that some distribution has as its own; the newest comes first, as it names the package. */
 const LINES = TARGETS.filter(({ stock }) => stock).reverse()
 
@@ -72,6 +75,8 @@ async function fillRoot(context: Context, root: string, version: string): Promis
   write(join(source, 'dkms.conf'), spec('dkms.conf'))
   write(join(root, 'usr/share/doc', PACKAGE, 'copyright'), spec('copyright'))
   write(join(root, 'usr/share/doc', PACKAGE, 'README.md'), spec('README.md'))
+  for (const hook of HOOKS) write(join(root, hook), spec('kernel-hook'), 0o755)
+  write(join(root, 'DEBIAN/conffiles'), HOOKS.map((hook) => `/${hook}\n`).join(''))
   const control = [`Package: ${PACKAGE}`, `Version: ${version}`, `Maintainer: ${PACKAGER}`, spec('control')].join('\n')
   write(join(root, 'DEBIAN/control'), control)
   for (const script of ['postinst', 'prerm']) write(join(root, 'DEBIAN', script), spec(script), 0o755)

@@ -65,23 +65,25 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const conf = join(folder, 'dkms.conf')
-  const read = (answer: string, headers = ''): string => {
+  const read = (answer: string, headers = '', dkmsVersion = '3.2.2'): string => {
     writeFileSync(join(folder, 'family'), `echo ${answer}\n`)
     writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replace(/"\/usr\/src\/[^"]*\/family"/, `"${folder}/family"`))
     const show = 'echo "$AUTOINSTALL|$BUILD_EXCLUSIVE_KERNEL|${#BUILT_MODULE_NAME[@]}|${BUILT_MODULE_LOCATION[0]}${BUILT_MODULE_NAME[0]}|${BUILT_MODULE_LOCATION[1]}${BUILT_MODULE_NAME[1]}"'
-    return execFileSync('bash', ['-c', `kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
+    return execFileSync('bash', ['-c', `dkms() { echo dkms-${dkmsVersion}; }; kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
   }
   t.is(read('6.12'), 'yes||18|6.12/net/netfilter/xt_ipvs|6.12/net/netfilter/ipvs/ip_vs')
   t.is(read(''), 'yes|^$|18|/net/netfilter/xt_ipvs|/net/netfilter/ipvs/ip_vs')
   mkdirSync(join(folder, 'include/config'), { recursive: true })
   writeFileSync(join(folder, 'include/config/auto.conf'), 'CONFIG_IP_VS=m\nCONFIG_IP_VS_RR=m\nCONFIG_IP_VS_PROTO_TCP=y\n')
+  // Its own hook calls DKMS 3.0, which would let the installation of a kernel fail.
+  t.regex(read('6.12', '', '3.0.10'), /^\|\|18\|/)
   t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
 })
 
 /** A checkout with both kernel lines, and what the package is made of. */
 function bothLines(t: ExecutionContext): { root: string; context: (variables?: Variables) => Context } {
   const { root, context, write } = createFixture(t)
-  for (const name of ['family', 'dkms.conf', 'Kbuild', 'control', 'postinst', 'prerm', 'copyright', 'README.md']) {
+  for (const name of ['family', 'dkms.conf', 'Kbuild', 'kernel-hook', 'control', 'postinst', 'prerm', 'copyright', 'README.md']) {
     write(`specs/dkms/${name}`, readFileSync(join(ROOT, 'specs/dkms', name), 'utf8'))
   }
   write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
@@ -89,6 +91,21 @@ function bothLines(t: ExecutionContext): { root: string; context: (variables?: V
   write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
   const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
   return { root, context: (variables) => context({ SOURCE, ...variables }) }
+}
+
+for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n'], ['3.2.2', '']] as const) {
+  test(`a kernel that DKMS ${version} does not build for is installed all the same`, (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    for (const name of ['bin', 'usr/src/ipvs-snat-1', 'lib/modules/6.9.0/build/include']) mkdirSync(join(folder, name), { recursive: true })
+    writeFileSync(join(folder, 'bin/dkms'), `#!/bin/sh\n[ "$1" = --version ] && { echo dkms-${version}; exit; }\necho "$@" >>${folder}/calls\nexit 77\n`, { mode: 0o755 })
+    writeFileSync(join(folder, 'calls'), '')
+    const hook = readFileSync(join(ROOT, 'specs/dkms/kernel-hook'), 'utf8').replaceAll('@version@', '1')
+    writeFileSync(join(folder, 'hook'), hook.replaceAll('/usr/src', `${folder}/usr/src`).replaceAll('/lib/modules', `${folder}/lib/modules`))
+    const { status } = spawnSync('sh', [join(folder, 'hook'), '6.9.0'], { env: { PATH: `${folder}/bin:${process.env['PATH']}` } })
+    t.is(status, 0)
+    t.is(readFileSync(join(folder, 'calls'), 'utf8'), calls)
+  })
 }
 
 test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
