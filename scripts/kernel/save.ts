@@ -8,7 +8,7 @@ import { shorten } from '../base/excerpt.ts'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
-import { BASE, engineFiles, engineFolder, engineFolders, goal, seriesFolder, treeGit, treeState } from './series.ts'
+import { BASE, engineFiles, engineFolder, engineFolders, goal, isKnown, seriesFolder, treeGit, treeState } from './series.ts'
 
 /** What belongs to the engine even if it is new. */
 const ENGINE_FILE = /(^|\/)ip_vs_snat[^/]*\.[ch]$/
@@ -43,6 +43,7 @@ async function requireCommitted(context: Context): Promise<void> {
   if (!existsSync(join(context.paths.tree, '.git'))) {
     throw new Failure('usage', 'There is no prepared tree to save from.', { hint: `${goal(context, 'patch')} prepares it.` })
   }
+  requireKnown(context)
   await requireBase(context)
   await requireSquashed(context)
   const engine = await enginePaths(context)
@@ -52,6 +53,14 @@ async function requireCommitted(context: Context): Promise<void> {
   throw new Failure('patch', 'Edits are not committed, so it is not known which patch they belong to.', {
     excerpt: shorten(hooks),
     hint: `In ${context.paths.tree}:\n  git commit --fixup=COMMIT FILES && git rebase --interactive --autosquash ${BASE}`,
+  })
+}
+
+/** What stands on another version has none of the series, which would be lost. */
+function requireKnown(context: Context): void {
+  if (isKnown(context)) return
+  throw new Failure('patch', `The series is not made for this version of ${context.tree.title}, so nothing is saved into it.`, {
+    hint: `Let scripts/trees.ts know the version, then ${goal(context, 'patch')} says what does not fit.`,
   })
 }
 

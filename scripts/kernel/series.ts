@@ -8,7 +8,8 @@ import { shorten } from '../base/excerpt.ts'
 import { listFiles } from '../base/files.ts'
 import { Git } from '../base/git.ts'
 import { isKernel, type Context } from '../build/context.ts'
-import { preparedFamily } from './family.ts'
+import { readStamp } from '../build/step.ts'
+import { preparedFamily, RECOGNISED_BY } from './family.ts'
 
 /** Tag of the source as it was published. */
 export const PRISTINE = 'pristine'
@@ -37,11 +38,17 @@ export function parseSeries(content: string): string[] {
     .filter(Boolean)
 }
 
+/** @returns whether the series is made for the version of the prepared source */
+export function isKnown(context: Context): boolean {
+  const version = readStamp(context, RECOGNISED_BY)?.facts['version']
+  return context.tree.known?.test(typeof version === 'string' ? version : '') ?? true
+}
+
 /**
- * @returns paths of the tree's patches, in order
+ * @returns paths of the tree's patches, in order; none of a version that the series is not made for
  * @throws Failure of kind `patch` if the series names a file that is not there
  */
-export const seriesPatches = (context: Context): string[] => readSeries(seriesFolder(context))
+export const seriesPatches = (context: Context): string[] => (isKnown(context) ? readSeries(seriesFolder(context)) : [])
 
 /**
  * @param folder with patches and their `series`

@@ -8,7 +8,7 @@ import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { commitSeries } from '../kernel/commits.ts'
-import { APPLIED, BASE, BRANCH, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, BRANCH, engineFolders, isKnown, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -43,6 +43,7 @@ function relativeDigests(context: Context, paths = [...engineFolders(context), s
 async function applySeries(context: Context, toolchain: readonly string[]): Promise<void> {
   const what = `${context.tree.title} ${sourceVersion(context)}`
   log.step('patch', `the ${basename(seriesFolder(context))} series on ${what}`)
+  if (!isKnown(context)) log.warn(`the series is made for other versions: ${what} is packaged without it`)
   const { base, applied: made } = await commitSeries(context, toolchain, what)
   const git = treeGit(context)
   if ((await git.lines('diff', '--name-only', made)).length > 0) {

@@ -33,12 +33,14 @@ interface PackagedTool {
 
 const PACKAGED: readonly PackagedTool[] = [
   { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 2 },
-  { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 1 },
+  { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 2 },
 ]
 
 /** What a spec has where the patches of a series are named, and where its changelog tells of them. */
 const PATCHES = '# @patches@'
 const CHANGES = '- @changes@'
+/** The changelog's line of a version that the series is not made for. */
+const UNCHANGED = '- Without the series, which this version is not known to'
 
 /** A program of the virtual machines that is built as autoconf has it. */
 interface GuestTool {
@@ -220,6 +222,7 @@ function toolSpec(context: Context, tool: PackagedTool, filename: string, patche
 export function fillPatches(spec: string, patches: readonly string[]): string {
   const lines = patches.map((path, index) => `${`Patch${index + 1}:`.padEnd(15)} ${basename(path)}`)
   const changes = patches.map((path) => `- ${subjectOf(readFileSync(path, 'utf8')).replaceAll('%', '%%')}`)
+  if (patches.length === 0) changes.push(UNCHANGED)
   return fillLines(fillLines(spec, PATCHES, lines), CHANGES, changes)
 }
 

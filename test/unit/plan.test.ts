@@ -75,7 +75,7 @@ test('status tells who holds a lock of this checkout, from another process', asy
 test.serial('status tells what is stale and what is edited, of every variant that there is', async (t) => {
   const { cache, root, context } = createFixture(t)
   const c = context()
-  for (const name of ['specs/busybox', 'specs/static', 'specs/ipvsadm', 'specs/keepalived', 'vm/guest', 'patches/ipvsadm']) cpSync(join(ROOT, name), join(root, name), { recursive: true })
+  for (const name of ['specs/busybox', 'specs/static', 'specs/ipvsadm', 'specs/keepalived', 'vm/guest', 'patches/ipvsadm', 'patches/keepalived']) cpSync(join(ROOT, name), join(root, name), { recursive: true })
   t.regex(await printed(['status'], c.variables), /^commit .*\nlts +fetch: it has not succeeded yet\n/)
   await bring(c, config)
   await bring(context({ DEBUG: '1' }), config)

@@ -68,7 +68,7 @@ test('findings of rpmlint are found, and a run that checked too little is refuse
 
 test('every spec parses as it is committed, and has the release of the project', async (t) => {
   t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-2${BUILDID}.x86_64`])
-  t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-${RELEASE}.x86_64`])
+  t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-2${BUILDID}.x86_64`])
   const kernel = await packageNames(specOf('kernel'))
   t.true(kernel.every((name) => name.endsWith(`-${RELEASE}.x86_64`)), kernel.join())
 })
@@ -119,7 +119,7 @@ test('patches are applied in order and counted', async (t) => {
   t.regex(spec, /test "\$number" -eq 2/)
 })
 
-test("a tool's series is named, applied in order, and told of in the changelog", async (t) => {
+for (const [tool, version] of [['ipvsadm', '1.31'], ['keepalived', '2.2.7']] as const) test(`the series of ${tool} is named, applied in order, and told of in the changelog`, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const mail = (subject: string): string => `From 0000\nFrom: A Writer <a.writer@example.org>\nDate: today\nSubject: [PATCH] ${subject}\n\nBecause.\n`
@@ -127,19 +127,19 @@ test("a tool's series is named, applied in order, and told of in the changelog",
     writeFileSync(join(folder, name), mail(subject))
     return join(folder, name)
   })
-  const spec = fillPatches(specOf('ipvsadm'), patches)
+  const spec = fillPatches(specOf(tool), patches)
   const expanded = await expand(spec)
   t.regex(expanded, /Patch1: +0001-a\.patch\nPatch2: +0002-b\.patch/)
-  t.regex(expanded, /for patch in '\S+\/0001-a\.patch' '\S+\/0002-b\.patch' ; do\n +patch -d ipvsadm -p1 -F0 -s < "\$patch"/)
+  t.regex(expanded, new RegExp(`for patch in '\\S+/0001-a\\.patch' '\\S+/0002-b\\.patch' ; do\\n +patch -d ${tool} -p1 -F0 -s < "\\$patch"`))
   const changelog = await rpmspec(spec, '--query', '--srpm', '--queryformat', '[%{CHANGELOGNAME}\\n%{CHANGELOGTEXT}\\n]')
-  t.regex(changelog, /- 1:1\.31-2\.snat1\n- add 100 %\{rules\}\n- list rules, with their counters\n/)
+  t.true(changelog.includes(`- 1:${version}-2.snat1\n- add 100 %{rules}\n- list rules, with their counters\n`), changelog)
+  t.regex(await rpmspec(fillPatches(specOf(tool), []), '--query', '--srpm', '--queryformat', '[%{CHANGELOGTEXT}\\n]'), /^- Without the series/)
 })
 
 test('keepalived is patched only where it still frees sync groups late', async (t) => {
   const spec = specOf('keepalived')
   for (const [version, patched] of [['2.2.7', true], ['2.2.8', false], ['2.3.3', false]] as const) {
     const expanded = await expand(setGlobals(spec, { tool_version: version }))
-    t.is(/^Patch0: /m.test(expanded), patched, version)
     t.is(/^patch .* < \S+\/free-sync-groups-first\.patch$/m.test(expanded), patched, version)
   }
 })

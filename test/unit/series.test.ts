@@ -290,6 +290,19 @@ test("a tool's series is applied beside the kernel's, and saved by the same comm
   t.is(git(kernel, 'log', '--format=%s', 'pristine..HEAD'), 'ipvs: call the engine\nipvs: add an SNAT engine\n')
 })
 
+test('a version of a tool that its series is not made for stays as it is, and the series too', async (t) => {
+  const { context, root, write } = createFixture(t)
+  const source = tarball(join(root, '..'), 'keepalived_2.3.3.orig.tar.gz', { 'check.c': coreFile() })
+  const c = context({ SOURCE: (context().variables.SOURCE ?? '').replace(/keepalived=[^,]*/, `keepalived=${source}`), TREE: 'keepalived' })
+  write('patches/keepalived/series', `${TOOL_PATCH}\n`)
+  write(`patches/keepalived/${TOOL_PATCH}`, hookPatch(5).replaceAll(CORE, 'check.c'))
+  await bring(c, patch)
+  t.is(git(c, 'log', '--format=%s', 'pristine..HEAD'), '')
+  const failure = await fails(t, 'patch', () => save.run(c))
+  t.regex(failure.message, /not made for this version of keepalived/)
+  t.true(existsSync(join(root, 'patches/keepalived', TOOL_PATCH)))
+})
+
 test("a tool's series is the same for every kernel, and a patch that does not fit tells the tool's version", async (t) => {
   const { root, tool } = withTool(t)
   const el6 = tool({ TARGET: 'el6', KERNEL: '2.6.32-358.el6', DEBUG: '1' })
