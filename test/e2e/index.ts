@@ -11,6 +11,7 @@ import gatewayErrors from './gateway-errors.ts'
 import hairpin from './hairpin.ts'
 import icmp from './icmp.ts'
 import ipvsadm from './ipvsadm.ts'
+import keepalived from './keepalived.ts'
 import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
 import load from './load.ts'
@@ -32,5 +33,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, load, change, fuzz,
 ]

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** Pools, rules and zones out of keepalived.conf: as published, reloaded, wrong, with health checks and VRRP. */
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../../scripts/base/root.ts'
+import { Connection, Host } from '../../vm/host/index.ts'
+import type { Lab } from '../../vm/lab.ts'
+import { echo, type Packet, tcp, udp } from '../../vm/packet/index.ts'
+import { A, B, GATEWAY, POOL, ROUTER, S, S2 } from '../../vm/topology.ts'
+import { between } from './lib/configure.ts'
+import { suite, test } from './lib/suite.ts'
+import { ask, assertNothingPrivateLeft, during, until } from './lib/traffic.ts'
+
+const PUBLISHED = 'issue 13, 1: zones and rules in keepalived.conf exactly as published'
+const NAMES = 'issue 13, 1: the same with names that read well'
+const RELOAD = 'issue 13, 1: a reload changes only what changed: not one packet of an unchanged rule is lost, no connection dropped'
+const BAD = 'issue 13: a bad file changes nothing; keepalived -t names file and line'
+const HEALTH = 'issue 13, 1: a next hop that does not answer takes its addresses out of the pool, and back'
+const VRRP = 'issue 13, 1: pool addresses move with a vrrp_instance'
+const TOLD = 'issue 13, 1: SIGUSR1 and JSON output include SNAT'
+const STOP = 'issue 13: as a service that people run: nothing leaves with a private address when it stops'
+const [P0 = '', P1 = '', P2 = '', P3 = '', P4 = ''] = POOL
+
+/** A further router outside, which the packaged example names. */
+const ROUTER2 = '203.0.113.253'
+const ROUTER2_MAC = '02:00:00:00:02:fd'
+
+const CONF = '/tmp/keepalived.conf'
+const LOG = '/tmp/keepalived.log'
+/** TCG on a busy host; what is waited for comes about by then. */
+const LIMIT_S = 180
+
+/** An example of the package. */
+const example = (name: string): string => readFileSync(join(ROOT, 'specs/keepalived', name), 'utf8')
+
+const saved = (lab: Lab): Promise<string> => lab.gateway.sh('ipvsadm -S -n')
+const write = (lab: Lab, config: string): Promise<void> => lab.gateway.put(CONF, Buffer.from(config))
+
+/** What there is of a process is gone before the next test, whatever it is doing. */
+const STOPPED = `
+  [ ! -e /tmp/keepalived.pid ] || kill $(cat /tmp/keepalived.pid) 2>/dev/null
+  for try in $(seq 100); do pidof keepalived >/dev/null || break; usleep 100000; done
+  ! pidof keepalived >/dev/null || killall -9 keepalived
+  rm -f /tmp/keepalived.pid`
+
+/** Runs keepalived with a configuration while `work` does what it does. */
+async function running(lab: Lab, config: string, work: () => Promise<void>, options = '--check'): Promise<void> {
+  await write(lab, config)
+  const start = `
+    ${STOPPED}
+    rm -f ${LOG}
+    keepalived --dont-fork --log-console --log-detail ${options} --pid /tmp/keepalived.pid --use-file ${CONF} >>${LOG} 2>&1 &`
+  try {
+    await between(lab, start, STOPPED, work)
+  } catch (error) {
+    if (error instanceof Error) error.message += `\n${(await lab.gateway.run(`tail -30 ${LOG}`)).output}`
+    throw error
+  }
+}
+
+const stop = (lab: Lab): Promise<string> => lab.gateway.sh(STOPPED)
+
+async function saves(lab: Lab, what: RegExp): Promise<void> {
+  await until(`ipvsadm -S says ${what}`, async () => what.test(await saved(lab)))
+}
+
+/** Reloads, and waits until that is done: keepalived says so at its end. */
+async function reload(lab: Lab, config: string): Promise<void> {
+  await write(lab, config)
+  await lab.gateway.sh(`: >${LOG}; kill -HUP $(cat /tmp/keepalived.pid)`)
+}
+
+/** Has the router outside answer pings and questions of DNS, while `alive()` says so. */
+function answers(lab: Lab, alive: () => boolean): void {
+  lab.net.service = (packet) => {
+    if (packet.icmp && packet.ip?.dst === ROUTER) {
+      if (alive()) lab.net.send(pong(packet))
+      return true
+    }
+    return false
+  }
+}
+
+function pong({ ip, icmp, data }: Packet): Buffer {
+  return echo(`${ip?.dst} > ${ip?.src}`, 'reply', { echoId: icmp?.id ?? 0, seq: icmp?.seq ?? 0, data })
+}
+
+const ask1 = (lab: Lab, port: number, source: string): Promise<string> =>
+  ask({ client: lab.a, sent: `${A}:${port} > ${S}:53`, server: lab.net, seen: `${source}:${port} > ${S}:53` })
+
+/** Two rules and a pool for each; what is said of the second one is a part of the test. */
+const twoHosts = (second: string): string => `
+snat_pool one {
+  address ${P0}
+}
+snat_pool two {
+  address ${P1}
+}
+snat_rule {
+  from ${A}
+  pool one
+}
+snat_rule {
+  from ${B}
+  ${second}
+}
+`
+
+export default suite('keepalived', [
+  test('the published zones are those of the published commands', PUBLISHED, async (lab) => {
+    const commands = [
+      '-K --zone 192.168.0.0/16', '-U --zone 192.168.0.0/16 -z 121.14.161.100', '-U --zone 192.168.0.0/16 -z 121.14.161.101',
+      '-K --zone 192.168.7.0/24', '-U --zone 192.168.7.0/24 -z 121.14.161.102-121.14.161.105',
+      '-K --zone 192.168.7.7/32',
+    ]
+    await lab.gateway.sh(`set -e; ${commands.map((command) => `ipvsadm ${command}`).join('; ')}; ipvsadm -A -t 0.0.0.0:0 -s rr`)
+    const typed = await saved(lab)
+    await lab.gateway.sh('ipvsadm -C')
+    const routes = `
+      for host in 100 101; do ip addr add 121.14.161.$host/32 dev outside; done
+      ip route add 192.168.0.0/24 via ${A}; ip route add 192.168.7.0/24 via ${A}; ip route add 10.0.0.0/8 via ${A}`
+    await running(lab, example('snat-zones.conf'), async () => {
+      await lab.gateway.sh(`set -e\n${routes}`)
+      await saves(lab, /--zone 192\.168\.7\.7\/32/)
+      assert.equal(await saved(lab), typed)
+      const first = await ask({ client: lab.a, sent: `192.168.0.5:4001 > ${S}:53`, server: lab.net, seen: `*:4001 > ${S}:53` })
+      const second = await ask({ client: lab.a, sent: `192.168.0.5:4002 > ${S}:53`, server: lab.net, seen: `*:4002 > ${S}:53` })
+      assert.deepEqual([first, second].map((seen) => seen.split(':')[0]).sort(), ['121.14.161.100', '121.14.161.101'])
+      lab.a.send(udp(`192.168.7.7:4003 > ${S}:53`, 'blacklisted'))
+      lab.a.send(tcp(`10.0.0.5:4004 > ${S}:80`, 'S'))
+      await lab.settle()
+      lab.net.refuse('udp **')
+      lab.net.refuse('tcp **')
+    })
+  }, { limit: LIMIT_S }),
+
+  test('the published rules are those of the published commands', PUBLISHED, async (lab) => {
+    const commands = [
+      '-A -f 1 -s snat_sched',
+      '-K -f 1 -F 192.168.40.0/24 -W 1.1.2.1 --oif eth1 -U 1.1.2.100-1.1.2.110 -O random',
+      '-K -f 1 -F 192.168.40.0/24 -W 1.1.3.1 --oif eth2 -U 1.1.3.100-1.1.3.110 -O sdh',
+      '-K -f 1 -F 192.168.50.0/24 -W 1.1.2.1 -N 1.1.3.1 -U 1.1.3.100-1.1.3.110 -O sh',
+      '-K -f 1 -F 192.168.0.0/16 -N 1.1.3.1 -U 1.1.2.100-1.1.2.110',
+    ]
+    await lab.gateway.sh(`set -e; ${commands.map((command) => `ipvsadm ${command}`).join('; ')}`)
+    const typed = await saved(lab)
+    await lab.gateway.sh('ipvsadm -C')
+    await running(lab, example('snat-rules.conf'), async () => {
+      await saves(lab, /--id 4 /)
+      assert.equal(await saved(lab), typed)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('every word of a pool and of a rule arrives', NAMES, async (lab) => {
+    const config = `
+snat_pool a.full/one:2_3-4 {
+  algo wlc
+  ports 2000-2999
+  max_conns 100
+  paired
+  address 203.0.113.16-18 203.0.113.20-203.0.113.21 weight 7
+  address 203.0.113.22 weight 0
+}
+snat_rule {
+  from 10.0.0.0/255.0.0.0
+  to 198.51.100.0/24
+  proto tcp
+  dport 80-90
+  iif eth1
+  oif eth10
+  gw 203.0.113.254
+  mark 0x1/0xff
+  priority 0
+  pool a.full/one:2_3-4
+  new_gw 203.0.113.253
+}
+snat_rule {
+  proto udp
+  dport 53
+  priority 5
+  accept
+}
+snat_rule {
+  proto icmp
+  drop
+}
+zone 172.16.0.0/12 {
+  laddr_group_name a.full/one:2_3-4
+}
+snat_rule {
+  snat_ip ${P0},203.0.113.30-203.0.113.31
+}
+`
+    await running(lab, config, async () => {
+      await saves(lab, /--id 5 --pool rule:5/)
+      assert.deepEqual((await saved(lab)).trim().split('\n'), [
+        '--add-pool a.full/one:2_3-4 -O wlc --ports 2000-2999 --max-conns 100 --paired',
+        '--add-address --pool a.full/one:2_3-4 -z 203.0.113.16-203.0.113.18 -w 7',
+        '--add-address --pool a.full/one:2_3-4 -z 203.0.113.20-203.0.113.21 -w 7',
+        '--add-address --pool a.full/one:2_3-4 -z 203.0.113.22 -w 0',
+        '--add-pool rule:5 -O sdh',
+        `--add-address --pool rule:5 -z ${P0}`,
+        '--add-address --pool rule:5 -z 203.0.113.30-203.0.113.31',
+        '--add-rule --id 1 --priority 0 -F 10.0.0.0/8 -T 198.51.100.0/24 --proto tcp --dport 80-90 --iif eth1 --oif eth10 -W 203.0.113.254 --mark 0x1/0xff --pool a.full/one:2_3-4 -N 203.0.113.253',
+        '--add-rule --id 2 --priority 5 --proto udp --dport 53 --accept',
+        '--add-rule --id 4 -F 172.16.0.0/12 --pool a.full/one:2_3-4',
+        '--add-rule --id 3 --proto icmp --drop',
+        '--add-rule --id 5 --pool rule:5',
+      ])
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a reload changes only what changed, and not a packet is lost', RELOAD, async (lab) => {
+    await lab.gateway.sh(`for address in ${P0} ${P1} ${P2}; do ip addr add $address/32 dev outside; done`)
+    await running(lab, twoHosts('pool two'), async () => {
+      await saves(lab, /--id 2 /)
+      await lab.gateway.sh('ipvsadm --add-pool byhand -O rr; ipvsadm --add-rule --id 77 -F 10.9.0.0/16 --pool byhand')
+      const kept = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+      const edited = await Connection.open({ client: lab.b, sent: `${B}:40001 > ${S}:80`, server: lab.net, seen: `${P1}:40001 > ${S}:80` })
+      let sent = 0
+      lab.net.service = (packet) => packet.udp !== undefined && ++arrived > 0
+      let arrived = 0
+      const send = (round: number): void => {
+        lab.a.send([udp(`${A}:9 > ${S2}:53`, 'the same flow'), udp(`${A}:${10_000 + (round % 20_000)} > ${S}:53`, 'a new one')])
+        sent += 2
+      }
+      await during(lab, send, async () => {
+        for (const second of ['snat_ip 203.0.113.12', 'drop', 'pool two\n  priority 5', 'pool two']) {
+          await reload(lab, twoHosts(second))
+          await until('the log says that it is told', async () => /SNAT: the kernel has been told/.test(await lab.gateway.sh(`cat ${LOG}`)))
+        }
+      })
+      await lab.settle()
+      assert.equal(arrived, sent, 'packets of the rule that stayed')
+      lab.net.service = undefined
+      await kept.request('still here')
+      await edited.request('here too')
+      const after = await saved(lab)
+      assert.match(after, /--add-rule --id 77 -F 10\.9\.0\.0\/16 --pool byhand/, "somebody else's rule stays")
+      assert.match(after, new RegExp(`--add-rule --id 1 -F ${A}/32 --pool one\n`))
+      await reload(lab, twoHosts('pool two'))
+      await until('it was reloaded', async () => /Reloading/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      await lab.gateway.sh('usleep 500000')
+      assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /has been told/, 'nothing has changed, so nothing is said')
+      assertNothingPrivateLeft(lab)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('an edited rule keeps its number and counters', RELOAD, async (lab) => {
+    await lab.gateway.sh(`ip addr add ${P0}/32 dev outside`)
+    const rule = (net: string): string => `snat_rule {\n  from ${net}\n  snat_ip ${P0}\n}\n`
+    await running(lab, rule('192.168.1.0/24'), async () => {
+      await saves(lab, /--id 1 /)
+      await ask1(lab, 4001, P0)
+      await reload(lab, rule('192.168.0.0/16'))
+      await saves(lab, /--id 1 -F 192\.168\.0\.0\/16/)
+      const { rules } = JSON.parse(await lab.gateway.sh('ipvsadm -G --json')) as { rules: { id: number; stats: { conns: number } }[] }
+      assert.deepEqual(rules.map(({ id, stats }) => [id, stats.conns]), [[1, 1]])
+    })
+  }, { limit: LIMIT_S }),
+
+  test('what somebody has changed by hand meanwhile is found out, and put right', RELOAD, async (lab) => {
+    await running(lab, twoHosts('pool two'), async () => {
+      await saves(lab, /--id 2 /)
+      await lab.gateway.sh('ipvsadm --clear-snat')
+      await reload(lab, twoHosts('accept'))
+      await saves(lab, new RegExp(`-F ${B}/32 --accept`))
+      assert.match(await saved(lab), new RegExp(`-F ${A}/32 --pool one`))
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a bad file changes nothing, and is told by file and line', BAD, async (lab) => {
+    const good = twoHosts('pool two')
+    const bad: readonly (readonly [second: string, message: RegExp])[] = [
+      ['pool three', /\(\/tmp\/bad\.conf: Line 12\) .*no pool or group 'three'/],
+      ['snat_ip 203.0.113.300', /\(\/tmp\/bad\.conf: Line 14\) .*'203\.0\.113\.300' is no IPv4 address/],
+      ['frm 10.0.0.0/8\n  drop', /\(\/tmp\/bad\.conf: Line 14\) Unknown keyword 'frm'/],
+      ['algo sh\n  pool two', /\(\/tmp\/bad\.conf: Line 16\) .*algo belongs to snat_ip/],
+      ['dport 53\n  drop', /\(\/tmp\/bad\.conf: Line 16\) .*dport needs 'proto tcp' or 'proto udp'/],
+      [`from ${A}\n  drop`, /\(\/tmp\/bad\.conf: Line 12\) .*about the same packets/],
+      ['from 192.168.1.1/24\n  drop', /\(\/tmp\/bad\.conf: Line 14\) .*the net is 192\.168\.1\.0\/24/],
+      ['pool', /\(\/tmp\/bad\.conf: Line 14\) .*'pool' needs a value/],
+    ]
+    await running(lab, good, async () => {
+      await saves(lab, /--id 2 /)
+      const before = await saved(lab)
+      for (const [second, message] of bad) {
+        await lab.gateway.put('/tmp/bad.conf', Buffer.from(twoHosts(second)))
+        const { status, output } = await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1')
+        assert.notEqual(status, 0, second)
+        assert.match(output, message)
+        await reload(lab, twoHosts(second))
+        await until('the log says that it stays', async () => /SNAT: its configuration is wrong/.test(await lab.gateway.sh(`cat ${LOG}`)))
+        assert.equal(await saved(lab), before, second)
+      }
+      await reload(lab, twoHosts('accept'))
+      await saves(lab, new RegExp(`-F ${B}/32 --accept`))
+    })
+  }, { limit: LIMIT_S * 2 }),
+
+  test('when it stops, rules stay with addresses that take nothing new, and it finds them again', STOP, async (lab) => {
+    await lab.gateway.sh(`for address in ${P0} ${P1}; do ip addr add $address/32 dev outside; done`)
+    let connection: Connection | undefined
+    await running(lab, twoHosts('pool two'), async () => {
+      await saves(lab, /--id 2 /)
+      connection = await Connection.open({ client: lab.a, sent: `${A}:40001 > ${S}:80`, server: lab.net, seen: `${P0}:40001 > ${S}:80` })
+      await stop(lab)
+      await connection.request('goes on')
+      lab.a.send(tcp(`${A}:40002 > ${S}:80`, 'S'))
+      await lab.settle()
+      lab.net.refuse('tcp **')
+      assertNothingPrivateLeft(lab)
+      assert.match(await saved(lab), new RegExp(`--add-address --pool one -z ${P0} -w 0`))
+      await lab.gateway.sh('ipvsadm --add-rule --id 9 --priority 1 -F 10.9.0.0/16 --accept')
+    })
+    // the second rule is gone from the file meanwhile
+    await running(lab, `snat_pool one {\n  address ${P0}\n}\nsnat_rule {\n  from ${A}\n  pool one\n}\n`, async () => {
+      await saves(lab, new RegExp(`--pool one -z ${P0}\n`))
+      assert.deepEqual((await saved(lab)).trim().split('\n'), [
+        '--add-pool one -O rr', `--add-address --pool one -z ${P0}`,
+        '--add-rule --id 9 --priority 1 -F 10.9.0.0/16 --accept', `--add-rule --id 1 -F ${A}/32 --pool one`,
+      ])
+      await connection?.request('as if nothing had happened')
+      await connection?.finish()
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a next hop that does not answer takes its addresses out, and back, under traffic', HEALTH, async (lab) => {
+    const hop = (address: string, pool: string): string => `next_hop ${address} {
+    address ${pool}
+    delay_loop 1
+    retry 1
+    delay_before_retry 1
+    MISC_CHECK {
+      misc_path "/bin/sh /tmp/answers ${address}"
+      misc_timeout 2
+    }
+  }`
+    const config = `
+global_defs {
+  enable_script_security
+  script_user root
+}
+snat_pool both {
+  ${hop(ROUTER, P0)}
+  ${hop(ROUTER2, P1)}
+}
+snat_pool last {
+  address ${P2}
+}
+snat_rule {
+  from 192.168.1.0/24
+  priority 1
+  pool both
+  skip_when_down
+}
+snat_rule {
+  from 192.168.1.0/24
+  pool last
+}
+`
+    const up = (address: string, alive: boolean): Promise<string> => lab.gateway.sh(`${alive ? 'rm -f' : ': >'} /tmp/down.${address}`)
+    const weight = (address: string, weight: number): Promise<void> => saves(lab, new RegExp(`-z ${address.replaceAll('.', '\\.')}${weight === 1 ? '' : ` -w ${weight}`}\n`))
+    await lab.gateway.sh(`
+      for address in ${P0} ${P1} ${P2}; do ip addr add $address/32 dev outside; done
+      rm -f /tmp/down.*
+      echo root:x:0:0::/: >/etc/passwd; echo root:x:0: >/etc/group
+      echo '[ ! -e /tmp/down.$1 ]' >/tmp/answers`)
+    await running(lab, config, async () => {
+      await weight(P0, 1)
+      const old = await Connection.open({ client: lab.b, sent: `${B}:40001 > ${S}:80`, server: lab.net, seen: `*:40001 > ${S}:80` })
+      lab.net.service = ({ udp }) => udp !== undefined
+      await during(lab, (round) => lab.a.send(udp(`${A}:${10_000 + (round % 20_000)} > ${S2}:53`, 'q')), async () => {
+        await up(ROUTER, false)
+        await weight(P0, 0)
+      })
+      lab.net.service = undefined
+      await lab.settle()
+      lab.net.inbox.length = 0
+      for (const port of [4001, 4002, 4003]) await ask1(lab, port, P1)
+      await old.request('goes on whichever it has')
+      await up(ROUTER2, false)
+      await saves(lab, /--pool last/)
+      await until('the rule is skipped', async () => !/--priority 1 /.test(await saved(lab)))
+      await ask1(lab, 4004, P2)
+      await up(ROUTER, true)
+      await weight(P0, 1)
+      for (const port of [4005, 4006]) await ask1(lab, port, P0)
+      await up(ROUTER2, true)
+      await weight(P1, 1)
+      assertNothingPrivateLeft(lab)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('the example of two routers: pings, and addresses that follow a VRRP instance', `${HEALTH}; ${VRRP}`, async (lab) => {
+    const second = new Host(lab.links.outside, { name: 'second router', mac: ROUTER2_MAC, addresses: [ROUTER2], gateway: GATEWAY.outside.mac })
+    let alive = true
+    try {
+      answers(lab, () => alive)
+      await lab.gateway.sh(`for address in ${[P0, P1, P2, P3, P4].join(' ')}; do ip addr add $address/32 dev outside; done`)
+      await running(lab, example('snat-pools.conf'), async () => {
+        await saves(lab, /--pool first/)
+        await saves(lab, new RegExp(`--pool first -z ${P0}-${P1}\n`))
+        await ask({ client: lab.a, sent: `${A}:4001 > ${S}:53`, server: lab.net, seen: `*:4001 > ${S}:53` })
+        const mail = await Connection.open({ client: lab.a, sent: `${A}:4002 > ${S}:25`, server: lab.net, seen: `${P4}:4002 > ${S}:25` })
+        await mail.finish()
+        alive = false
+        await until('the rule is skipped', async () => !/--priority 200/.test(await saved(lab)))
+        const seen = await ask({ client: lab.a, sent: `${A}:4003 > ${S}:53`, server: second, seen: `*:4003 > ${S}:53` })
+        assert.ok([P2, P3].includes(seen.split(':')[0] ?? ''), seen)
+        alive = true
+        await saves(lab, /--priority 200/)
+        await lab.gateway.sh('ip link set inside down')
+        await saves(lab, new RegExp(`--pool second -z ${P2}-${P3} -w 0`))
+        await lab.gateway.sh('ip link set inside up')
+        await saves(lab, new RegExp(`--pool second -z ${P2}-${P3}\n`))
+      }, '')
+    } finally {
+      lab.links.outside.detach(second)
+    }
+  }, { limit: LIMIT_S * 2 }),
+
+  test('what is configured is told by SIGUSR1, in words, and in JSON', TOLD, async (lab) => {
+    await running(lab, twoHosts(`snat_ip ${P2}`), async () => {
+      await saves(lab, /--id 2 /)
+      await lab.gateway.sh('rm -f /tmp/keepalived_check.*; kill -USR1 $(cat /tmp/keepalived.pid); kill -$(keepalived --signum=JSON) $(cat /tmp/keepalived.pid)')
+      await until('both are written', async () => (await lab.gateway.run('ls /tmp/keepalived_check.data && tail -c 2 /tmp/keepalived_check.json | grep -q "}"')).status === 0)
+      const dump = await lab.gateway.sh('cat /tmp/keepalived_check.data')
+      assert.match(dump, new RegExp(`SNAT pool = one\n {3}Algorithm = rr\n {3}Addresses = ${P0}, weight 1, up\n`))
+      assert.match(dump, new RegExp(`SNAT rule from ${B}/32 to 0\\.0\\.0\\.0/0\n {3}Number = 2\n`))
+      const { snat } = JSON.parse(await lab.gateway.sh('cat /tmp/keepalived_check.json')) as { snat: { pools: { name: string }[]; rules: { id: number; from: string }[] } }
+      assert.deepEqual(snat.pools.map(({ name }) => name), ['one', 'two'])
+      assert.deepEqual(snat.rules.map(({ id, from }) => [id, from]), [[1, `${A}/32`], [2, `${B}/32`]])
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a kernel without SNAT in IPVS is told of in a sentence', 'issue 13, 1: the patched one says in one sentence what an older kernel lacks', async (lab) => {
+    await between(lab, `
+      modprobe=$(cat /proc/sys/kernel/modprobe); echo $modprobe >/tmp/modprobe
+      echo /bin/false >/proc/sys/kernel/modprobe
+      rmmod ip_vs`, 'cat /tmp/modprobe >/proc/sys/kernel/modprobe; modprobe ip_vs', async () => {
+      await running(lab, twoHosts('pool two'), async () => {
+        await until('the log says so', async () => /this kernel has no rules, pools and zones of SNAT/.test(await lab.gateway.sh(`cat ${LOG}`)))
+        assert.equal((await lab.gateway.sh(`grep -c 'SNAT:' ${LOG}`)).trim(), '1')
+      })
+    })
+  }, { limit: LIMIT_S }),
+])
