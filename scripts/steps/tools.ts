@@ -32,7 +32,7 @@ interface PackagedTool {
 }
 
 const PACKAGED: readonly PackagedTool[] = [
-  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 2 },
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 3 },
   { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 2 },
 ]
 

@@ -16,6 +16,7 @@ import type { Suite } from './lib/suite.ts'
 import limits from './limits.ts'
 import load from './load.ts'
 import mapping from './mapping.ts'
+import metrics from './metrics.ts'
 import namespaces from './namespaces.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
@@ -33,5 +34,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, metrics, load, change, fuzz,
 ]

@@ -33,3 +33,13 @@ test('the manual tells of every command and option, and bash completes them', (t
   for (const name of names.filter((each) => !['add-laddr', 'del-laddr'].includes(each))) t.regex(manual, new RegExp(`--${name}\\b`), name)
   for (const name of names.filter((each) => !PUBLISHED.includes(each))) t.regex(completion, new RegExp(`--${name}\\b`), name)
 })
+
+test('the dashboard asks for metrics that there are', (t) => {
+  const names = new Set([...added('snat_metrics.c').matchAll(/"(ipvs_snat_\w+)"/g)].map(([, name = '']) => name))
+  const dashboard = readFileSync(join(ROOT, 'docs/grafana-snat.json'), 'utf8')
+  const { panels } = JSON.parse(dashboard) as { panels: { title: string; targets: unknown[] }[] }
+  t.true(panels.length > 5 && panels.every(({ title, targets }) => title !== '' && targets.length > 0))
+  const asked = new Set([...dashboard.matchAll(/ipvs_snat_\w+/g)].map(([name]) => name))
+  t.true(asked.size > 10)
+  t.deepEqual([...asked].filter((name) => !names.has(name)), [])
+})

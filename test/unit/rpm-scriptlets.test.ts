@@ -89,7 +89,10 @@ test('kernel: removal undoes it by the same tool', async (t) => {
   t.is((await run(body, ['!kernel-install'], '0')).exitCode, 0)
 })
 
-for (const name of ['ipvsadm', 'keepalived']) {
+/** What is disabled when a package goes. */
+const UNITS = { ipvsadm: 'ipvsadm.service ipvsadm-metrics.timer', keepalived: 'keepalived.service' } as const
+
+for (const name of ['ipvsadm', 'keepalived'] as const) {
   test(`${name}: the first installation registers the service with systemd or SysV`, async (t) => {
     const body = await scriptlet(name, 'post')
     t.deepEqual((await run(body, ['systemctl', 'chkconfig'])).calls, ['systemctl daemon-reload', `systemctl preset ${name}.service`])
@@ -104,7 +107,7 @@ for (const name of ['ipvsadm', 'keepalived']) {
 
   test(`${name}: removal stops and unregisters it`, async (t) => {
     const body = await scriptlet(name, 'preun')
-    t.deepEqual((await run(body, ['systemctl'], '0')).calls, [`systemctl --no-reload disable --now ${name}.service`])
+    t.deepEqual((await run(body, ['systemctl'], '0')).calls, [`systemctl --no-reload disable --now ${UNITS[name]}`])
     t.deepEqual((await run(body, ['service', 'chkconfig'], '0')).calls, [`service ${name} stop`, `chkconfig --del ${name}`])
     t.is((await run(body, ['!systemctl'], '0')).exitCode, 0)
   })
