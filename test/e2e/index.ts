@@ -20,6 +20,7 @@ import metrics from './metrics.ts'
 import namespaces from './namespaces.ts'
 import nat from './nat.ts'
 import offload from './offload.ts'
+import operating from './operating.ts'
 import ports from './ports.ts'
 import precedence from './precedence.ts'
 import removal from './removal.ts'
@@ -34,5 +35,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, metrics, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, metrics, operating, load, change, fuzz,
 ]
