@@ -71,19 +71,25 @@ err_way:
 	return NULL;
 }
 
-/**
- * snat_rule_put - let a rule go
- * @rule:	the rule; what was in force needs no time, as who sees it has it by a
- *		configuration or by a connection
- */
-void snat_rule_put(struct ip_vs_snat_rule *rule)
+static void snat_rule_free(struct rcu_head *head)
 {
-	if (!atomic_dec_and_test(&rule->refcnt))
-		return;
+	struct ip_vs_snat_rule *rule = container_of(head, struct ip_vs_snat_rule,
+						    rcu_head);
+
 	if (rule->spec.new_gw)
 		ip_vs_snat_way_exit(&rule->way);
 	snat_tally_put(rule->tally);
 	kfree(rule);
+}
+
+/**
+ * snat_rule_put - let a rule go
+ * @rule:	the rule; a packet may count for it whose connection ends at this moment
+ */
+void snat_rule_put(struct ip_vs_snat_rule *rule)
+{
+	if (atomic_dec_and_test(&rule->refcnt))
+		call_rcu(&rule->rcu_head, snat_rule_free);
 }
 
 static int snat_cmp(u64 a, u64 b)

@@ -70,6 +70,7 @@ struct snat_tally {
 };
 
 struct ip_vs_snat_rule {
+	struct rcu_head		rcu_head;
 	atomic_t		refcnt;
 	u64			age;		/* order of insertion */
 	struct snat_rule_spec	spec;
@@ -243,6 +244,27 @@ static inline u32 snat_pool_ports(const struct snat_pool *pool)
 static inline struct snat_member *snat_member_of_dest(struct ip_vs_dest *dest)
 {
 	return container_of(dest, struct snat_member, dest);
+}
+
+/* Count a packet of a connection whose destination is there */
+static __always_inline void
+snat_account_packet(struct netns_ipvs *ipvs, const struct ip_vs_conn *cp,
+		    unsigned int len, bool out)
+{
+	struct ip_vs_dest *dest = cp->dest;
+	struct ip_vs_snat_rule *rule;
+	struct ip_vs_service *svc;
+
+	ip_vs_snat_stats_packet(&dest->stats, len, out);
+	svc = rcu_dereference(dest->svc);
+	if (svc) {
+		ip_vs_snat_stats_packet(&svc->stats, len, out);
+	} else {
+		rule = READ_ONCE(cp->snat.rule);
+		if (rule)
+			ip_vs_snat_stats_packet(&rule->tally->stats, len, out);
+	}
+	ip_vs_snat_stats_packet(ip_vs_snat_tot_stats(ipvs), len, out);
 }
 
 /* ip_vs_snat_config.c */

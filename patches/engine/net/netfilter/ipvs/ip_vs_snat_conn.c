@@ -503,6 +503,7 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 {
 	snat_conn_forget(cp);
+	snat_fast_forget(cp);
 	snat_conn_unbind_rule(cp);
 }
 

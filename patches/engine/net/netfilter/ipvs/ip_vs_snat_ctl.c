@@ -37,6 +37,8 @@ static const char *const snat_counter_names[SNAT_CTR_MAX] = {
 	[SNAT_CTR_LATE_REPLY]		= "late_reply",
 	[SNAT_CTR_ICMP_ERRORS_OUT]	= "icmp_errors_out",
 	[SNAT_CTR_ICMP_ERRORS_IN]	= "icmp_errors_in",
+	[SNAT_CTR_FAST_OUT]		= "fast_out",
+	[SNAT_CTR_FAST_IN]		= "fast_in",
 };
 
 static int snat_counters_show(struct seq_file *seq, void *v)
@@ -145,12 +147,12 @@ static int snat_do_port_range(ip_vs_snat_ctl_table *table, int write,
 	return 0;
 }
 
-static int snat_do_timeout(ip_vs_snat_ctl_table *table, int write,
+static int snat_do_seconds(ip_vs_snat_ctl_table *table, int write,
 			   ip_vs_snat_sysctl_buf buffer, size_t *lenp,
-			   loff_t *ppos)
+			   loff_t *ppos, int min)
 {
 	int secs = READ_ONCE(*(int *)table->data) / HZ;
-	int min = 1, max = INT_MAX / HZ, ret;
+	int max = INT_MAX / HZ, ret;
 	struct ctl_table tmp = {
 		.data		= &secs,
 		.maxlen		= sizeof(secs),
@@ -164,6 +166,30 @@ static int snat_do_timeout(ip_vs_snat_ctl_table *table, int write,
 		WRITE_ONCE(*(int *)table->data, secs * HZ);
 	return ret;
 }
+
+static int snat_do_timeout(ip_vs_snat_ctl_table *table, int write,
+			   ip_vs_snat_sysctl_buf buffer, size_t *lenp,
+			   loff_t *ppos)
+{
+	return snat_do_seconds(table, write, buffer, lenp, ppos, 1);
+}
+
+#ifdef IP_VS_SNAT_FASTPATH
+static int snat_do_fastpath(ip_vs_snat_ctl_table *table, int write,
+			    ip_vs_snat_sysctl_buf buffer, size_t *lenp,
+			    loff_t *ppos)
+{
+	struct netns_ipvs *ipvs = table->extra1;
+	int ret;
+
+	mutex_lock(&ipvs->snat->config_lock);
+	ret = snat_do_seconds(table, write, buffer, lenp, ppos, 0);
+	if (write && !ret)
+		ret = snat_fast_update(ipvs);
+	mutex_unlock(&ipvs->snat->config_lock);
+	return ret;
+}
+#endif
 
 static int snat_int_min = 1;
 static int snat_int_zero;
@@ -202,6 +228,9 @@ static const struct snat_var snat_vars[] = {
 		 proc_dointvec_minmax, &snat_int_zero, NULL),
 	SNAT_VAR("snat_one_armed", one_armed, proc_dointvec_minmax,
 		 &snat_int_zero, &snat_int_one),
+#ifdef IP_VS_SNAT_FASTPATH
+	SNAT_VAR("snat_fastpath", fastpath, snat_do_fastpath, NULL, NULL),
+#endif
 };
 
 static int __net_init snat_sysctl_init(struct netns_ipvs *ipvs)
@@ -228,6 +257,10 @@ static int __net_init snat_sysctl_init(struct netns_ipvs *ipvs)
 		/* What depends on the ports is found by this */
 		if (var->handler == snat_do_port_range)
 			tbl[i].extra1 = snat;
+#ifdef IP_VS_SNAT_FASTPATH
+		if (var->handler == snat_do_fastpath)
+			tbl[i].extra1 = ipvs;
+#endif
 	}
 
 	snat->sysctl_hdr = ip_vs_snat_register_sysctl(ipvs, tbl, i);
@@ -357,10 +390,15 @@ int __ip_vs_snat_service_prepare(struct netns_ipvs *ipvs)
  */
 void __net_exit ip_vs_snat_net_disable(struct netns_ipvs *ipvs)
 {
-	if (!ip_vs_snat_enabled(ipvs))
-		return;
-	snat_hook_unregister(ipvs);
-	WRITE_ONCE(ipvs->snat_enabled, false);
+	struct ip_vs_snat *snat = ipvs->snat;
+
+	mutex_lock(&snat->config_lock);
+	if (ip_vs_snat_enabled(ipvs)) {
+		snat_hook_unregister(ipvs);
+		WRITE_ONCE(ipvs->snat_enabled, false);
+		snat_fast_update(ipvs);
+	}
+	mutex_unlock(&snat->config_lock);
 }
 
 /**

@@ -13,6 +13,7 @@
  * ip_vs_snat_port.c	their ports
  * ip_vs_snat_rule.c	who goes out
  * ip_vs_snat_packet.c	hooks, and translation of packets
+ * ip_vs_snat_fast.c	a short way for packets
  * ip_vs_snat_icmp.c	ICMP errors
  * ip_vs_snat_tcp.c	states of TCP
  * ip_vs_snat_ctl.c	settings, counters, setting up
@@ -68,7 +69,16 @@ enum snat_counter {
 	SNAT_CTR_LATE_REPLY,
 	SNAT_CTR_ICMP_ERRORS_OUT,
 	SNAT_CTR_ICMP_ERRORS_IN,
+	SNAT_CTR_FAST_OUT,
+	SNAT_CTR_FAST_IN,
 	SNAT_CTR_MAX,
+};
+
+/* Directions of packets */
+enum snat_dir {
+	SNAT_DIR_OUT,
+	SNAT_DIR_IN,
+	SNAT_DIRS,
 };
 
 struct snat_config;
@@ -165,6 +175,7 @@ struct snat_settings {
 	int	max_conns;
 	int	max_conns_per_host;
 	int	one_armed;
+	int	fastpath;			/* how long a way is known, 0: off */
 	u32	port_range;			/* first << 16 | last */
 };
 
@@ -202,6 +213,10 @@ struct ip_vs_snat {
 	atomic_t		oldest_spares;	/* list to take one from */
 
 	struct nf_hook_ops	hook;
+#ifdef IP_VS_SNAT_FASTPATH
+	struct nf_hook_ops	fast_hooks[2];
+	bool			fast_hooked;	/* protected by config_lock */
+#endif
 
 	/* Written when something is configured */
 	struct mutex		config_lock;	/* protects all of these */
@@ -479,10 +494,21 @@ void snat_config_cleanup(struct netns_ipvs *ipvs);
 void snat_conn_bind_rule(struct ip_vs_conn *cp, struct ip_vs_snat_rule *rule);
 void snat_conn_unbind_rule(struct ip_vs_conn *cp);
 
+/* ip_vs_snat_fast.c */
+#ifdef IP_VS_SNAT_FASTPATH
+int snat_fast_update(struct netns_ipvs *ipvs);
+void snat_fast_forget(struct ip_vs_conn *cp);
+#else
+static inline int snat_fast_update(struct netns_ipvs *ipvs) { return 0; }
+static inline void snat_fast_forget(struct ip_vs_conn *cp) { }
+#endif
+
 /* ip_vs_snat_packet.c */
 bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
 			  unsigned int thoff, const struct iphdr *iph,
 			  bool out);
+bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
+		 unsigned int thoff, bool out);
 void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out);
 bool snat_redirect(struct sk_buff *skb, const struct ip_vs_conn *cp);
 
@@ -507,6 +533,8 @@ unsigned int snat_icmp_own_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 /* ip_vs_snat_tcp.c */
 bool snat_tcp_ended(const struct ip_vs_conn *cp);
 bool snat_tcp_closed(const struct ip_vs_conn *cp);
+bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
+		   unsigned int thoff, bool out);
 void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		     unsigned int thoff, bool out);
 

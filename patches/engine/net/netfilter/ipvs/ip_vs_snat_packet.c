@@ -92,12 +92,19 @@ static inline bool snat_writable(struct sk_buff *skb, unsigned int len)
 	       !skb_ensure_writable(skb, len);
 }
 
-/* Replace the local address and port of a packet: the source of one that goes
- * out, the destination of one that comes in. What was summed by a device must
- * be forgotten by now.
+/**
+ * snat_mangle - replace the local address and port of a packet
+ * @skb:	the packet; what was summed by a device must be forgotten by now
+ * @cp:		its connection
+ * @thoff:	offset of its transport header
+ * @out:	does it come from the inside host?
+ *
+ * These are the source of one that goes out, the destination of one that comes in.
+ *
+ * Return: false if it can't be written to.
  */
-static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
-			unsigned int thoff, bool out)
+bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
+		 unsigned int thoff, bool out)
 {
 	__be32 from = out ? cp->daddr.ip : cp->vaddr.ip;
 	__be32 to = out ? cp->vaddr.ip : cp->daddr.ip;
@@ -157,20 +164,8 @@ static bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
  */
 void snat_account(struct ip_vs_conn *cp, unsigned int len, bool out)
 {
-	struct ip_vs_dest *dest = cp->dest;
-	struct ip_vs_service *svc;
-
-	if (!ip_vs_snat_dest_available(dest))
-		return;
-
-	ip_vs_snat_stats_packet(&dest->stats, len, out);
-	svc = rcu_dereference(dest->svc);
-	if (svc)
-		ip_vs_snat_stats_packet(&svc->stats, len, out);
-	else if (cp->snat.rule)
-		ip_vs_snat_stats_packet(&cp->snat.rule->tally->stats, len, out);
-	ip_vs_snat_stats_packet(ip_vs_snat_tot_stats(ip_vs_snat_ipvs(cp)),
-				len, out);
+	if (ip_vs_snat_dest_available(cp->dest))
+		snat_account_packet(ip_vs_snat_ipvs(cp), cp, len, out);
 }
 
 /* Follow the connection with a packet that has been translated */
@@ -723,13 +718,20 @@ IP_VS_SNAT_PRE_ROUTING(snat_pre_routing)
 int snat_hook_register(struct netns_ipvs *ipvs)
 {
 	struct nf_hook_ops *ops = &ipvs->snat->hook;
+	int ret;
 
 	ops->hook = snat_pre_routing_hook;
 	ops->pf = NFPROTO_IPV4;
 	ops->hooknum = NF_INET_PRE_ROUTING;
 	/* After reassembly and rules on raw packets */
 	ops->priority = NF_IP_PRI_CONNTRACK - 1;
-	return ip_vs_snat_register_hook(ipvs, ops, ipvs->snat->addr_tab);
+	ret = ip_vs_snat_register_hook(ipvs, ops, ipvs->snat->addr_tab);
+	if (ret)
+		return ret;
+	ret = snat_fast_update(ipvs);
+	if (ret)
+		snat_hook_unregister(ipvs);
+	return ret;
 }
 
 /**

@@ -22,11 +22,6 @@
  */
 #define SNAT_TCP_WINDOW		(1024 * 1024)
 
-enum snat_dir {
-	SNAT_DIR_OUT,
-	SNAT_DIR_IN,
-};
-
 /**
  * snat_tcp_ended - has a TCP connection ended, so that a SYN starts another one?
  * @cp:		the connection
@@ -231,6 +226,37 @@ static void snat_tcp_set_state(struct ip_vs_conn *cp, u16 state)
 	cp->state = state;
 }
 
+static u32 snat_tcp_end(const struct sk_buff *skb, unsigned int thoff,
+			const struct tcphdr *th)
+{
+	return ntohl(th->seq) + skb->len - thoff - th->doff * 4 + th->syn +
+	       th->fin;
+}
+
+/**
+ * snat_tcp_data - follow a TCP connection with a packet that doesn't change its state
+ * @cp:		the connection
+ * @skb:	the packet
+ * @thoff:	offset of its TCP header, which is linear
+ * @out:	does it come from the inside host?
+ *
+ * Return: whether it's such a packet; else nothing was done.
+ */
+bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
+		   unsigned int thoff, bool out)
+{
+	const struct tcphdr *th = (const struct tcphdr *)(skb->data + thoff);
+
+	if (unlikely(cp->state != IP_VS_TCP_S_ESTABLISHED ||
+		     snat_tcp_flags(th) != TCP_FLAG_ACK ||
+		     cp->snat.tcp_fin_seen))
+		return false;
+	snat_tcp_progress(cp, th, out ? SNAT_DIR_OUT : SNAT_DIR_IN,
+			  snat_tcp_end(skb, thoff, th));
+	cp->timeout = snat_tcp_timeout(cp, IP_VS_TCP_S_ESTABLISHED);
+	return true;
+}
+
 /**
  * snat_tcp_packet - follow a TCP connection with one of its packets
  * @cp:		the connection
@@ -243,24 +269,17 @@ void snat_tcp_packet(struct ip_vs_conn *cp, const struct sk_buff *skb,
 {
 	const struct tcphdr *th = (const struct tcphdr *)(skb->data + thoff);
 	enum snat_dir dir = out ? SNAT_DIR_OUT : SNAT_DIR_IN;
-	u32 end = ntohl(th->seq) + skb->len - thoff - th->doff * 4 +
-		  th->syn + th->fin;
 	u16 old, state;
 	bool ended, closed;
 
-	if (likely(cp->state == IP_VS_TCP_S_ESTABLISHED &&
-		   snat_tcp_flags(th) == TCP_FLAG_ACK &&
-		   !cp->snat.tcp_fin_seen)) {
-		snat_tcp_progress(cp, th, dir, end);
-		cp->timeout = snat_tcp_timeout(cp, IP_VS_TCP_S_ESTABLISHED);
+	if (likely(snat_tcp_data(cp, skb, thoff, out)))
 		return;
-	}
 
 	spin_lock(&cp->lock);
 	old = cp->state;
 	ended = snat_tcp_ended(cp);
 	closed = snat_tcp_closed(cp);
-	state = snat_tcp_next_state(cp, th, dir, end);
+	state = snat_tcp_next_state(cp, th, dir, snat_tcp_end(skb, thoff, th));
 	if (state != old)
 		snat_tcp_set_state(cp, state);
 	/* One that is made up doesn't even keep the connection alive */

@@ -6,6 +6,7 @@
 
 #include <linux/sysctl.h>
 #include <net/genetlink.h>
+#include <net/ip.h>
 #include <net/ip_vs.h>
 #include <net/udp.h>
 
@@ -24,6 +25,13 @@ ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
 		      const struct nla_policy *policy)
 {
 	return genl_info_dump(cb)->attrs;
+}
+
+/* What goes a short way is counted as all that is forwarded */
+static inline void ip_vs_snat_count_forwarded(struct net *net, unsigned int len)
+{
+	__IP_INC_STATS(net, IPSTATS_MIB_OUTFORWDATAGRAMS);
+	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
 }
 
 /* What handlers of settings get */
