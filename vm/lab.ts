@@ -27,6 +27,8 @@ export interface LabOptions {
   bootLimit?: number
   /** How many times longer than usual everything may take. */
   patience?: number
+  /** What the gateway runs before each test, once its modules are loaded. */
+  begin?: string
 }
 
 /** Two, so that what may run at the same time in the kernel does. */
@@ -89,6 +91,7 @@ export class Lab {
       await gateway.sh(nameCards(LINKS.map((link) => [GATEWAY[link].mac, link])))
       await gateway.sh(GATEWAY_SETUP)
       await gateway.sh(GATEWAY_START)
+      await gateway.sh(options.begin ?? '')
       await gateway.sh(LINKS.map(carrier).join('\n'))
       await lab.settle()
       return lab
@@ -109,6 +112,7 @@ export class Lab {
     for (const link of LINKS) this.links[link].heal()
     await this.gateway.sh(GATEWAY_RESET)
     await this.gateway.sh(GATEWAY_START)
+    await this.gateway.sh(this.options.begin ?? '')
     await this.settle()
     for (const host of this.hosts) host.reset()
     this.transmitted.length = 0

@@ -34,6 +34,7 @@ export const VARIABLES = {
   LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
   SEED: 'which ones: a number (default 12)',
+  FASTPATH: '1: the end-to-end tests with net.ipv4.vs.snat_fastpath on (default 0)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
   SOURCE: 'NAME=PATH[,NAME=PATH...]: take a source from a local file; names: see `make fetch` --help',

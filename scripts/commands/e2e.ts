@@ -20,6 +20,7 @@ SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for
 memory after each suite; it takes its time.
 KERNEL=stock runs them on the distribution's own kernel (Debian 13's of TARGET=lts-6.12, Debian 12's of lts), into
 which apt has installed the package of make kmod; it needs mmdebstrap.
+FASTPATH=1 runs them with net.ipv4.vs.snat_fastpath on; those about rules that see each packet do not apply then.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs;
 those of the run before in test.previous. Tests that were not run count as errors there.
 QUICK=1 tries edits of net/netfilter/ipvs without packaging them: only the modules are compiled, and

@@ -4,6 +4,7 @@
 import both from './both.ts'
 import change from './change.ts'
 import exhaustion from './exhaustion.ts'
+import fastpath from './fastpath.ts'
 import firewall from './firewall.ts'
 import fragments from './fragments.ts'
 import fuzz from './fuzz.ts'
@@ -35,5 +36,5 @@ import unsolicited from './unsolicited.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, limits, tables, tools, ipvsadm, keepalived, metrics, operating, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, load, change, fuzz,
 ]
