@@ -158,12 +158,14 @@ interface Count {
   instructions: number
   sent: number
   arrived: number
-  /** How many of them the kernel's own forwarding saw. */
+  /** How many of them went all the way through the kernel's own forwarding. */
   forwarded: number
 }
 
 const BEGIN = 'begin'
-const FORWARDED = `awk '$1 == "Ip:" && $7 ~ /[0-9]/ { print "forwarded " $7 }' /proc/net/snmp`
+/** What goes the short way of IPVS counts as forwarded as well. */
+const FORWARDED = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
+awk '$1 == "Ip:" && $7 ~ /[0-9]/ { count += $7 } $1 ~ /^fast_/ { count -= $2 } END { print "forwarded " count }'`
 
 /** @returns a script for a run; {@link countsOf} reads what it prints */
 function script({ stream, seen }: Run): string {
@@ -217,9 +219,9 @@ async function forwardFlows(bench: Bench, way: Way, flows: number, checksum: boo
   const out = (packets: number) => outward(way, checksum, ports, packets)
   const back = (packets: number) => homeward(way, checksum, ports, packets)
   // The second packet of a flow still costs more where it is what puts the flow on a fast path.
-  const runs = [out(flows), out(flows), out(MEASURED_PACKETS), ...(bench.replies ? [back(flows), back(MEASURED_PACKETS)] : [])]
+  const runs = [out(flows), out(flows), out(MEASURED_PACKETS), ...(bench.replies ? [back(flows), back(flows), back(MEASURED_PACKETS)] : [])]
   const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
-  const [fresh, , established, , returned] = counts
+  const [fresh, , established, , , returned] = counts
   const add = (kind: Kind, count: Count | undefined) => {
     if (!count) return
     const slow = way.passesForwarding && kind !== 'new' && count.forwarded > 0 ? `${count.forwarded} of ${count.sent} were forwarded the slow way` : undefined
