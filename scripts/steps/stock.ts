@@ -55,7 +55,8 @@ async function install(context: Context, suite: string, folder: string): Promise
   const deb = dkmsPackage(context)
   const inside = join('/tmp', basename(deb))
   writeFileSync(list, suiteList(suite))
-  const hooks = [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get install --yes --no-install-recommends ${quote(inside)}`]
+  // Without a terminal, which what DKMS leaves running for a moment would hold on to.
+  const hooks = [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
   const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${PACKAGES.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
   const script = `set -o pipefail; ${words.map(quote).join(' ')} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
   await runLogged(['bash', '-c', script], {

@@ -154,7 +154,7 @@ test.serial('a distribution is installed with its own kernel and the package, an
   t.false(existsSync(join(stockFolder(c), 'usr/bin')))
   const words = readFileSync(join(root, 'words'), 'utf8')
   t.true(words.includes(`--customize-hook=copy-in ${dkmsPackage(c)} /tmp\n`), words)
-  t.regex(words, /apt-get install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
+  t.regex(words, /apt-get --option Dpkg::Use-Pty=0 install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
   t.regex(words, /\ntrixie\n-\n.*stock\.sources\n$/)
 })
 
