@@ -54,7 +54,9 @@ async function install(context: Context, suite: string, folder: string): Promise
   const list = join(context.paths.work, 'stock.sources')
   const deb = dkmsPackage(context)
   const inside = join('/tmp', basename(deb))
-  writeFileSync(list, suiteList(suite))
+  const entries = suiteList(suite)
+  if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
+  writeFileSync(list, entries)
   // Without a terminal, which what DKMS leaves running for a moment would hold on to.
   const hooks = [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
   const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${PACKAGES.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
