@@ -6,9 +6,9 @@ import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
 import { A, CLIENT, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
-import { connections, counter, natCommands, snat } from './lib/configure.ts'
+import { connections, counter, natCommands, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, nameError, routeOf, turn, until } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, nameError, routeOf, turn, until } from './lib/traffic.ts'
 
 const OWN = 'issue 10, A 2: the gateway\'s own traffic wins over an SNAT flow of the same tuple'
 const SERVERS_OWN = 'issue 10, A 3: everything of a real server that is no reply of a balanced connection is translated'
@@ -236,6 +236,25 @@ export default suite('precedence', [
     // Those that it asks may be its clients as well, with the other's port only.
     await ask({ client: lab.net, sent: `${S}:1123 > ${VIP}:123`, server: lab.a, seen: `${S}:1123 > ${A}:123` })
   }),
+
+  ...BALANCED.map((balanced) =>
+    test(`what is left of a connection that a real server has opened itself does not leave with its private address, beside a service ${balanced.kind}`, SERVERS_OWN, async (lab) => {
+      await beside(lab, balanced, async () => {
+        await vsSysctl(lab, 'expire_nodest_conn', '1')
+        for (const [port, end] of [[5006, `ipvsadm --snat-conns -F ${A} --kill`], [5007, `ipvsadm -d -t 0.0.0.0:0 -r ${P0}:0`]] as const) {
+          const route = `${A}:80 > ${CLIENT}:${port}`
+          const connection = await Connection.open({ client: lab.a, sent: route, server: lab.net, seen: `${P0}:* > ${CLIENT}:${port}` })
+          await lab.gateway.sh(end)
+          const { client: seq, server: ack } = connection.next
+          for (const flags of ['PA', 'FA', 'R']) lab.a.send(tcp(route, flags, { seq, ack }))
+          await lab.settle()
+          lab.net.refuse('tcp **')
+        }
+        assert.equal(await counter(lab, 'late_reply'), 0)
+        assertNothingPrivateLeft(lab)
+      })
+    }),
+  ),
 
   ...BALANCED.map((balanced) =>
     test(`a late answer of a real server leaves as it is, of a service ${balanced.kind}`, LATE, async (lab) => {

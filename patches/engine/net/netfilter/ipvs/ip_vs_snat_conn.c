@@ -475,6 +475,23 @@ void ip_vs_snat_conn_init(struct ip_vs_conn *cp)
 	cp->packet_xmit = snat_xmit;
 }
 
+/* What a real server sends by a TCP connection that it has opened itself looks like a
+ * reply of its service when the connection isn't known any more, so remember.
+ */
+static void snat_conn_remember(struct ip_vs_conn *cp)
+{
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
+	struct snat_tuple t;
+
+	if (cp->protocol != IPPROTO_TCP)
+		return;
+	snat_tuple_of_conn(&t, cp, true);
+	rcu_read_lock();
+	if (snat_from_server(ipvs, &t))
+		snat_memo_put(ipvs->snat, ipvs->snat->late, &t);
+	rcu_read_unlock();
+}
+
 /* Take a connection out of the tables. Whoever finds it there does that, once. */
 static void snat_conn_forget(struct ip_vs_conn *cp)
 {
@@ -482,6 +499,8 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	struct ip_vs_snat_host *host = cp->snat.host;
 	bool unanswered;
 
+	if (!hlist_unhashed(&cp->snat_out))
+		snat_conn_remember(cp);
 	snat_out_unlink(snat, cp);
 	if (!snat_in_unlink(snat, cp))
 		return;

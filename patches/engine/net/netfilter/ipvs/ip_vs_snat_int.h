@@ -193,7 +193,8 @@ struct ip_vs_snat {
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
 	struct snat_config __rcu *config;	/* of rules, if there is any */
 
-	struct snat_memo	*late;		/* forgotten connections of services */
+	/* Forgotten connections: UDP of services, TCP of their servers' own */
+	struct snat_memo	*late;
 	struct snat_memo	*refused;	/* flows that found no port */
 	struct hlist_head	*host_tab;
 	unsigned int		host_bits;
@@ -465,6 +466,7 @@ enum snat_action {
 	SNAT_ACT_TRANSLATE,	/* with an address of the source */
 };
 
+bool snat_from_server(struct netns_ipvs *ipvs, const struct snat_tuple *t);
 bool snat_is_decided(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		     const struct snat_tuple *t, const struct net_device *in,
 		     const struct net_device *out);

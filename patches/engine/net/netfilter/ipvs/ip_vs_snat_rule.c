@@ -477,9 +477,12 @@ bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 	return outside;
 }
 
-/* Is the source a service, or one of its real servers? */
-static bool snat_from_server(struct netns_ipvs *ipvs,
-			     const struct snat_tuple *t)
+/**
+ * snat_from_server - is the source of a flow a service, or one of its real servers?
+ * @ipvs:	the network namespace
+ * @t:		the flow
+ */
+bool snat_from_server(struct netns_ipvs *ipvs, const struct snat_tuple *t)
 {
 	const union nf_inet_addr addr = { .ip = t->laddr };
 
@@ -490,7 +493,8 @@ static bool snat_from_server(struct netns_ipvs *ipvs,
 
 /* Is this a reply that comes too late, because the connection of the service has
  * been forgotten? It goes its way as it would without SNAT. What is no reply goes
- * out like the traffic of any other inside host.
+ * out like the traffic of any other inside host, and so does what is left of a TCP
+ * connection that the server has opened itself: for as long as that would have lived.
  */
 static bool snat_late_reply(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 			    bool syn)
@@ -498,7 +502,8 @@ static bool snat_late_reply(struct netns_ipvs *ipvs, const struct snat_tuple *t,
 	switch (t->protocol) {
 	case IPPROTO_TCP:
 		if (!syn && snat_from_server(ipvs, t))
-			return true;
+			return !snat_memo_has(ipvs->snat, ipvs->snat->late, t,
+					      READ_ONCE(ipvs->snat->set.tcp_timeout));
 		break;
 	case IPPROTO_UDP:
 		if (snat_memo_has(ipvs->snat, ipvs->snat->late, t, SNAT_LATE))
