@@ -195,6 +195,17 @@ export default suite('fastpath', [
     assert.deepEqual(await taken(lab, () => connection.respond('indeed')), ONE)
   }),
 
+  fast('a FIN that somebody has made up does not take a connection off the short way, and a right one ends it', SHORT, async (lab) => {
+    await setUp(lab)
+    const connection = await fastConnection(lab)
+    const { client, server } = connection.next
+    lab.net.send(tcp(turn(SEEN), 'FA', { seq: server + 123_456, ack: client }))
+    await lab.b.expect(`tcp ${turn(SENT)} FA`)
+    assert.deepEqual(await taken(lab, () => connection.respond('more')), ONE)
+    await connection.finish()
+    assert.equal(await stateOf(lab), 'TIME_WAIT')
+  }),
+
   fast('segments that were merged on reception go the short way, and out as they came', SHORT, async (lab) => {
     await setUp(lab)
     const sent = `${C}:40001 > ${S}:80`

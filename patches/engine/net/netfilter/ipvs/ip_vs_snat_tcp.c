@@ -134,6 +134,14 @@ static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
 	return IP_VS_TCP_S_ESTABLISHED;
 }
 
+/* Does a segment of the inside host acknowledge a FIN from outside? */
+static bool snat_tcp_acks_fin(const struct ip_vs_conn *cp,
+			      const struct tcphdr *th)
+{
+	return cp->snat.tcp_fin_seen && th->ack &&
+	       ntohl(th->ack_seq) == cp->snat.tcp_fin;
+}
+
 /* A FIN of the inside host counts at once, one from outside when the inside host has
  * acknowledged it: then nobody else has made it up.
  */
@@ -149,8 +157,7 @@ static u16 snat_tcp_fin(struct ip_vs_conn *cp, const struct tcphdr *th,
 		return state;
 	}
 
-	if (cp->snat.tcp_fin_seen && th->ack &&
-	    ntohl(th->ack_seq) == cp->snat.tcp_fin) {
+	if (snat_tcp_acks_fin(cp, th)) {
 		cp->snat.tcp_fin_seen = false;
 		if (state == IP_VS_TCP_S_ESTABLISHED)
 			state = IP_VS_TCP_S_CLOSE_WAIT;
@@ -249,7 +256,7 @@ bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
 
 	if (unlikely(cp->state != IP_VS_TCP_S_ESTABLISHED ||
 		     snat_tcp_flags(th) != TCP_FLAG_ACK ||
-		     cp->snat.tcp_fin_seen))
+		     (out && snat_tcp_acks_fin(cp, th))))
 		return false;
 	snat_tcp_progress(cp, th, out ? SNAT_DIR_OUT : SNAT_DIR_IN,
 			  snat_tcp_end(skb, thoff, th));
