@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { Connection, Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
-import { echo, icmp, ipv4, PROTOCOL, tcp, udp } from '../../vm/packet/index.ts'
+import { echo, icmp, icmpError, ipv4, PROTOCOL, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
 import { counter, snat, vsSysctl } from './lib/configure.ts'
 import { ALGO, atOnce, configure, exchange, type Fields, list, type Message, pool, refused, rule } from './lib/rules.ts'
@@ -247,6 +247,19 @@ export default suite('rules', [
     assert.equal(await counter(lab, 'drop_other'), before + 2)
     await isDropped(lab, cut)
     await everyKindGoesOut(lab, P1)
+  }),
+
+  test('what has no ports of its own does not get out with its private address, if rules about ports cover what it is about', RULES, async (lab) => {
+    const aboutNothing = (port: number): Buffer => icmpError(`${A} > ${S}`, 'port-unreachable', udp(`${S}:${port} > ${A}:40001`, 'answer'))
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { proto: UDP, dportMin: 53, dportMax: 60 }), rule(INSIDE_NET, 'out', { proto: UDP, dportMin: 70 }))
+    for (const port of [53, 60, 70]) await isDropped(lab, aboutNothing(port))
+    assert.equal(await counter(lab, 'drop_icmp_error'), 3)
+    await isDropped(lab, ipv4(`${A} > ${S}`, PROTOCOL.udp, Buffer.alloc(2)))
+    assert.equal(await counter(lab, 'drop_other'), 1)
+    // What the host sends there leaves as it is, and so does what it says about that.
+    lab.a.send(aboutNothing(61))
+    await lab.net.expect(`icmp ${A} > ${S} port-unreachable [udp ${S}:61 > ${A}:40001]`)
   }),
 
   test('a rule that accepts lets pass what a later one would translate', RULES, async (lab) => {

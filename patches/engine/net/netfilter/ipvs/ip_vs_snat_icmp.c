@@ -64,6 +64,25 @@ static bool snat_icmp_parse(struct snat_icmp *err, const struct sk_buff *skb,
 	return snat_tuple_of_packet(&err->t, skb, err->th_off, cih, !out);
 }
 
+/**
+ * snat_icmp_about - what an ICMP error from inside is about
+ * @skb:	the packet
+ * @thoff:	offset of its ICMP header
+ * @t:		set to the flow, as the inside host sees it
+ *
+ * Return: whether it tells.
+ */
+bool snat_icmp_about(const struct sk_buff *skb, unsigned int thoff,
+		     struct snat_tuple *t)
+{
+	struct snat_icmp err;
+
+	if (!snat_icmp_parse(&err, skb, thoff, true))
+		return false;
+	*t = err.t;
+	return true;
+}
+
 /* Replace something in a quoted packet, and keep the ICMP checksum right */
 static void snat_icmp_put16(struct icmphdr *ic, __be16 *field, __be16 to)
 {

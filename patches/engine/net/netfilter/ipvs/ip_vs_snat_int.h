@@ -479,6 +479,7 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 			    const struct net_device *out,
 			    struct snat_source *source);
 enum snat_action snat_match_lost(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				 const struct snat_tuple *about,
 				 const struct net_device *in,
 				 const struct net_device *out,
 				 enum snat_counter which);
@@ -527,6 +528,8 @@ void snat_hook_unregister(struct netns_ipvs *ipvs);
 
 /* ip_vs_snat_icmp.c */
 bool snat_is_icmp_error(const struct sk_buff *skb, unsigned int thoff);
+bool snat_icmp_about(const struct sk_buff *skb, unsigned int thoff,
+		     struct snat_tuple *t);
 bool snat_icmp_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 		     unsigned int thoff, bool out, unsigned int *verdict);
 unsigned int snat_icmp_own_error(struct netns_ipvs *ipvs, struct sk_buff *skb,

@@ -537,6 +537,7 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 				      const struct net_device *out)
 {
 	unsigned int thoff = ip_hdrlen(skb);
+	const struct snat_tuple *about;
 	struct snat_source source = { };
 	struct ip_vs_conn *cp = NULL;
 	enum snat_action action;
@@ -544,13 +545,14 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	struct snat_tuple t;
 
 	if (snat_is_icmp_error(skb, thoff)) {
-		action = snat_match_lost(ipvs, skb, in, out,
+		about = snat_icmp_about(skb, thoff, &t) ? &t : NULL;
+		action = snat_match_lost(ipvs, skb, about, in, out,
 					 SNAT_CTR_DROP_ICMP_ERROR);
 		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;
 	}
 	if (!snat_tuple_of_packet(&t, skb, thoff, ip_hdr(skb), true)) {
 		action = snat_is_runt(skb, thoff) ?
-			 snat_match_lost(ipvs, skb, in, out,
+			 snat_match_lost(ipvs, skb, NULL, in, out,
 					 SNAT_CTR_DROP_OTHER) :
 			 snat_match_other(ipvs, skb, in, out);
 		return action == SNAT_ACT_PASS ? NF_ACCEPT : NF_DROP;

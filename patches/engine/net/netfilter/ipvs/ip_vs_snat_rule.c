@@ -268,7 +268,7 @@ struct snat_query {
 	const struct net_device	*out;
 	u64			nets;		/* source and destination */
 	u16			dport;
-	u8			protocol;	/* 0: all, of an ICMP error */
+	u8			protocol;	/* 0: all, with all ports */
 	bool			from_inside;	/* if the rule doesn't tell */
 	bool			to_outside;
 };
@@ -407,6 +407,23 @@ snat_find_range_rule(const struct snat_match *matches,
 	return first;
 }
 
+/* The first matching rule of all services */
+static const struct snat_match *
+snat_find_any_rule(const struct snat_match *matches,
+		   const struct snat_group *group,
+		   const struct snat_query *q, u64 nets)
+{
+	u32 i = snat_group_pos(matches, group, nets, 0);
+	const struct snat_match *first = NULL;
+
+	for (; i < group->end && matches[i].nets == nets; i++) {
+		if (snat_rule_matches(&matches[i], q) &&
+		    (!first || snat_match_precedes(&matches[i], first)))
+			first = &matches[i];
+	}
+	return first;
+}
+
 static const struct snat_match *
 snat_find_in_group(const struct snat_match *matches,
 		   const struct snat_group *group, const struct snat_query *q)
@@ -414,6 +431,8 @@ snat_find_in_group(const struct snat_match *matches,
 	u32 service = snat_service(q->protocol, q->dport);
 	u64 nets = q->nets & group->mask;
 
+	if (unlikely(!q->protocol))
+		return snat_find_any_rule(matches, group, q, nets);
 	switch (group->ports) {
 	case SNAT_PORTS_RANGE:
 		return snat_find_range_rule(matches, group, q, nets, service);
@@ -655,6 +674,7 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
  * @ipvs:	the network namespace
  * @skb:	the packet: an ICMP error about something that we don't know (RFC 5508,
  *		REQ-5), or one without ports
+ * @about:	the flow that it belongs to, or NULL if it doesn't tell
  * @in:		the device that it came in by
  * @out:	the device that it leaves by
  * @which:	what to count
@@ -664,6 +684,7 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
  * Return: whether it is to pass, or to be dropped.
  */
 enum snat_action snat_match_lost(struct netns_ipvs *ipvs, struct sk_buff *skb,
+				 const struct snat_tuple *about,
 				 const struct net_device *in,
 				 const struct net_device *out,
 				 enum snat_counter which)
@@ -676,6 +697,8 @@ enum snat_action snat_match_lost(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	if (ip_vs_snat_has_xfrm(skb) || ip_vs_snat_ct_busy(skb))
 		return SNAT_ACT_PASS;
 	snat_query_init(&q, ipvs, config, skb, in, out);
+	if (about)
+		snat_query_tuple(&q, about);
 	action = snat_match_source(&q, config, &source);
 	snat_source_put(&source);
 	if (action == SNAT_ACT_PASS)
