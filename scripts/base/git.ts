@@ -15,8 +15,10 @@ import { capture, interruption, onInterrupt, requireUninterrupted, type Captured
 export interface GitOptions {
   /** Settings, as `-c` takes them. */
   config?: readonly string[]
-  /** The whole environment, instead of this process's. */
+  /** Variables for git. */
   env?: NodeJS.ProcessEnv
+  /** Whether the user's configuration counts: about a repository of his own. */
+  userConfig?: boolean
   /** What the user can do when git fails. */
   hint?: string
 }
@@ -25,6 +27,17 @@ const stopped = new AbortController()
 setMaxListeners(0, stopped.signal)
 onInterrupt(() => stopped.abort())
 
+/** Whether a commit is signed, how a file is checked out, which hooks run: in repositories of this tool's that is not the user's to set. */
+const OWN_CONFIG = { GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' }
+
+/** No others: a git that has called this tool, from a hook, has named its own repository and index in variables. */
+const INHERITED = ['PATH', 'HOME', 'XDG_CONFIG_HOME'] as const
+
+function environmentOf({ env, userConfig }: GitOptions): Record<string, string> {
+  const inherited = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]] as const]))
+  return { ...Object.fromEntries(inherited), ...(userConfig ? {} : OWN_CONFIG), LC_ALL: 'C', ...env } as Record<string, string>
+}
+
 /** Not when git has ended, after which what it printed may still be on its way. */
 const WHOLE = { onClose: true, onExit: false }
 
@@ -32,13 +45,15 @@ const WHOLE = { onClose: true, onExit: false }
 export class Git {
   readonly #folder: string
   readonly #options: GitOptions
+  readonly #environment: Record<string, string>
   readonly #client: SimpleGit
 
   constructor(folder: string, options: GitOptions = {}) {
     this.#folder = folder
     this.#options = options
+    this.#environment = environmentOf(options)
     this.#client = simpleGit({ baseDir: folder, config: [...(options.config ?? [])], abort: stopped.signal, completion: WHOLE, unsafe: { allowUnsafeConfigPaths: true } })
-    if (options.env) this.#client.env(options.env as Record<string, string>)
+    this.#client.env(this.#environment)
   }
 
   /**
@@ -103,7 +118,7 @@ export class Git {
   /** Runs git, and says how it ended. */
   async call(words: readonly string[], options: CaptureOptions): Promise<Captured> {
     const config = (this.#options.config ?? []).flatMap((setting) => ['-c', setting])
-    return capture(['git', ...config, ...words], { ...options, cwd: this.#folder, ...(this.#options.env ? { env: this.#options.env } : {}) })
+    return capture(['git', ...config, ...words], { ...options, cwd: this.#folder, env: this.#environment })
   }
 
   #failure(cause: unknown, words: readonly string[]): Failure {

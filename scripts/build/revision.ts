@@ -15,7 +15,7 @@ export type Revision = {
 
 export async function revision({ paths }: Context): Promise<Revision> {
   if (!existsSync(join(paths.root, '.git'))) return { commit: null, dirty: true }
-  const lines = await new Git(paths.root).lines('status', '--porcelain=v2', '--branch')
+  const lines = await new Git(paths.root, { userConfig: true }).lines('status', '--porcelain=v2', '--branch')
   const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(lines.join('\n'))?.[1] ?? null
   return { commit, dirty: commit === null || lines.some((line) => !line.startsWith('#')) }
 }

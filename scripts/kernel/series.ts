@@ -73,9 +73,10 @@ export function engineFiles(context: Context): Map<string, string> {
   return new Map(files.filter(([name]) => name !== ENGINE_MESSAGE))
 }
 
-/** @returns git on the prepared tree; user configuration that would change commits or files is switched off */
+/** @returns git on the prepared tree; configuration of the tree's own that would change commits or files is switched off */
 export function treeGit(context: Context, environment: Record<string, string> = {}): Git {
-  const env = { ...treeEnvironment(context), ...environment }
+  // A tree that has lost its .git is not taken for a part of a repository that the cache happens to be in.
+  const env = { GIT_CEILING_DIRECTORIES: dirname(context.paths.tree), ...environment }
   return new Git(context.paths.tree, { config: TREE_CONFIG, env, hint: `If the prepared tree is damaged: ${goal(context, 'discard')} brings it back, without the edits in it.` })
 }
 
@@ -83,14 +84,6 @@ export function treeGit(context: Context, environment: Record<string, string> = 
 export const goal = (context: Context, command: string): string => `make ${command}${isKernel(context) ? '' : ` TREE=${context.tree.name}`}`
 
 const TREE_CONFIG = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
-
-/** A tree that has lost its .git is not taken for a part of a repository that the cache happens to be in. */
-const treeEnvironment = ({ paths }: Context): Record<string, string> => ({
-  PATH: process.env['PATH'] ?? '',
-  HOME: process.env['HOME'] ?? '/',
-  LC_ALL: 'C',
-  GIT_CEILING_DIRECTORIES: dirname(paths.tree),
-})
 
 /** @returns names of the files that engine and series change or add */
 export const touchedFiles = (context: Context): Promise<string[]> => treeGit(context).lines('diff', '--name-only', BASE, APPLIED)

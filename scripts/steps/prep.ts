@@ -148,7 +148,7 @@ async function commitPristine(folder: string, repository: string): Promise<void>
   log.info('importing it into git')
   const identity = { NAME: 'pristine', EMAIL: 'pristine@localhost', DATE: '2000-01-01T00:00:00Z' }
   const roles = Object.entries(identity).flatMap(([key, value]) => [[`GIT_AUTHOR_${key}`, value], [`GIT_COMMITTER_${key}`, value]] as const)
-  const env = { ...process.env, GIT_DIR: repository, GIT_WORK_TREE: folder, ...Object.fromEntries(roles) }
+  const env = { GIT_DIR: repository, GIT_WORK_TREE: folder, ...Object.fromEntries(roles) }
   // The objects are thrown away together with the repository, so speed goes before size and durability.
   const git = new Git(folder, { env, config: ['core.looseCompression=0', 'core.fsync=none', 'core.autocrlf=false', 'gc.auto=0'] })
   await new Git(folder).run('init', '--quiet', '--bare', repository)

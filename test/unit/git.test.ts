@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Git } from '../../scripts/base/git.ts'
+import { bring } from '../../scripts/build/step.ts'
+import { save } from '../../scripts/kernel/save.ts'
+import { step as exported } from '../../scripts/steps/export.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
 const IDENTITY = ['-c', 'user.name=A', '-c', 'user.email=a@localhost']
@@ -45,4 +48,30 @@ test('git that fails is a trouble of the host, a question may have no for its an
   await fails(t, 'environment', () => git.run('checkout', 'none'))
   t.false(await git.holds('merge-base', '--is-ancestor', 'HEAD', 'none'))
   t.true(await git.holds('merge-base', '--is-ancestor', 'HEAD', 'HEAD'))
+})
+
+test.serial('neither the user\'s configuration nor a git that calls this tool reaches what belongs to it', async (t) => {
+  const { context, write, root } = createFixture(t)
+  const c = context()
+  const refuse = '#!/bin/sh\nexit 1\n'
+  for (const hook of ['pre-commit', 'post-checkout', 'reference-transaction']) chmodSync(write(`hooks/${hook}`, refuse), 0o755)
+  const settings = ['[commit]\n gpgSign = true', '[tag]\n gpgSign = true', '[gpg]\n program = false', `[core]\n hooksPath = ${root}/hooks\n autocrlf = true`, '[diff]\n noprefix = true\n external = false']
+  const hostile = {
+    GIT_CONFIG_GLOBAL: write('gitconfig', settings.join('\n')), GIT_INDEX_FILE: write('index', 'of the commit that is being made'),
+    GIT_DIR: join(root, 'elsewhere/.git'), GIT_EXTERNAL_DIFF: 'false',
+  }
+  const before = Object.fromEntries(Object.keys(hostile).map((name) => [name, process.env[name]]))
+  Object.assign(process.env, hostile)
+  t.teardown(() => {
+    for (const [name, value] of Object.entries(before)) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  })
+  await bring(c, exported)
+  t.is(read(root, 'index'), 'of the commit that is being made')
+  t.false(existsSync(join(root, 'elsewhere')))
+  t.notRegex(read(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), /\r/)
+  await save(c)
+  t.regex(read(c.paths.root, 'patches/lts/0001-ipvs-call-the-engine.patch'), /^--- a\//m)
 })
