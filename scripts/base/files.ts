@@ -2,8 +2,8 @@
 /** Small helpers on files: digests, and writing that never leaves half a file. */
 
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream, existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
 import { ROOT } from './root.ts'
@@ -33,6 +33,17 @@ export function writeIfChanged(path: string, content: string | Buffer): boolean 
     throw Object.assign(error as NodeJS.ErrnoException, { path })
   }
   return true
+}
+
+/** Makes a folder with those above it. Node's own way never ends below /proc, where a folder cannot be made and is not there either. */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return
+  makeFolder(dirname(path))
+  try {
+    mkdirSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
 }
 
 /** @returns a name next to `path`, on the same file system, that nobody else uses */

@@ -6,10 +6,11 @@
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
+import { asFailure, makeFolder } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { guardGroup, requireUninterrupted, shareLock } from '../base/run.ts'
 import type { Context } from './context.ts'
@@ -61,8 +62,7 @@ export async function withSharedThing<T>(context: Context, name: string, what: s
  * @throws Failure of kind `environment` when another process has it, that tells which
  */
 export async function withLock<T>(path: string, what: string, work: () => Promise<T>, options: LockOptions = {}): Promise<T> {
-  mkdirSync(dirname(path), { recursive: true })
-  const fd = openSync(path, 'a+')
+  const fd = openLock(path)
   let release: () => void = () => undefined
   try {
     await take(fd, path, what, options)
@@ -74,6 +74,18 @@ export async function withLock<T>(path: string, what: string, work: () => Promis
     // Not by closing it alone: a program that runs on in the background, such as an agent of gpg's, may have it too.
     spawnSync('flock', ['--unlock', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] })
     closeSync(fd)
+  }
+}
+
+/** @throws Failure of kind `environment` where there can be no such file */
+function openLock(path: string): number {
+  try {
+    makeFolder(dirname(path))
+    return openSync(path, 'a+')
+  } catch (cause) {
+    const known = asFailure(cause)
+    if (known instanceof Failure) throw known
+    throw new Failure('environment', `The lock ${path} cannot be made (${(cause as NodeJS.ErrnoException).code}).`, { hint: 'Set CACHE= to a folder of your own.', cause })
   }
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Whether a build can work in the folders that the user has chosen. */
 
-import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { accessSync, constants } from 'node:fs'
 import { Failure } from '../base/errors.ts'
+import { makeFolder } from '../base/files.ts'
 import type { Context } from './context.ts'
 
 /**
@@ -34,20 +34,10 @@ export const PLACES_HINT = 'Choose another folder for the cache by CACHE=, or cl
 function unwritable(what: string, path: string): string[] {
   try {
     makeFolder(path)
-    accessSync(path, constants.W_OK)
+    // A file of that name has no "." in it.
+    accessSync(`${path}/.`, constants.W_OK)
     return []
   } catch (error) {
     return [`The folder of the ${what}, ${path}, cannot be written to (${(error as NodeJS.ErrnoException).code}).`]
-  }
-}
-
-/** Node's own recursive mkdir never ends below /proc, where a folder cannot be made and is not there either. */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return
-  makeFolder(dirname(path))
-  try {
-    mkdirSync(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }

@@ -38,6 +38,14 @@ test('doctor tells all that is wrong at once, and ends', (t) => {
   t.regex(stderr, /\/proc\/a b, cannot be written to \(ENOENT\)/)
 })
 
+for (const [command, cache] of [['purge', '/proc/x'], ['clean', '/proc/x'], ['purge', '/etc/passwd'], ['clean', '/etc/passwd'], ['doctor', '/etc/passwd']] as const) {
+  test(`${command} ends where there can be no cache: ${cache}`, (t) => {
+    const { status, stderr, signal } = spawnSync('node', ['--import', 'tsx', 'scripts/main.ts', command, `CACHE=${cache}`], { cwd: ROOT, encoding: 'utf8', timeout: 60_000, killSignal: 'SIGKILL', env: { ...process.env, LVS_SNAT_LOG: '' } })
+    t.is(signal, null)
+    t.is(status, 3, stderr)
+  })
+}
+
 test.serial('doctor tells of missing packages and of folders together', async (t) => {
   const path = process.env['PATH']
   process.env['PATH'] = '/nowhere'
