@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Failure } from '../scripts/base/errors.ts'
 
-/** sockaddr_un has 108 bytes for a path and the NUL after it; the longest name in the folder is `gateway-3.agent`. */
-const MAX_FOLDER_BYTES = 107 - '/gateway-3.agent'.length
+/** sockaddr_un has 108 bytes for a path and the NUL after it; the longest name in the folder is that of a fourth lab's gateway which two were lost before. */
+const MAX_FOLDER_BYTES = 107 - '/gateway-lab4-3.agent'.length
+/** As those of other folders that sweepTemporary() knows. */
+const PREFIX = 'lvs-snat-vm-'
 
 /**
  * Makes a folder that only this user can enter, short enough for unix sockets.
@@ -17,9 +19,9 @@ const MAX_FOLDER_BYTES = 107 - '/gateway-3.agent'.length
 export function createRuntimeFolder(): string {
   const places = [process.env['XDG_RUNTIME_DIR'], tmpdir(), '/tmp'].filter((place): place is string => place !== undefined && existsSync(place))
   for (const place of places) {
-    if (Buffer.byteLength(join(place, 'lvs-XXXXXX')) > MAX_FOLDER_BYTES) continue
+    if (Buffer.byteLength(join(place, `${PREFIX}XXXXXX`)) > MAX_FOLDER_BYTES) continue
     try {
-      const folder = mkdtempSync(join(place, 'lvs-'))
+      const folder = mkdtempSync(join(place, PREFIX))
       chmodSync(folder, 0o700)
       return folder
     } catch {

@@ -61,9 +61,12 @@ const KEPT_MS = 24 * 3600 * 1000
 
 /** Removes what runs that were killed have left in the folder for temporary files. */
 export function sweepTemporary(folder = tmpdir(), now = Date.now()): void {
-  for (const name of readdirSync(folder).filter((each) => /^lvs-(snat-[a-z]+-)?\w{6}$/.test(each))) {
+  const sockets = readFileSync('/proc/net/unix', 'utf8')
+  for (const name of readdirSync(folder).filter((each) => /^lvs-snat-[a-z]+-\w{6}$/.test(each))) {
     const path = join(folder, name)
     const stat = lstatSync(path, { throwIfNoEntry: false })
+    // A virtual machine can be there for days, and opens no more sockets.
+    if (sockets.includes(` ${path}/`)) continue
     if (!stat?.isDirectory() || stat.uid !== process.getuid?.() || now - stat.mtimeMs < KEPT_MS) continue
     rmSync(path, { recursive: true, force: true })
     log.info(`removed ${path}, which a run that was killed has left`)

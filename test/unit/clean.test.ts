@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
@@ -151,16 +153,17 @@ test('what a checkout has in the cache that is gone for a week is swept, unless 
   t.true(existsSync(one.paths.checkout))
 })
 
-test('what killed runs have left in /tmp goes after a day, and nothing else', (t) => {
+test('what killed runs have left in /tmp goes after a day, and nothing of others or of what runs', async (t) => {
   const { root } = createFixture(t)
   const tmp = join(root, 'tmp')
-  const names = ['lvs-snat-gpg-a1B2c3', 'lvs-a1B2c3', 'lvs-d4E5f6', 'lvs-notes', 'other']
-  for (const name of names) {
-    mkdirSync(join(tmp, name), { recursive: true })
-    if (name !== 'lvs-d4E5f6') utimesSync(join(tmp, name), 1, 1)
-  }
+  const kept = ['lvs-config', 'lvs-notes', 'lvs-snat', 'lvs-snat-vm-d4E5f6', 'lvs-snat-vm-g7H8i9', 'other']
+  for (const name of ['lvs-snat-gpg-a1B2c3', 'lvs-snat-vm-a1B2c3', ...kept]) mkdirSync(join(tmp, name), { recursive: true })
+  const server = createServer().listen(join(tmp, 'lvs-snat-vm-g7H8i9/gw.inside'))
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  for (const name of readdirSync(tmp)) if (name !== 'lvs-snat-vm-d4E5f6') utimesSync(join(tmp, name), 1, 1)
   sweepTemporary(tmp)
-  t.deepEqual(readdirSync(tmp).sort(), ['lvs-d4E5f6', 'lvs-notes', 'other'])
+  t.deepEqual(readdirSync(tmp).sort(), kept)
 })
 
 test('an interrupted prep leaves no tree that counts as finished', async (t) => {
