@@ -36,8 +36,9 @@ const LOCKED = 'end-to-end test run of this checkout'
  */
 export async function runE2e(context: Context): Promise<Counts> {
   const suites = chosenSuites(context)
+  const settings = labSettings(context)
   const guest = await beforeTests(context, () => bringGuest(context))
-  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, guest), { wait: context.wait, hint: 'WAIT=1 waits for it.' })
+  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, { ...guest, ...settings }), { wait: context.wait, hint: 'WAIT=1 waits for it.' })
 }
 
 /**
@@ -48,20 +49,22 @@ export async function runE2e(context: Context): Promise<Counts> {
  */
 export async function beforeTests<T>(context: Context, prepare: () => Promise<T>): Promise<T> {
   const suites = chosenSuites(context)
+  // After an interrupt no program is run any more, git neither.
+  const tested = await properties(context)
   try {
     return await prepare()
   } catch (error) {
-    if (error instanceof Failure) await reportNotRun(context, suites, error.message)
+    await reportNotRun(context, suites, tested, error instanceof Error ? error.message : String(error))
     throw error
   }
 }
 
-async function reportNotRun(context: Context, suites: readonly Suite[], reason: string): Promise<void> {
+async function reportNotRun(context: Context, suites: readonly Suite[], tested: Properties, reason: string): Promise<void> {
   const results = withNotRun(suites, [], reason)
   process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
   // The results of a run that is under way are not ours to remove.
   await withLock(lockFile(context), LOCKED, async () => {
-    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results, await properties(context)))
+    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results, tested))
   }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
 }
 
@@ -84,6 +87,18 @@ function withNotRun(suites: readonly Suite[], results: readonly TestResult[], re
   )
 }
 
+/**
+ * What is known of a run that has ended before its end, or whose packets prove nothing.
+ *
+ * @param before results of the runs before it
+ * @param done results of its own
+ */
+export function resultsOfEnded(suites: readonly Suite[], before: readonly (readonly TestResult[])[], done: readonly TestResult[], reason: string): TestResult[] {
+  const results = mergeResults([...before, withNotRun(suites, done, reason)])
+  const isRed = results.some(({ outcome }) => outcome === 'failed' || outcome === 'not run')
+  return isRed ? results : [...results, { suite: 'run', name: 'the run as a whole', seconds: 0, outcome: 'failed', message: reason }]
+}
+
 const JUNIT = 'junit.xml'
 
 /**
@@ -103,28 +118,31 @@ function newResults(context: Context): string {
   return results
 }
 
+type Properties = Readonly<Record<string, string>>
+
 /** What the report says of what was tested. */
-async function properties(context: Context): Promise<Record<string, string>> {
+async function properties(context: Context): Promise<Properties> {
   const { commit, dirty } = await revision(context)
   const tested = isQuick(context) ? 'modules of the prepared tree over the packages in dist' : 'packages in dist'
   return { commit: commit ?? 'unknown', dirty: String(dirty || isQuick(context)), tested }
 }
 
 /** Two runs at once would write over each other's captures, which are the evidence. */
-async function runIn(context: Context, suites: readonly Suite[], guest: Guest): Promise<Counts> {
+async function runIn(context: Context, suites: readonly Suite[], guest: Guest & LabSettings): Promise<Counts> {
+  const tested = await properties(context)
   const results = newResults(context)
   const print = (line: string) => process.stdout.write(`${line}\n`)
-  const settings = labSettings(context)
-  const tested = await properties(context)
   const write = (all: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, all, tested))
+  // It stays if this process is killed.
+  write(withNotRun(suites, [], 'the run was ended'))
   const report = await repeat({
     times: context.repeat,
     folder: results,
     print,
     run: (folder, before) => {
-      const unfinished = (done: readonly TestResult[], reason: string) => write(mergeResults([...before, withNotRun(suites, done, reason)]))
+      const unfinished = (done: readonly TestResult[], reason: string) => write(resultsOfEnded(suites, before, done, reason))
       return withRuntimeFolder((sockets) =>
-        runSuites(suites, { ...guest, ...context.flavour?.lab, ...settings, labs: context.labs, sockets, results: folder, print, unfinished }),
+        runSuites(suites, { ...guest, ...context.flavour?.lab, labs: context.labs, sockets, results: folder, print, unfinished }),
       )
     },
   })
@@ -136,8 +154,10 @@ async function runIn(context: Context, suites: readonly Suite[], guest: Guest): 
 /** Longer than most tests take, so that few packets of a flow go the whole way. */
 const FASTPATH_S = 60
 
+type LabSettings = Pick<RunOptions, 'lacks' | 'begin'>
+
 /** What all tests find, and which of them do not apply then. */
-function labSettings(context: Context): Pick<RunOptions, 'lacks' | 'begin'> {
+function labSettings(context: Context): LabSettings {
   const { lacks } = context.target
   if (!isSet(context.variables, 'FASTPATH')) return { lacks }
   if (lacks.fastpath !== undefined) throw new Failure('usage', `FASTPATH=1 means nothing for TARGET=${context.target.name}: ${lacks.fastpath}.`)

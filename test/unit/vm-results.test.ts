@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
-import { runE2e } from '../../scripts/lab/e2e.ts'
+import { resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
+import type { TestResult } from '../e2e/lib/junit.ts'
 import { inapplicable, test as e2e } from '../e2e/lib/suite.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
@@ -38,6 +39,23 @@ test('a test run that is under way keeps its results when another cannot begin',
   write('dist/lts/test/running.pcap', 'evidence')
   await withLock(checkoutLock(c, 'e2e-lts'), 'test run', () => fails(t, 'usage', () => runE2e(c)))
   t.is(read(c.paths.dist, 'test', 'running.pcap'), 'evidence')
+})
+
+test('what was recorded stays when a variable makes no sense', async (t) => {
+  const { context, write } = createFixture(t)
+  write('dist/el6/test/old.pcap', 'of an earlier run')
+  const c = context({ TARGET: 'el6', FASTPATH: '1' })
+  const failure = await fails(t, 'usage', () => runE2e(c))
+  t.regex(failure.message, /^FASTPATH=1 means nothing/)
+  t.is(read(c.paths.dist, 'test', 'old.pcap'), 'of an earlier run')
+})
+
+test('a run that has ended before its end is red, even if every test of it has passed', (t) => {
+  const suites = [{ name: 'a', tests: [e2e('x', 'y', async () => undefined), e2e('z', 'y', async () => undefined)] }]
+  const passed = (name: string): TestResult => ({ suite: 'a', name, seconds: 1, outcome: 'passed' })
+  const outcomes = (...done: TestResult[]) => resultsOfEnded(suites, [], done, 'why').map(({ name, outcome, message = '' }) => `${name}: ${outcome} ${message}`.trim())
+  t.deepEqual(outcomes(passed('x')), ['x: passed', 'z: not run why'])
+  t.deepEqual(outcomes(passed('x'), passed('z')), ['x: passed', 'z: passed', 'the run as a whole: failed why'])
 })
 
 test('a test does not apply to a kernel that lacks what it needs, for that kernel\'s reason', (t) => {

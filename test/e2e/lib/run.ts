@@ -243,6 +243,9 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
   log.step('e2e', `${total} tests${options.labs > 1 ? ` in ${options.labs} labs` : ''}`)
   try {
     await run.all()
+    if (run.verifiedFrames === 0 && run.results.some((result) => result.outcome === 'passed')) {
+      throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
+    }
   } catch (error) {
     options.unfinished(run.results, messageOf(error))
     throw error
@@ -250,9 +253,6 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
   const { lost, verifiedFrames } = run
   // Labs that work at the same time end their tests in no order.
   const results = suites.flatMap(({ name }) => run.results.filter(({ suite }) => suite === name))
-  if (results.some((result) => result.outcome === 'passed') && verifiedFrames === 0) {
-    throw new Failure('test', 'tshark has verified no packet at all, so nothing is proven.')
-  }
   return { results, lost, verifiedFrames }
 }
 
