@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** A gateway with hosts that answer: for a person at its console, or for one script. */
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { serveControl, stateFile } from '../../vm/control.ts'
 import { bringCommands, GUIDE, makeInteractive } from '../../vm/interactive.ts'
 import { Lab } from '../../vm/lab.ts'
@@ -40,7 +40,8 @@ const ENDLESS_MS = 2 ** 31 - 1
  */
 export async function runScript(context: Context, script: string): Promise<number> {
   const [put, get] = [pairs(context, 'PUT'), pairs(context, 'GET')]
-  const contents = put.map(([here, there]) => [there, readFileSync(here)] as const)
+  const contents = put.map(([here, there]) => [there, contentOf(here)] as const)
+  for (const [, here] of get) requireFolder(here)
   const guest = await bringGuest(context)
   return withLab(context, guest, false, async (lab) => {
     await bringCommands(lab, (line) => log.info(line))
@@ -50,6 +51,20 @@ export async function runScript(context: Context, script: string): Promise<numbe
     for (const [there, here] of get) writeFileSync(here, await lab.gateway.get(there))
     return status
   })
+}
+
+function contentOf(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new Failure('usage', `PUT= names ${path}, which cannot be read (${(cause as NodeJS.ErrnoException).code}).`, { cause })
+  }
+}
+
+/** Before the script runs, whose result would be lost. */
+function requireFolder(path: string): void {
+  if (existsSync(dirname(path)) && !existsSync(join(path, '.'))) return
+  throw new Failure('usage', `GET= names ${path}, where no file can be.`)
 }
 
 async function withLab<T>(context: Context, guest: Awaited<ReturnType<typeof bringGuest>>, interactive: boolean, work: (lab: Lab, sockets: string) => Promise<T>): Promise<T> {

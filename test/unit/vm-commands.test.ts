@@ -74,6 +74,10 @@ test('no machine runs: the commands say so, and what they were told wrongly', as
     [vmCapture, { LINK: 'elsewhere' }, 'There is no link "elsewhere".'],
     [vm, { RUN: 'true', PUT: 'file' }, 'PUT= has "file", which is not FROM=TO.'],
     [vm, { RUN: 'true', GET: '=there' }, 'GET= has "=there", which is not FROM=TO.'],
+    [vm, { RUN: 'true', PUT: '/no/such=/there' }, 'PUT= names /no/such, which cannot be read (ENOENT).'],
+    [vm, { RUN: 'true', PUT: '/etc=/there' }, 'PUT= names /etc, which cannot be read (EISDIR).'],
+    [vm, { RUN: 'true', GET: '/proc/net/ip_vs=/no/such/file' }, 'GET= names /no/such/file, where no file can be.'],
+    [vm, { RUN: 'true', GET: '/proc/net/ip_vs=/etc' }, 'GET= names /etc, where no file can be.'],
   ] as const) t.is((await fails(t, 'usage', () => command.run(context(variables)))).message, message)
 })
 
