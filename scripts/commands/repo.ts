@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { join } from 'node:path'
+import { withBuildLock } from '../build/lock.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { signPackages } from '../package/sign.ts'
@@ -20,7 +21,8 @@ docs/hosting.md says how to serve it.`,
     const { SIGN } = context.variables
     await bring(context, step)
     process.stdout.write(`${sumsFile(context)}\n`)
-    if (SIGN) await signPackages(dist, join(dist, 'signed'), SIGN, (folder) => createRepository(context, folder))
+    // No build may change the packages meanwhile.
+    if (SIGN) await withBuildLock(context, () => signPackages(dist, join(dist, 'signed'), SIGN, (folder) => createRepository(context, folder)))
   },
 }
 export default command

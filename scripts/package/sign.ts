@@ -26,21 +26,21 @@ export const KEY_FILE = 'KEY.asc'
  * @throws Failure of kind `usage` for a key that there is not, `environment` when signing fails
  */
 export async function signPackages(dist: string, folder: string, key: string, createRepository: (folder: string) => Promise<void>): Promise<void> {
-  await requireKey(key)
+  const signer = await findKey(key)
   const aside = asideOf(folder)
   try {
     const rpms = copyFiles(dist, aside, RPM_FOLDERS)
     if (rpms.length > 0) {
       // rpm of Debian looks for gpg nowhere.
       const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
-      await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${key}`, '--addsign', ...rpms], { kind: 'environment' })
+      await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${signer}`, '--addsign', ...rpms], { kind: 'environment' })
       for (const path of rpms) setTime(path)
       await createRepository(aside)
-      await gpg('--local-user', key, '--armor', '--detach-sign', join(aside, 'repodata', 'repomd.xml'))
+      await gpg('--local-user', signer, '--armor', '--detach-sign', join(aside, 'repodata', 'repomd.xml'))
     }
     const debs = copyFiles(dist, aside, [DEB_FOLDER])
-    if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, key)
-    await gpg('--armor', '--output', join(aside, KEY_FILE), '--export', key)
+    if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, signer)
+    await gpg('--armor', '--output', join(aside, KEY_FILE), '--export', signer)
     mkdirSync(dirname(folder), { recursive: true })
     replaceFolder(aside, folder)
     log.info(`${rpms.length} RPMs and ${debs.length} packages of Debian, signed: ${folder}`)
@@ -51,11 +51,26 @@ export async function signPackages(dist: string, folder: string, key: string, cr
 
 const gpg = (...words: string[]) => capture(['gpg', '--batch', '--yes', '--quiet', ...words], { kind: 'environment' })
 
-async function requireKey(key: string): Promise<void> {
-  const { exitCode } = await capture(['gpg', '--batch', '--list-secret-keys', key], { anyExit: true })
-  if (exitCode === 0) return
-  throw new Failure('usage', `SIGN="${key}" is no key that gpg could sign with.`, { hint: 'gpg --list-secret-keys shows those that there are; GNUPGHOME= says where.' })
+/** Names one key, or one of its subkeys, and no other that gpg finds by the same words; rpm finds no macro in it. */
+const EXACT = /^(0x)?[0-9a-f]{8,40}!$/i
+
+/**
+ * @returns the key's fingerprint, or what was given if it says which subkey is to sign
+ * @throws Failure of kind `usage` unless it is one that can sign now
+ */
+async function findKey(key: string): Promise<string> {
+  const { stdout } = await capture(['gpg', '--batch', '--with-colons', '--list-secret-keys', '--', key], { anyExit: true })
+  // Fields of a record, see doc/DETAILS of GnuPG: the 2nd is validity, the 12th in capitals what the key can be used for as a whole.
+  const records = stdout.split('\n').map((line) => line.split(':'))
+  const keys = records.flatMap((record, index) => (record[0] === 'sec' ? [{ capabilities: record[11] ?? '', fingerprint: records.slice(index).find(([type]) => type === 'fpr')?.[9] ?? '' }] : []))
+  const [found, ...others] = keys
+  if (!found) throw new Failure('usage', `SIGN="${key}" is no key that gpg could sign with.`, { hint: KEYS_HINT })
+  if (others.length > 0) throw new Failure('usage', `SIGN="${key}" is said of ${keys.length} keys.`, { excerpt: keys.map(({ fingerprint }) => fingerprint), hint: 'Name one by its fingerprint.' })
+  if (!found.capabilities.includes('S')) throw new Failure('usage', `SIGN="${key}" is a key that cannot sign: it has expired, was revoked, or is not made for it.`, { excerpt: [found.fingerprint], hint: KEYS_HINT })
+  return EXACT.test(key) ? key : found.fingerprint
 }
+
+const KEYS_HINT = 'gpg --list-secret-keys shows those that there are; GNUPGHOME= says where.'
 
 /** @returns paths of the copies */
 function copyFiles(from: string, to: string, folders: readonly string[]): string[] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** dist as a package repository, with digests of all that is in it. */
 
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { asideOf, listFiles, replaceFolder, sha256File, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
@@ -12,8 +12,10 @@ import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { step as exportStep } from './export.ts'
 import { step as rpm } from './rpm.ts'
 
+/** The folders whose packages are in the repository: no copies for other purposes, and not what a run that was killed has left. */
+const PACKAGES = ['RPMS', 'SRPMS']
 /** The folders of dist that the checksums cover, besides the exported patch. */
-const COVERED = ['RPMS', 'SRPMS', 'repodata']
+const COVERED = [...PACKAGES, 'repodata']
 
 export const step: Step = {
   name: 'repo',
@@ -41,9 +43,6 @@ const OPTIONS = [
   '--general-compress-type=gz',
   '--checksum=sha256',
   '--workers=1',
-  '--excludes=test*/*',
-  '--excludes=production/*',
-  '--excludes=signed/*',
 ]
 
 /** @param folder the repository: dist, or the signed copy of it */
@@ -51,7 +50,9 @@ export async function createRepository({ paths }: Context, folder = paths.dist):
   const aside = asideOf(join(folder, 'repodata'))
   mkdirSync(aside)
   try {
-    await runLogged(['createrepo_c', ...OPTIONS, '--outputdir', aside, folder], {
+    const list = join(aside, 'packages')
+    writeFileSync(list, PACKAGES.flatMap((name) => listFiles(join(folder, name)).map((path) => `${name}/${path}\n`)).join(''))
+    await runLogged(['createrepo_c', ...OPTIONS, '--pkglist', list, '--outputdir', aside, folder], {
       log: join(paths.logs, 'createrepo.log'),
       doing: 'making the RPM repository',
     })

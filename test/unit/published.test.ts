@@ -2,7 +2,7 @@
 /** What is done with packages that are there: a repository of them, and the proof that they can be made again. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { sha256File } from '../../scripts/base/files.ts'
@@ -83,6 +83,8 @@ test('dist becomes a repository whose digests hold, the same each time, without 
   writeFileSync(join(dist, 'lvs-snat-6.1.7.patch'), 'a patch\n')
   mkdirSync(join(dist, 'test'))
   copyFileSync(join(dist, 'SRPMS/fixture-1-1.src.rpm'), join(dist, 'test/fixture-1-1.src.rpm'))
+  // A run that was killed has left it.
+  cpSync(join(dist, 'RPMS'), join(dist, 'RPMS.new-123-abcdef'), { recursive: true })
   t.deepEqual(await repository.run(context), { files: read(sumsFile(context)).trimEnd().split('\n').length })
   const sums = read(sumsFile(context))
   for (const name of ['RPMS/x86_64/fixture-1-1.noarch.rpm', 'SRPMS/fixture-1-1.src.rpm', 'repodata/repomd.xml', 'lvs-snat-6.1.7.patch']) t.true(sums.includes(`  ${name}\n`), name)

@@ -2,10 +2,10 @@
 /** Packages and repositories signed with a key of the user's, and verified by the programs that will. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
 import { KEY_FILE, signPackages } from '../../scripts/package/sign.ts'
 import { createRepository } from '../../scripts/steps/repo.ts'
@@ -22,9 +22,8 @@ A package.
 %files
 `
 
-test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it was changed', async (t) => {
-  const { context } = createFixture(t)
-  const c = context()
+/** A keyring of the test's own, and gpg on it. */
+function keyring(t: ExecutionContext): { folder: string; gpg: (...words: string[]) => string } {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-sign-'))
   const home = join(folder, 'gpg')
   const before = process.env['GNUPGHOME']
@@ -36,9 +35,41 @@ test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it 
     rmSync(folder, { recursive: true, force: true })
   })
   mkdirSync(home, { mode: 0o700 })
-  const gpg = (...words: string[]) => execFileSync('gpg', ['--batch', '--quiet', '--passphrase', '', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  return { folder, gpg: (...words) => execFileSync('gpg', ['--batch', '--quiet', '--passphrase', '', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }) }
+}
+
+const fingerprint = (listed: string): string => /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] ?? ''
+
+test.serial('only one key that can sign now is taken, and its public half alone is published', async (t) => {
+  const { folder, gpg } = keyring(t)
+  const dist = join(folder, 'dist')
+  mkdirSync(join(dist, 'RPMS'), { recursive: true })
+  gpg('--quick-generate-key', 'Old <old@example.org>', 'rsa2048', 'sign')
+  gpg('--quick-generate-key', 'New <new@example.org>', 'rsa2048', 'sign')
+  gpg('--faked-system-time', '20200101T000000!', '--quick-generate-key', 'late@example.net', 'rsa2048', 'sign', '1d')
+  const published = async (key: string) => {
+    await signPackages(dist, join(dist, 'signed'), key, async () => undefined)
+    return gpg('--with-colons', '--show-keys', join(dist, 'signed', KEY_FILE))
+  }
+  const refused = async (key: string, message: RegExp) => {
+    await t.throwsAsync(published(key), { instanceOf: Failure, message })
+    t.deepEqual(readdirSync(dist), ['RPMS'])
+  }
+  await refused('example.org', /^SIGN="example.org" is said of 2 keys\.$/)
+  await refused('late@example.net', /is a key that cannot sign: it has expired/)
+  await refused('--version', /is no key that gpg could sign with/)
+  const listed = await published('new@example.org')
+  t.is(listed.match(/^pub:/gm)?.length, 1)
+  t.is(fingerprint(listed), fingerprint(gpg('--with-colons', '--list-keys', 'new@example.org')))
+  t.is(fingerprint(await published(`${fingerprint(listed)}!`)), fingerprint(listed))
+})
+
+test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it was changed', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const { folder, gpg } = keyring(t)
   gpg('--quick-generate-key', 'packager@example.org', 'rsa2048', 'sign')
-  const key = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1] ?? ''
+  const key = fingerprint(gpg('--with-colons', '--list-keys'))
 
   const dist = join(folder, 'dist')
   writeFileSync(join(folder, 'fixture.spec'), SPEC)
