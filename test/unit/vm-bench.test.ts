@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { ALONE, BESIDE, chooseParts, countsOf, type Measurement, partNames } from '../../vm/bench/measure.ts'
-import { rateOf, sending } from '../../vm/bench/network.ts'
+import { INSIDE, POOL, rateOf, REMOTE, sending } from '../../vm/bench/network.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench/nftables.ts'
 import { tables } from '../../vm/bench/report.ts'
 
@@ -22,10 +22,18 @@ test('each run of a script has its counts, and one that says too little is an er
 })
 
 test('flows differ by the port of the side that is inside', (t) => {
-  const stream = { source: '192.0.2.1', destination: '192.0.2.2', ports: [1000, 20] as const, checksum: true, packets: 40 }
+  const stream = { source: '192.0.2.1', destination: '192.0.2.2', ports: [1000, 20] as const, remotes: 1, checksum: true, packets: 40 }
   const out = sending({ ...stream, from: 'inside', varies: 'source' })
-  t.regex(out, /^at inside packets source 40 .*dst=192\.0\.2\.2 udp_src_min=1000 udp_src_max=1020 udp_dst_min=53 udp_dst_max=53 flag=UDPCSUM /)
+  t.regex(out, /^at inside packets source 40 .*dst_min=192\.0\.2\.2 dst_max=192\.0\.2\.2 udp_src_min=1000 udp_src_max=1020 udp_dst_min=53 udp_dst_max=53 flag=UDPCSUM /)
   t.regex(sending({ ...stream, from: 'remote', varies: 'destination', checksum: false }), /packets sink .*udp_dst_min=1000 udp_dst_max=1020 udp_src_min=53 udp_src_max=53 dst_mac/)
+})
+
+test('more flows than a remote has ports differ by the remote as well, in both directions', (t) => {
+  const stream = { ports: [1000, 21] as const, remotes: 4, checksum: true, packets: 84 }
+  const out = sending({ ...stream, from: 'inside', source: INSIDE, destination: REMOTE, varies: 'source' })
+  t.regex(out, /src_min=192\.168\.1\.2 src_max=192\.168\.1\.2 dst_min=198\.51\.100\.7 dst_max=198\.51\.100\.10 /)
+  const back = sending({ ...stream, from: 'remote', source: REMOTE, destination: POOL, varies: 'destination' })
+  t.regex(back, /src_min=198\.51\.100\.7 src_max=198\.51\.100\.10 dst_min=203\.0\.113\.10 dst_max=203\.0\.113\.10 /)
 })
 
 test('parts are chosen by words of their names, and plain forwarding comes along', (t) => {
@@ -69,7 +77,7 @@ test('rules of nf_tables are a batch of messages, each acknowledged but its begi
   t.true(rule?.body.includes(Buffer.from([203, 0, 113, 10])))
 })
 
-const flowCounts = [1, 1_000, 20_000]
+const flowCounts = [1, 1_000, 20_000, 100_000]
 const figures = (way: string, kind: Measurement['kind'], instructions: number): Measurement[] =>
   flowCounts.map((flows) => ({ way, kind, checksum: true, flows, instructions, sent: 10, arrived: 10 }))
 
@@ -90,7 +98,7 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
     inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }],
   })
   const line = (start: string, nth = 0) => lines.filter((one) => one.startsWith(start))[nth] ?? ''
-  t.regex(line('IPVS SNAT'), /^IPVS SNAT +refused +6500 \+500 0\.25 +6500 \+500 0\.25$/)
+  t.regex(line('IPVS SNAT'), /^IPVS SNAT +refused( +6500 \+500 0\.25){3}$/)
   t.regex(line('iptables SNAT'), /^iptables SNAT +8000 \+2000 /)
   t.regex(line('nftables, flowtable'), /5000 -1000 -0\.50/)
   t.true(lines.some((one) => /7000, 7070 \+1\.0 %/.test(one)))

@@ -11,7 +11,7 @@
 
 import type { Machine } from '../qemu/machine.ts'
 import {
-  type End, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, sending, SETUP, type Stream, VIP,
+  type End, type Flows, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream, VIP,
 } from './network.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
 import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
@@ -56,14 +56,20 @@ export interface Results {
   inapplicable: Inapplicable[]
 }
 
-export const FLOWS = [1, 1_000, 20_000] as const
-const [, , MOST_FLOWS] = FLOWS
+export const FLOWS = [1, 1_000, 20_000, 100_000] as const
+/** Those that are new, or beside others. */
+export const [, , MANY_FLOWS] = FLOWS
 export const OCCUPANCIES = [0, 50, 90, 95, 99] as const
 
-/** Ports of each number of flows; flows that were there before would not be new. */
-const PORTS: Readonly<Record<number, readonly [first: number, count: number]>> = { 1: [10_000, 1], 1_000: [10_001, 1_000], 20_000: [11_001, 20_000] }
+/** Flows that were there before would not be new, and one remote has not ports enough for all. */
+const SETS: Readonly<Record<(typeof FLOWS)[number], Flows>> = {
+  1: { ports: [10_000, 1], remotes: 1 },
+  1_000: { ports: [10_001, 1_000], remotes: 1 },
+  20_000: { ports: [11_001, 20_000], remotes: 1 },
+  100_000: { ports: [31_001, 25_001], remotes: 4 },
+}
 /** Every flow is used at least once while it is measured. */
-const MEASURED_PACKETS = 20_000
+const measuredPackets = (flows: number): number => Math.max(flows, 20_000)
 /** The port range whose occupancy is varied, and from where new flows come, outside of it, so that none can keep its port. */
 const RANGE = [20_000, 39_999] as const
 const RANGE_SIZE = RANGE[1] - RANGE[0] + 1
@@ -204,22 +210,22 @@ async function forward(bench: Bench, way: Way): Promise<void> {
   }
 }
 
-const outward = (way: Way, checksum: boolean, ports: Stream['ports'], packets: number): Run => ({
-  stream: { from: 'inside', source: INSIDE, destination: REMOTE, ports, varies: 'source', checksum, packets },
-  seen: [way.outside, REMOTE],
+const outward = (way: Way, checksum: boolean, flows: Flows, packets: number): Run => ({
+  stream: { from: 'inside', source: INSIDE, destination: REMOTE, ...flows, varies: 'source', checksum, packets },
+  seen: [way.outside, REMOTES],
 })
 
-const homeward = (way: Way, checksum: boolean, ports: Stream['ports'], packets: number): Run => ({
-  stream: { from: 'remote', source: REMOTE, destination: way.outside, ports, varies: 'destination', checksum, packets },
-  seen: [REMOTE, INSIDE],
+const homeward = (way: Way, checksum: boolean, flows: Flows, packets: number): Run => ({
+  stream: { from: 'remote', source: REMOTE, destination: way.outside, ...flows, varies: 'destination', checksum, packets },
+  seen: [REMOTES, INSIDE],
 })
 
-async function forwardFlows(bench: Bench, way: Way, flows: number, checksum: boolean): Promise<void> {
-  const ports = PORTS[flows] ?? [0, 0]
-  const out = (packets: number) => outward(way, checksum, ports, packets)
-  const back = (packets: number) => homeward(way, checksum, ports, packets)
+async function forwardFlows(bench: Bench, way: Way, flows: (typeof FLOWS)[number], checksum: boolean): Promise<void> {
+  const out = (packets: number) => outward(way, checksum, SETS[flows], packets)
+  const back = (packets: number) => homeward(way, checksum, SETS[flows], packets)
   // The second packet of a flow still costs more where it is what puts the flow on a fast path.
-  const runs = [out(flows), out(flows), out(MEASURED_PACKETS), ...(bench.replies ? [back(flows), back(flows), back(MEASURED_PACKETS)] : [])]
+  const measured = measuredPackets(flows)
+  const runs = [out(flows), out(flows), out(measured), ...(bench.replies ? [back(flows), back(flows), back(measured)] : [])]
   const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
   const [fresh, , established, , , returned] = counts
   const add = (kind: Kind, count: Count | undefined) => {
@@ -229,20 +235,20 @@ async function forwardFlows(bench: Bench, way: Way, flows: number, checksum: boo
     const { forwarded: _forwarded, ...rest } = count
     bench.add({ way: way.name, kind, checksum, flows, ...rest, ...(refused === undefined ? {} : { refused }) })
   }
-  if (flows === MOST_FLOWS) add('new', fresh)
+  if (flows === MANY_FLOWS) add('new', fresh)
   add('out', established)
   add('back', returned)
 }
 
 /** Names of the two rows of LVS NAT. */
 export const ALONE = 'LVS NAT in, alone'
-export const BESIDE = `LVS NAT in, beside ${MOST_FLOWS} SNAT flows`
+export const BESIDE = `LVS NAT in, beside ${MANY_FLOWS} SNAT flows`
 
 async function balance(bench: Bench): Promise<void> {
   if (!bench.replies) return
   for (const checksum of bench.checksums) {
     // Those of the others pass in both cases, translated or not, so that what is compared is not how far used the allocator and the neighbours are.
-    const others = (way: Way): Run => outward(way, checksum, PORTS[MOST_FLOWS] ?? [0, 0], MOST_FLOWS)
+    const others = (way: Way): Run => outward(way, checksum, SETS[MANY_FLOWS], MANY_FLOWS)
     const alone: Way = { ...IPVS, setUp: LVS_SERVICE }
     await withWay(bench, alone, () => balanceFlows(bench, ALONE, checksum, [others(PLAIN)]))
     const beside: Way = { ...IPVS, setUp: `${IPVS.setUp}\n${LVS_SERVICE}` }
@@ -253,10 +259,10 @@ async function balance(bench: Bench): Promise<void> {
 async function balanceFlows(bench: Bench, name: string, checksum: boolean, before: readonly Run[]): Promise<void> {
   for (const flows of FLOWS) {
     const run = (packets: number): Run => ({
-      stream: { from: 'remote', source: REMOTE, destination: VIP, ports: PORTS[flows] ?? [0, 0], varies: 'source', checksum, packets },
-      seen: [REMOTE, INSIDE],
+      stream: { from: 'remote', source: REMOTE, destination: VIP, ...SETS[flows], varies: 'source', checksum, packets },
+      seen: [REMOTES, INSIDE],
     })
-    const runs = [...before, run(flows), run(MEASURED_PACKETS)]
+    const runs = [...before, run(flows), run(measuredPackets(flows))]
     const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
     const count = counts[counts.length - 1]
     if (!count) throw new Error('nothing was measured')
@@ -272,8 +278,8 @@ async function occupy(bench: Bench, way: Way): Promise<void> {
   for (const occupancy of OCCUPANCIES) {
     await withWay(bench, way, async () => {
       const taken = (RANGE_SIZE * occupancy) / 100
-      const fill = taken === 0 ? [] : [outward(way, checksum, [RANGE[0], taken], taken)]
-      const newcomers = outward(way, checksum, NEWCOMERS, NEWCOMERS[1])
+      const fill = taken === 0 ? [] : [outward(way, checksum, { ports: [RANGE[0], taken], remotes: 1 }, taken)]
+      const newcomers = outward(way, checksum, { ports: NEWCOMERS, remotes: 1 }, NEWCOMERS[1])
       const runs = [...fill, { ...newcomers, stream: { ...newcomers.stream, source: INSIDE2 } }]
       const limit = way.limitPorts?.(...RANGE) ?? ''
       const counts = countsOf(await bench.sh(['set -e', limit, ...runs.map(script)].join('\n')))
@@ -295,7 +301,7 @@ async function askRules(bench: Bench): Promise<void> {
     for (const count of RULE_COUNTS) {
       const way: Way = { ...RULES, setUp: `set -e\nipvsadm -R <${rulesFile(shape, count)}\n${IPVS_LIMITS}` }
       await withWay(bench, way, async () => {
-        const runs = [RULE_FLOWS, RULE_FLOWS, MEASURED_PACKETS].map((packets) => outward(way, checksum, PORTS[RULE_FLOWS] ?? [0, 0], packets))
+        const runs = [RULE_FLOWS, RULE_FLOWS, measuredPackets(RULE_FLOWS)].map((packets) => outward(way, checksum, SETS[RULE_FLOWS], packets))
         const [fresh, , established] = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
         for (const [kind, found] of [['new', fresh], ['out', established]] as const) {
           if (!found) throw new Error('nothing was measured')

@@ -12,7 +12,9 @@
 export const INSIDE = '192.168.1.2'
 /** Another inside host, of the same device. */
 export const INSIDE2 = '192.168.1.3'
+/** The first of the remotes, and the network that they are in. */
 export const REMOTE = '198.51.100.7'
+export const REMOTES = '198.51.100.0/24'
 export const REMOTE_PORT = 53
 export const POOL = '203.0.113.10'
 export const VIP = '203.0.113.80'
@@ -110,25 +112,35 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 for file in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 >$file; done
 `
 
-/** What a run of pktgen sends: one flow a source port (or a destination port), over and over. */
-export interface Stream {
+/** Flows that differ by the port of one side, and by the remote. */
+export interface Flows {
+  /** First port and number of ports; the other side's is {@link REMOTE_PORT}. */
+  ports: readonly [first: number, count: number]
+  /** How many remotes take turns. Without a divisor in common with the ports, each comes together with each. */
+  remotes: number
+}
+
+/** What a run of pktgen sends: one packet of each flow, over and over. */
+export interface Stream extends Flows {
   from: End
   source: string
   destination: string
-  /** First port and number of ports, of the side that differs from flow to flow; the other is {@link REMOTE_PORT}. */
-  ports: readonly [first: number, count: number]
   varies: 'source' | 'destination'
   checksum: boolean
   packets: number
 }
 
+/** @param nth from 1 on @returns the address of a remote */
+const remote = (nth: number): string => REMOTE.replace(/\d+$/, (last) => String(Number(last) + nth - 1))
+
 /** @returns a line of shell that sends it and prints what pktgen says */
 export function sending(stream: Stream): string {
   const [first, count] = stream.ports
   const range = (side: 'src' | 'dst', low: number, high: number) => [`udp_${side}_min=${low}`, `udp_${side}_max=${high}`]
+  const addresses = (side: 'src' | 'dst', address: string) => [`${side}_min=${address}`, `${side}_max=${address === REMOTE ? remote(stream.remotes) : address}`]
   const [device, gateway] = stream.from === 'inside' ? ['source', NEAR] : ['sink', FAR]
   const settings = [
-    `src_min=${stream.source}`, `src_max=${stream.source}`, `dst=${stream.destination}`,
+    ...addresses('src', stream.source), ...addresses('dst', stream.destination),
     ...range(stream.varies === 'source' ? 'src' : 'dst', first, first + count),
     ...range(stream.varies === 'source' ? 'dst' : 'src', REMOTE_PORT, REMOTE_PORT),
     ...(stream.checksum ? ['flag=UDPCSUM'] : []),

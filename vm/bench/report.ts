@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Tables of what was measured, for people. */
 
-import { ALONE, BESIDE, FLOWS, type Kind, type Load, type Measurement, OCCUPANCIES, type Results } from './measure.ts'
+import { ALONE, BESIDE, FLOWS, type Kind, type Load, MANY_FLOWS, type Measurement, OCCUPANCIES, type Results } from './measure.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
 import { IPTABLES, IPVS, PLAIN, WAYS } from './ways.ts'
 
 const NAME_WIDTH = 18
 const CELL_WIDTH = 19
 const LOAD_WIDTH = 28
-const MOST = Math.max(...FLOWS)
 
 interface Column {
   kind: Kind
@@ -18,7 +17,7 @@ interface Column {
 const FORWARDING: readonly { title: string; columns: readonly Column[] }[] = [
   { title: 'out', columns: FLOWS.map((flows): Column => ({ kind: 'out', flows })) },
   { title: 'back', columns: FLOWS.map((flows): Column => ({ kind: 'back', flows })) },
-  { title: 'new', columns: [{ kind: 'new', flows: MOST }] },
+  { title: 'new', columns: [{ kind: 'new', flows: MANY_FLOWS }] },
 ]
 
 const row = (name: string, cells: readonly string[]): string => `${name.padEnd(NAME_WIDTH)}${cells.map((cell) => cell.padStart(CELL_WIDTH)).join('')}`.trimEnd()
@@ -72,7 +71,7 @@ function balancing(figures: Figures, checksum: boolean): string[] {
     if (alone === undefined || beside === undefined) return 'refused'
     return `${alone.toFixed(0)}, ${beside.toFixed(0)} ${percent(beside / alone - 1)}`
   }
-  return [`LVS NAT in, UDP ${withChecksum(checksum)}: alone, and beside ${grouped(MOST)} SNAT flows`, row('', heading(columns, 'in')), row('', columns.map(cell))]
+  return [`LVS NAT in, UDP ${withChecksum(checksum)}: alone, and beside ${grouped(MANY_FLOWS)} SNAT flows`, row('', heading(columns, 'in')), row('', columns.map(cell))]
 }
 
 const percent = (part: number): string => `${part < 0 ? '' : '+'}${(part * 100).toFixed(1)} %`

@@ -37,7 +37,7 @@ export async function putFiles(machine: Machine): Promise<void> {
 /** No flow ends while it is measured, and no table is smaller than another's. */
 const CONNTRACK = `
 echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max
-echo 65536 >/sys/module/nf_conntrack/parameters/hashsize
+echo 262144 >/sys/module/nf_conntrack/parameters/hashsize
 for name in nf_conntrack_udp_timeout nf_conntrack_udp_timeout_stream nf_flowtable_udp_timeout; do
   [ ! -e /proc/sys/net/netfilter/$name ] || echo 3000 >/proc/sys/net/netfilter/$name
 done`
