@@ -17,6 +17,7 @@ import { ask, assertNothingPrivateLeft, during, type Exchange, gather, turn, unt
 const SHORT = 'issue 14, 1: established flows go straight to the neighbour, with TTL, checksum, counters, timeouts and state as otherwise'
 const FALLS_BACK = 'issue 14, 1: falls back for fragments, options, TTL 1, oversize, marks, and rules that must see every packet'
 const CHANGES = 'issue 14, 1: an invalid route or neighbour, a device that is down, whatever is deleted ends it'
+const INGRESS = 'issue 14, 1: packets are taken at the ingress of the device, where nobody has looked at them before'
 const [P0 = ''] = POOL
 const SENT = `${B}:40001 > ${S}:53`
 const SEEN = `${P0}:40001 > ${S}:53`
@@ -25,6 +26,9 @@ const LONG_S = 3600
 const SMALL_MTU = 1000
 /** A bit of the DSCP field. */
 const DSCP = 0x20
+/** EtherType of a tag of IEEE 802.1Q, and the VLAN's number with the EtherType that follows. */
+const TAGGED = 0x8100
+const TAG = Buffer.from([0, 5, 8, 0])
 
 interface Taken {
   out: number
@@ -79,10 +83,27 @@ async function fastConnection(lab: Lab): Promise<Connection> {
 /** @returns all packets that the gateway has forwarded */
 const forwarded = async (lab: Lab): Promise<number> => Number(await lab.gateway.sh(`awk '/^Ip:/ { count = $7 } END { print count }' /proc/net/snmp`))
 
+/** @returns all counters of IPv4 */
+async function ipCounters(lab: Lab): Promise<Map<string, number>> {
+  const lines = (await lab.gateway.sh(`grep -hE '^Ip(Ext)?:' /proc/net/snmp /proc/net/netstat`)).trim().split('\n').map((line) => line.split(' '))
+  return new Map(lines.flatMap((names, at) => (at % 2 === 1 ? [] : names.slice(1).map((name, index): [string, number] => [`${names[0]}${name}`, Number(lines[at + 1]?.[index + 1])]))))
+}
+
+/** @returns what the counters of IPv4 say of an exchange of short packets, which fill the frame with more than they have */
+async function countedOf(lab: Lab): Promise<Record<string, number>> {
+  const before = await ipCounters(lab)
+  lab.b.send(Buffer.concat([packetOut(), PADDING]))
+  await expectOut(lab)
+  lab.net.send(Buffer.concat([packetIn(), PADDING]))
+  await expectIn(lab)
+  return Object.fromEntries([...(await ipCounters(lab))].map(([name, value]): [string, number] => [name, value - (before.get(name) ?? 0)]).filter(([, value]) => value !== 0))
+}
+
 /** @returns packets of the pool address, in and out; IPVS adds them up every two seconds */
 const ofPool = async (lab: Lab): Promise<string> => (await lab.gateway.sh(`ipvsadm -ln --stats --exact -u 0.0.0.0:0 | awk '$2 == "${P0}:0" { print $4, $5 }'`)).trim()
 
 const stateOf = async (lab: Lab): Promise<string> => (await connectionOf(lab, `${B}:40001`)).state
+const PADDING = Buffer.alloc(18)
 const packetOut = (options: UdpOptions = {}, data: string | Buffer = 'out'): Buffer => udp(SENT, data, options)
 const packetIn = (options: UdpOptions = {}, data: string | Buffer = 'in'): Buffer => udp(turn(SEEN), data, options)
 const expectOut = (lab: Lab): Promise<Packet> => lab.net.expect(`udp ${SEEN}`)
@@ -125,13 +146,46 @@ const WATCHERS: readonly (readonly [what: string, setUp: string, takeDown?: stri
   ['whose packets a program lets pass', 'modprobe nfnetlink_queue; queue-accept 0 0; iptables -A FORWARD -p udp -j NFQUEUE --queue-num 0', 'killall queue-accept'],
 ]
 
+/** What looks like a packet of a flow at the ingress of the device, and is none that the gateway forwards. */
+const NOT_OURS: readonly (readonly [what: string, send: (lab: Lab, packet: Buffer) => void])[] = [
+  ['for another host, which a device in promiscuous mode hears', (lab, packet) => lab.b.send(packet, HOSTS.a.mac)],
+  ['of a VLAN', (lab, packet) => lab.b.sendFrame(TAGGED, Buffer.concat([TAG, packet]))],
+  ['with a wrong sum of its IP header', (lab, packet) => {
+    packet.writeUInt16BE(packet.readUInt16BE(10) ^ 1, 10)
+    lab.b.send(packet)
+  }],
+  ['shorter than it says', (lab, packet) => lab.b.send(packet.subarray(0, -1))],
+]
+
 const fast = (name: string, proves: string, run: TestCase['run'], options: Partial<TestCase> = {}): TestCase =>
   test(name, proves, run, { ...options, needs: ['fastpath', ...(options.needs ?? [])] })
 
-const UP_AGAIN = `
-  ip link set inside2 up
-  ip -6 addr add ${GATEWAY.inside2.address6}/64 dev inside2
-  until [ "$(cat /sys/class/net/inside2/carrier)" = 1 ]; do usleep 50000; done`
+/** @param name what the device of {@link C} is called */
+const upAgain = (name = 'inside2'): string => `
+  ip link set ${name} up
+  ip -6 addr add ${GATEWAY.inside2.address6}/64 dev ${name}
+  until [ "$(cat /sys/class/net/${name}/carrier)" = 1 ]; do usleep 50000; done`
+
+/** Has a device go to another namespace, which ends, so that it comes back. */
+const AWAY_AND_BACK = `
+  rm -f /tmp/away
+  unshare -n sh -c 'touch /tmp/away; exec sleep 1000' & away=$!
+  until [ -e /tmp/away ]; do usleep 50000; done
+  ip link set inside2 netns $away
+  if ip link show dev inside2 2>/dev/null; then exit 1; fi
+  kill $away
+  until ip link show dev inside2 >/dev/null 2>&1; do usleep 50000; done
+  ip addr add ${GATEWAY.inside2.address}/24 dev inside2
+  ${upAgain()}`
+
+/** @param to its name from now on */
+const renamed = (from: string, to: string): string => `ip link set ${from} down; ip link set ${from} name ${to}\n${upAgain(to)}`
+
+/** What happens to a device while ways lead by it. */
+const DEVICE_CHANGES: readonly (readonly [what: string, change: string, back: string])[] = [
+  ['was in another namespace meanwhile', AWAY_AND_BACK, 'true'],
+  ['has another name', renamed('inside2', 'other'), renamed('other', 'inside2')],
+]
 
 export default suite('fastpath', [
   fast('no packet goes a short way unless the administrator says so', SHORT, async (lab) => {
@@ -165,6 +219,16 @@ export default suite('fastpath', [
     }), { out: 1, in: 2 })
     assert.equal((await forwarded(lab)) - before, 3, 'packets that are forwarded')
     await until('the packets of the pool address are counted', async () => (await ofPool(lab)) === '5 4')
+  }),
+
+  fast('the kernel counts packets as on the whole way, and what fills their frames goes no further', SHORT, async (lab) => {
+    await setUp(lab)
+    await learn(lab)
+    await vsSysctl(lab, 'snat_fastpath', '0')
+    const whole = await countedOf(lab)
+    await vsSysctl(lab, 'snat_fastpath', String(LONG_S))
+    await learn(lab)
+    assert.deepEqual(await taken(lab, async () => assert.deepEqual(await countedOf(lab), whole)), ONE)
   }),
 
   fast('TCP data go the short way, SYN and FIN the whole way, and the state follows', SHORT, async (lab) => {
@@ -252,6 +316,37 @@ export default suite('fastpath', [
     })
   }),
 
+  ...NOT_OURS.map(([what, send]) =>
+    fast(`a packet ${what} goes nowhere, though its flow has a short way`, INGRESS, async (lab) => {
+      await fastFlow(lab)
+      await between(lab, 'ip link set inside promisc on', 'ip link set inside promisc off', async () => {
+        assert.deepEqual(await taken(lab, async () => {
+          send(lab, packetOut({}, Buffer.alloc(100)))
+          await lab.settle()
+        }), NONE)
+        lab.net.refuse('udp **')
+      })
+      await assertFast(lab)
+    }),
+  ),
+
+  fast('packets of a VLAN go the short way from its own device', INGRESS, async (lab) => {
+    await setUp(lab)
+    await between(lab, 'modprobe 8021q; ip link add link inside name tagged type vlan id 5; ip link set tagged up; ip addr add 192.168.5.1/24 dev tagged', 'ip link del tagged; rmmod 8021q', async () => {
+      const send = async (): Promise<void> => {
+        lab.b.sendFrame(TAGGED, Buffer.concat([TAG, udp(`192.168.5.2:40001 > ${S}:53`, 'out')]))
+        await expectOut(lab)
+      }
+      for (let round = 0; round < 2; round++) await send()
+      assert.deepEqual(await taken(lab, send), { out: 1, in: 0 })
+      // Who claims to be that host on another device is not it.
+      assert.deepEqual(await taken(lab, async () => {
+        lab.b.send(udp(`192.168.5.2:40001 > ${S}:53`, 'forged'))
+        await lab.settle()
+      }), NONE)
+    })
+  }),
+
   ...WATCHERS.map(([what, script, takeDown = 'true']) =>
     fast(`a flow ${what} stays on the whole way`, FALLS_BACK, async (lab) => {
       await setUp(lab)
@@ -287,15 +382,11 @@ export default suite('fastpath', [
     lab.b.refuse('udp **')
   }),
 
-  fast('rules in FORWARD do not see what goes the short way, those of the raw table do', SHORT, async (lab) => {
+  fast('no rule of iptables sees what goes the short way', SHORT, async (lab) => {
     await fastFlow(lab)
     await iptables(lab, [`-A FORWARD -p udp -s ${B}`, `-t raw -A PREROUTING -p udp -s ${B}`])
     await assertFast(lab)
-    assert.deepEqual([await matched(lab, 'FORWARD'), await matched(lab, '-t raw PREROUTING')], [[0], [1]])
-    await iptables(lab, [`-t raw -A PREROUTING -p udp -s ${B} -j DROP`])
-    lab.b.send(packetOut())
-    await lab.settle()
-    lab.net.refuse('udp **')
+    assert.deepEqual([await matched(lab, 'FORWARD'), await matched(lab, '-t raw PREROUTING')], [[0], [0]])
   }),
 
   fast('another route counts at once, and so does its end', CHANGES, async (lab) => {
@@ -364,7 +455,7 @@ export default suite('fastpath', [
     const flow = exchange(lab, { client: lab.c, sent: `${C}:40002 > ${S}:53`, seen: `${P0}:40002 > ${S}:53` })
     await learn(lab, flow)
     await assertFast(lab, flow)
-    await between(lab, 'ip link set inside2 down', UP_AGAIN, async () => {
+    await between(lab, 'ip link set inside2 down', upAgain(), async () => {
       assert.deepEqual(await taken(lab, async () => {
         lab.net.send(udp(turn(flow.seen), 'lost'))
         // Nobody can ping its host; what comes after it has gone through.
@@ -375,6 +466,20 @@ export default suite('fastpath', [
     await learn(lab, flow)
     await assertFast(lab, flow)
   }),
+
+  ...DEVICE_CHANGES.map(([what, change, back]) =>
+    fast(`flows go the short way again by a device that ${what}`, INGRESS, async (lab) => {
+      await setUp(lab)
+      const flow = exchange(lab, { client: lab.c, sent: `${C}:40002 > ${S}:53`, seen: `${P0}:40002 > ${S}:53` })
+      await learn(lab, flow)
+      await assertFast(lab, flow)
+      await between(lab, change, back, async () => {
+        await ask(flow)
+        await learn(lab, flow)
+        await assertFast(lab, flow)
+      })
+    }),
+  ),
 
   fast('a device that is removed takes the way with it, and is gone at once', CHANGES, async (lab) => {
     await fastFlow(lab)
@@ -459,9 +564,11 @@ export default suite('fastpath', [
     lab.b.service = () => true
     const send = (round: number): void => lab.b.send(udp(`${B}:${41_001 + (round % 4)} > ${S}:53`, 'q'))
     await during(lab, send, () => lab.gateway.sh(`
+      modprobe veth
       for round in $(seq 40); do
         echo $((round % 2 * ${LONG_S})) >/proc/sys/net/ipv4/vs/snat_fastpath
         ip route add 10.99.0.0/16 dev inside; ip route del 10.99.0.0/16 dev inside
+        ip link add type veth; ip link del veth0
       done
       echo ${LONG_S} >/proc/sys/net/ipv4/vs/snat_fastpath`))
     lab.net.service = undefined

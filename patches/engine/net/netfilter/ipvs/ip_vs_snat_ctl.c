@@ -179,15 +179,9 @@ static int snat_do_fastpath(ip_vs_snat_ctl_table *table, int write,
 			    ip_vs_snat_sysctl_buf buffer, size_t *lenp,
 			    loff_t *ppos)
 {
-	struct netns_ipvs *ipvs = table->extra1;
-	int ret;
+	int ret = snat_do_seconds(table, write, buffer, lenp, ppos, 0);
 
-	mutex_lock(&ipvs->snat->config_lock);
-	ret = snat_do_seconds(table, write, buffer, lenp, ppos, 0);
-	if (write && !ret)
-		ret = snat_fast_update(ipvs);
-	mutex_unlock(&ipvs->snat->config_lock);
-	return ret;
+	return write && !ret ? snat_fast_update(table->extra1) : ret;
 }
 #endif
 
@@ -317,6 +311,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
 	snat_config_init(snat);
+	snat_fast_init(snat);
 	snat_nl_init(snat);
 
 	ipvs->snat = snat;
@@ -392,11 +387,11 @@ void __net_exit ip_vs_snat_net_disable(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 
+	snat_fast_stop(ipvs);
 	mutex_lock(&snat->config_lock);
 	if (ip_vs_snat_enabled(ipvs)) {
 		snat_hook_unregister(ipvs);
 		WRITE_ONCE(ipvs->snat_enabled, false);
-		snat_fast_update(ipvs);
 	}
 	mutex_unlock(&snat->config_lock);
 }

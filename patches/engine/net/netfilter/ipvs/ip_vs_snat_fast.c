@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* IP Virtual Server: a short way through the gateway for packets of SNAT connections
  *
- * A packet of a flow that is under way goes from PRE_ROUTING straight to its neighbour,
- * as the one before it went: past routing, FORWARD and POST_ROUTING. Who wants that has
- * to say so, because rules in these places don't see it any more.
+ * A packet of a flow that is under way goes from the device that it came in by straight
+ * to its neighbour, as the one before it went: past PRE_ROUTING, routing, FORWARD and
+ * POST_ROUTING. Who wants that has to say so, because rules in these places don't see it
+ * any more. Those of tc and of nftables at the ingress of the device still do.
  *
  * Each direction learns its way from a packet that has gone through all of the gateway,
  * at the end of POST_ROUTING: what no rule lets pass has no short way. It's known for as
@@ -24,6 +25,8 @@
 #define KMSG_COMPONENT "IPVS"
 #define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
 
+#include <linux/if_vlan.h>
+#include <linux/netdevice.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -67,14 +70,13 @@ static inline bool snat_fast_offloaded(const struct sk_buff *skb)
 #endif
 }
 
-/* Neither connection tracking, a mark, a socket, IPsec, a bridge nor a switch has to do
- * with a packet, and softirqs are off.
+/* Neither connection tracking, a mark, IPsec, a bridge nor a switch has to do with a
+ * packet
  */
 static inline bool snat_fast_plain(struct sk_buff *skb)
 {
-	return !skb->mark && !skb->sk && !skb_nfct(skb) &&
-	       !skb_has_extensions(skb) && !snat_fast_offloaded(skb) &&
-	       in_softirq();
+	return !skb->mark && !skb_nfct(skb) && !skb_has_extensions(skb) &&
+	       !snat_fast_offloaded(skb);
 }
 
 /* Ways */
@@ -114,7 +116,8 @@ static bool snat_way_init(struct snat_way *way, struct sk_buff *skb,
 {
 	struct rtable *rt = skb_rtable(skb);
 
-	if (!snat_fast_plain(skb) || snat_was_held() ||
+	if (!snat_fast_plain(skb) || skb->sk || !in_softirq() ||
+	    snat_was_held() ||
 	    ip_vs_snat_has_policy(state->net) ||
 	    (IPCB(skb)->flags & (IPSKB_FORWARDED | IPSKB_DOREDIRECT)) !=
 	    IPSKB_FORWARDED)
@@ -254,7 +257,7 @@ static noinline void snat_learn(struct netns_ipvs *ipvs, struct sk_buff *skb,
 static unsigned int snat_learn_hook(void *priv, struct sk_buff *skb,
 				    const struct nf_hook_state *state)
 {
-	if (skb->ipvs_property)
+	if (skb->ipvs_property && ip_vs_snat_enabled(priv))
 		snat_learn(priv, skb, state);
 	return NF_ACCEPT;
 }
@@ -303,32 +306,55 @@ snat_fast_find(const struct ip_vs_snat *snat, const struct snat_tuple *t,
 	return NULL;
 }
 
-/* Headers of a fixed size, in one piece */
-static __always_inline bool snat_fast_tuple(struct snat_tuple *t,
-					    const struct sk_buff *skb, bool out)
+/* Somebody else may have a reference to a packet, and then it stays as it is */
+static __always_inline bool snat_fast_pull(struct sk_buff *skb, unsigned int len)
 {
-	const struct iphdr *iph = ip_hdr(skb);
-	unsigned int need = sizeof(*iph);
-	const __be16 *ports;
+	return likely(len <= skb_headlen(skb)) ||
+	       (!skb_shared(skb) && pskb_may_pull(skb, len));
+}
 
-	if (*(const u8 *)iph != 0x45 || iph->ttl <= 1 || ip_is_fragment(iph))
+/* Headers of a fixed size, which are made linear. Nobody has looked at them before. */
+static __always_inline bool snat_fast_usual(struct sk_buff *skb)
+{
+	const struct iphdr *iph;
+
+	if (unlikely(!snat_fast_pull(skb, sizeof(*iph) + sizeof(struct udphdr))))
+		return false;
+	iph = ip_hdr(skb);
+	if (unlikely(*(const u8 *)iph != 0x45 || iph->ttl <= 1 ||
+		     ip_is_fragment(iph)))
 		return false;
 	if (iph->protocol == IPPROTO_UDP)
-		need += sizeof(struct udphdr);
-	else if (iph->protocol == IPPROTO_TCP)
-		need += sizeof(struct tcphdr);
-	else
-		return false;
-	if (skb_headlen(skb) < need)
-		return false;
+		return true;
+	return iph->protocol == IPPROTO_TCP &&
+	       snat_fast_pull(skb, sizeof(*iph) + sizeof(struct tcphdr));
+}
 
-	ports = (const __be16 *)(iph + 1);
+static __always_inline void snat_fast_tuple(struct snat_tuple *t,
+					    const struct iphdr *iph, bool out)
+{
+	const __be16 *ports = (const __be16 *)(iph + 1);
+
 	t->protocol = iph->protocol;
 	t->laddr = out ? iph->saddr : iph->daddr;
 	t->raddr = out ? iph->daddr : iph->saddr;
 	t->lport = out ? ports[0] : ports[1];
 	t->rport = out ? ports[1] : ports[0];
-	return true;
+}
+
+/* Is the header right, and the packet as long as it says? As ip_rcv() does it. */
+static __always_inline bool snat_fast_whole(struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	u32 len = ntohs(iph->tot_len);
+
+	if (unlikely(ip_fast_csum(iph, sizeof(*iph) / 4) || skb->len < len ||
+		     len < sizeof(*iph) + (iph->protocol == IPPROTO_TCP ?
+					   sizeof(struct tcphdr) :
+					   sizeof(struct udphdr))))
+		return false;
+	return likely(skb->len == len) ||
+	       (!skb_shared(skb) && !pskb_trim_rcsum(skb, len));
 }
 
 static noinline bool snat_fast_fits_gso(const struct sk_buff *skb, u32 mtu)
@@ -338,13 +364,9 @@ static noinline bool snat_fast_fits_gso(const struct sk_buff *skb, u32 mtu)
 		(skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu)));
 }
 
-/* Does a packet leave as it came, in one piece or in segments that it was merged from?
- * A datagram that came in fragments does not.
- */
+/* Does a packet leave as it came, in one piece or in segments that it was merged from? */
 static __always_inline bool snat_fast_fits(const struct sk_buff *skb, u32 mtu)
 {
-	if (unlikely(IPCB(skb)->frag_max_size))
-		return false;
 	return likely(skb->len <= mtu && !skb_is_nonlinear(skb)) ||
 	       snat_fast_fits_gso(skb, mtu);
 }
@@ -435,14 +457,39 @@ static __always_inline void snat_fast_mangle(struct sk_buff *skb,
 	}
 }
 
-/* What ip_forward() and those after it do with a packet */
+/* The packet, or a copy if somebody else has it as well, to write to and with room for
+ * the header of the device; NULL if there is no memory.
+ */
+static __always_inline struct sk_buff *
+snat_fast_writable(struct sk_buff *skb, const struct net_device *dev)
+{
+	unsigned int room = LL_RESERVED_SPACE(dev);
+	struct sk_buff *copy;
+
+	if (likely(!skb_shared(skb)))
+		return skb_cow(skb, room) ? NULL : skb;
+	copy = pskb_copy(skb, GFP_ATOMIC);
+	if (!copy || skb_cow(copy, room)) {
+		kfree_skb(copy);
+		return NULL;
+	}
+	consume_skb(skb);
+	return copy;
+}
+
+/* What ip_rcv(), ip_forward() and those after them do with a packet */
 static __always_inline void snat_fast_xmit(struct sk_buff *skb,
 					   struct rtable *rt,
 					   struct neighbour *neigh,
-					   struct net *net)
+					   struct net *net, unsigned int received)
 {
+	ip_vs_snat_count_forwarded(net, skb, received);
+	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
+	IPCB(skb)->flags = IPSKB_FORWARDED;
 	if (READ_ONCE(net->ipv4.sysctl_ip_fwd_update_priority))
 		skb->priority = rt_tos2priority(ip_hdr(skb)->tos);
+	skb_orphan(skb);
+	skb_reset_redirect(skb);
 	skb_clear_tstamp(skb);
 	skb_dst_drop(skb);
 	/* Others would have it taken away at once */
@@ -450,8 +497,6 @@ static __always_inline void snat_fast_xmit(struct sk_buff *skb,
 		skb_dst_set_noref(skb, &rt->dst);
 	skb->dev = rt->dst.dev;
 	skb->ipvs_property = 1;
-	IPCB(skb)->flags |= IPSKB_FORWARDED;
-	ip_vs_snat_count_forwarded(net, skb->len);
 	neigh_output(neigh, skb, false);
 }
 
@@ -466,12 +511,13 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	struct net_device *dev;
 	struct neighbour *neigh;
 	struct ip_vs_conn *cp;
+	/* With what fills a short frame */
+	unsigned int received = skb->len;
 	struct snat_tuple t;
 	struct rtable *rt;
 	__be32 nexthop;
 
-	if (!snat_fast_tuple(&t, skb, out))
-		return NF_ACCEPT;
+	snat_fast_tuple(&t, ip_hdr(skb), out);
 	cp = snat_fast_find(snat, &t, out);
 	if (!cp)
 		return NF_ACCEPT;
@@ -479,10 +525,10 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	if (!ways)
 		return NF_ACCEPT;
 	way = &ways->way[dir];
-	if (unlikely(way->iif != IPCB(skb)->iif ||
+	if (unlikely(way->iif != skb->skb_iif ||
 		     way->dscp != snat_dscp(ip_hdr(skb)) ||
 		     !snat_way_known(snat, way) ||
-		     !snat_way_current(net, way) ||
+		     !snat_way_current(net, way) || !snat_fast_whole(skb) ||
 		     !snat_fast_fits(skb, way->mtu)))
 		return NF_ACCEPT;
 	if (unlikely(!ip_vs_snat_dest_available(cp->dest) ||
@@ -499,7 +545,8 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 		return NF_ACCEPT;
 
 	/* From here on it's ours */
-	if (unlikely(skb_cow(skb, LL_RESERVED_SPACE(dev)))) {
+	skb = snat_fast_writable(skb, dev);
+	if (unlikely(!skb)) {
 		snat_count(ipvs, SNAT_CTR_DROP_OTHER);
 		return NF_DROP;
 	}
@@ -510,66 +557,176 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	if (!out && atomic_read(&cp->in_pkts) <= 8)
 		atomic_inc(&cp->in_pkts);
 	snat_fast_used(cp);
-	snat_fast_xmit(skb, rt, neigh, net);
+	snat_fast_xmit(skb, rt, neigh, net, received);
 	return NF_STOLEN;
 }
 
-/* PRE_ROUTING: packets of connections whose way is known */
+/* Ingress of a device: packets of connections whose way is known. Those that are tagged
+ * (VLAN), or for a socket that was chosen already, are no packets of this device.
+ */
 static unsigned int snat_fast_hook(void *priv, struct sk_buff *skb,
 				   const struct nf_hook_state *state)
 {
 	struct netns_ipvs *ipvs = priv;
 
-	if (unlikely(skb->pkt_type != PACKET_HOST || !snat_fast_plain(skb)))
+	if (skb->protocol != htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
+		return NF_ACCEPT;
+	if (unlikely(!ip_vs_snat_enabled(ipvs) || skb_vlan_tag_present(skb) ||
+		     skb_sk_is_prefetched(skb) || !snat_fast_plain(skb)))
+		return NF_ACCEPT;
+	if (!snat_fast_usual(skb))
 		return NF_ACCEPT;
 	if (snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr))
 		return snat_fast_packet(ipvs, skb, state->net, false);
 	return snat_fast_packet(ipvs, skb, state->net, true);
 }
 
-static const struct nf_hook_ops snat_fast_ops[] = {
-	/* Before the hook for all replies */
-	{
-		.hook		= snat_fast_hook,
-		.pf		= NFPROTO_IPV4,
-		.hooknum	= NF_INET_PRE_ROUTING,
-		.priority	= NF_IP_PRI_CONNTRACK - 2,
-	},
-	{
-		.hook		= snat_learn_hook,
-		.pf		= NFPROTO_IPV4,
-		.hooknum	= NF_INET_POST_ROUTING,
-		.priority	= NF_IP_PRI_LAST,
-	},
+/* Devices. Whatever comes, goes, or is moved to another namespace has the hook as long as
+ * it's in this one.
+ */
+
+struct snat_fast_dev {
+	struct rcu_head		rcu_head;
+	struct list_head	list;		/* under RTNL */
+	struct nf_hook_ops	ops;
 };
 
+static void snat_fast_add_dev(struct ip_vs_snat *snat, struct net_device *dev)
+{
+	struct net *net = dev_net(dev);
+	struct snat_fast_dev *fast;
+
+	if (dev->flags & IFF_LOOPBACK)
+		return;
+	fast = kzalloc(sizeof(*fast), GFP_KERNEL);
+	if (!fast)
+		return;
+	fast->ops.hook = snat_fast_hook;
+	fast->ops.pf = NFPROTO_NETDEV;
+	fast->ops.hooknum = NF_NETDEV_INGRESS;
+	/* After all others */
+	fast->ops.priority = INT_MAX;
+	fast->ops.dev = dev;
+	fast->ops.priv = net_ipvs(net);
+	if (nf_register_net_hook(net, &fast->ops))
+		kfree(fast);
+	else
+		list_add(&fast->list, &snat->fast_devs);
+}
+
+static void snat_fast_del_dev(struct ip_vs_snat *snat, struct net_device *dev)
+{
+	struct snat_fast_dev *fast;
+
+	list_for_each_entry(fast, &snat->fast_devs, list) {
+		if (fast->ops.dev != dev)
+			continue;
+		nf_unregister_net_hook(dev_net(dev), &fast->ops);
+		list_del(&fast->list);
+		kfree_rcu(fast, rcu_head);
+		return;
+	}
+}
+
+/* A device without a hook has no short way, which is no reason to refuse it */
+static int snat_fast_dev_event(struct notifier_block *nb, unsigned long event,
+			       void *ptr)
+{
+	struct ip_vs_snat *snat = container_of(nb, struct ip_vs_snat,
+					       fast_notifier);
+	struct net_device *dev = netdev_notifier_info_to_dev(ptr);
+
+	if (event == NETDEV_REGISTER)
+		snat_fast_add_dev(snat, dev);
+	else if (event == NETDEV_UNREGISTER)
+		snat_fast_del_dev(snat, dev);
+	return NOTIFY_DONE;
+}
+
+/* Setting up. The notifier is told of all devices that there are, when it's registered
+ * and when it's unregistered.
+ */
+
+static int snat_fast_begin(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	int ret;
+
+	if (!IS_ENABLED(CONFIG_NETFILTER_INGRESS))
+		return -EOPNOTSUPP;
+	snat->learn_hook.priv = ipvs;
+	ret = nf_register_net_hook(ipvs->net, &snat->learn_hook);
+	if (ret)
+		return ret;
+	ret = register_netdevice_notifier_net(ipvs->net, &snat->fast_notifier);
+	if (ret)
+		nf_unregister_net_hook(ipvs->net, &snat->learn_hook);
+	return ret;
+}
+
+static void snat_fast_end(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+
+	unregister_netdevice_notifier_net(ipvs->net, &snat->fast_notifier);
+	nf_unregister_net_hook(ipvs->net, &snat->learn_hook);
+}
+
 /**
- * snat_fast_update - begin or end to use short ways
- * @ipvs:	the network namespace, under config_lock
+ * snat_fast_init - prepare for short ways
+ * @snat:	state of a network namespace
+ */
+void snat_fast_init(struct ip_vs_snat *snat)
+{
+	mutex_init(&snat->fast_lock);
+	INIT_LIST_HEAD(&snat->fast_devs);
+	snat->fast_notifier.notifier_call = snat_fast_dev_event;
+	snat->learn_hook.hook = snat_learn_hook;
+	snat->learn_hook.pf = NFPROTO_IPV4;
+	snat->learn_hook.hooknum = NF_INET_POST_ROUTING;
+	snat->learn_hook.priority = NF_IP_PRI_LAST;
+}
+
+/**
+ * snat_fast_update - begin or end to use short ways, as the setting says
+ * @ipvs:	the network namespace
+ *
+ * This takes RTNL, under which the locks of the configuration are taken: it must not be
+ * called under one of them.
  *
  * Return: 0 or a negative error.
  */
 int snat_fast_update(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	bool wanted = ip_vs_snat_enabled(ipvs) && snat->set.fastpath;
-	int i, ret;
+	bool wanted;
+	int ret = 0;
 
-	BUILD_BUG_ON(ARRAY_SIZE(snat_fast_ops) != ARRAY_SIZE(snat->fast_hooks));
-
-	if (wanted == snat->fast_hooked)
-		return 0;
-	if (!wanted) {
-		nf_unregister_net_hooks(ipvs->net, snat->fast_hooks,
-					ARRAY_SIZE(snat->fast_hooks));
+	mutex_lock(&snat->fast_lock);
+	wanted = READ_ONCE(snat->set.fastpath) && !snat->fast_ended;
+	if (wanted && !snat->fast_hooked) {
+		ret = snat_fast_begin(ipvs);
+		snat->fast_hooked = !ret;
+		if (ret)
+			WRITE_ONCE(snat->set.fastpath, 0);
+	} else if (!wanted && snat->fast_hooked) {
+		snat_fast_end(ipvs);
 		snat->fast_hooked = false;
-		return 0;
 	}
-	memcpy(snat->fast_hooks, snat_fast_ops, sizeof(snat->fast_hooks));
-	for (i = 0; i < ARRAY_SIZE(snat->fast_hooks); i++)
-		snat->fast_hooks[i].priv = ipvs;
-	ret = nf_register_net_hooks(ipvs->net, snat->fast_hooks,
-				    ARRAY_SIZE(snat->fast_hooks));
-	snat->fast_hooked = !ret;
+	mutex_unlock(&snat->fast_lock);
 	return ret;
+}
+
+/**
+ * snat_fast_stop - use no short ways any more, whatever somebody sets from now on
+ * @ipvs:	the network namespace, it's about to end
+ */
+void snat_fast_stop(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+
+	mutex_lock(&snat->fast_lock);
+	snat->fast_ended = true;
+	mutex_unlock(&snat->fast_lock);
+	snat_fast_update(ipvs);
 }

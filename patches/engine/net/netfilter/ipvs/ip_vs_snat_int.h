@@ -215,8 +215,12 @@ struct ip_vs_snat {
 
 	struct nf_hook_ops	hook;
 #ifdef IP_VS_SNAT_FASTPATH
-	struct nf_hook_ops	fast_hooks[2];
-	bool			fast_hooked;	/* protected by config_lock */
+	struct mutex		fast_lock;	/* protects all of these */
+	bool			fast_hooked;
+	bool			fast_ended;
+	struct nf_hook_ops	learn_hook;
+	struct notifier_block	fast_notifier;
+	struct list_head	fast_devs;	/* under RTNL */
 #endif
 
 	/* Written when something is configured */
@@ -499,10 +503,13 @@ void snat_conn_unbind_rule(struct ip_vs_conn *cp);
 
 /* ip_vs_snat_fast.c */
 #ifdef IP_VS_SNAT_FASTPATH
+void snat_fast_init(struct ip_vs_snat *snat);
 int snat_fast_update(struct netns_ipvs *ipvs);
+void snat_fast_stop(struct netns_ipvs *ipvs);
 void snat_fast_forget(struct ip_vs_conn *cp);
 #else
-static inline int snat_fast_update(struct netns_ipvs *ipvs) { return 0; }
+static inline void snat_fast_init(struct ip_vs_snat *snat) { }
+static inline void snat_fast_stop(struct netns_ipvs *ipvs) { }
 static inline void snat_fast_forget(struct ip_vs_conn *cp) { }
 #endif
 

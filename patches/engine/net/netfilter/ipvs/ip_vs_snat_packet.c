@@ -720,20 +720,13 @@ IP_VS_SNAT_PRE_ROUTING(snat_pre_routing)
 int snat_hook_register(struct netns_ipvs *ipvs)
 {
 	struct nf_hook_ops *ops = &ipvs->snat->hook;
-	int ret;
 
 	ops->hook = snat_pre_routing_hook;
 	ops->pf = NFPROTO_IPV4;
 	ops->hooknum = NF_INET_PRE_ROUTING;
 	/* After reassembly and rules on raw packets */
 	ops->priority = NF_IP_PRI_CONNTRACK - 1;
-	ret = ip_vs_snat_register_hook(ipvs, ops, ipvs->snat->addr_tab);
-	if (ret)
-		return ret;
-	ret = snat_fast_update(ipvs);
-	if (ret)
-		snat_hook_unregister(ipvs);
-	return ret;
+	return ip_vs_snat_register_hook(ipvs, ops, ipvs->snat->addr_tab);
 }
 
 /**

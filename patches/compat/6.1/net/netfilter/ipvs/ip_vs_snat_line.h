@@ -27,9 +27,17 @@ ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
 	return genl_dumpit_info(cb)->attrs;
 }
 
-/* What goes a short way is counted as all that is forwarded */
-static inline void ip_vs_snat_count_forwarded(struct net *net, unsigned int len)
+/* What goes a short way is counted as all that comes and is forwarded */
+static inline void ip_vs_snat_count_forwarded(struct net *net,
+					      const struct sk_buff *skb,
+					      unsigned int received)
 {
+	unsigned int len = skb->len;
+
+	__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, received);
+	__IP_ADD_STATS(net, IPSTATS_MIB_NOECTPKTS +
+			    (ip_hdr(skb)->tos & INET_ECN_MASK),
+		       max_t(unsigned short, 1, skb_shinfo(skb)->gso_segs));
 	__IP_INC_STATS(net, IPSTATS_MIB_OUTFORWDATAGRAMS);
 	__IP_ADD_STATS(net, IPSTATS_MIB_OUTOCTETS, len);
 	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
