@@ -682,6 +682,23 @@ export default suite('rules', [
     assert.deepEqual(priorities, [...priorities].sort((first, second) => first - second))
   }, { limit: 180 }),
 
+  test('of many devices that rules name, each leads out, and no other', LISTING, async (lab) => {
+    await own(lab, P0)
+    const name = async (devices: readonly string[]): Promise<void> => {
+      const rules = devices.map((oif, index) => rule('10.0.0.0/8', 'out', { priority: index + 1, oif }))
+      await atOnce(lab, { command: 'flush' }, ...pool('out', [P0]), rule(INSIDE_NET, 'out', { priority: 5000 }), ...rules)
+    }
+    const others = Array.from({ length: 300 }, (_, index) => `${index % 2 ? 'device' : 'link'}${index}`)
+    await name(['outside', ...others, 'outside'])
+    await goesAs(lab, lab.c, `${C}:40001`, P0)
+    for (const [index, devices] of [['inside2', ...others], [...others, 'inside2', 'inside2'], [...others.slice(0, 7), 'inside2', ...others.slice(7)]].entries()) {
+      await name(devices)
+      await goesAs(lab, lab.a, `${A}:${40001 + index}`, P0)
+      lab.c.send(udp(`${C}:${40002 + index} > ${S}:53`, 'from outside'))
+      await lab.net.expect(`udp ${C}:${40002 + index} > ${S}:53`)
+    }
+  }, { limit: 120 }),
+
   test('who flushes rules where there are none gets no tables and hooks for it', LISTING, async (lab) => {
     await configure(lab, { command: 'flush' })
     await atOnce(lab, { command: 'flush' })

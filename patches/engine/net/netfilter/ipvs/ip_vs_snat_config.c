@@ -7,6 +7,7 @@
 #include <linux/mutex.h>
 #include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 
 #include "ip_vs_snat_config.h"
 
@@ -523,18 +524,28 @@ static struct snat_config *snat_config_alloc(const struct snat_draft *draft)
 	return NULL;
 }
 
-/* Devices that lead out because rules say so, each of them once */
-static void snat_config_add_oif(struct snat_config *config, const char *oif)
+static int snat_cmp_oif(const void *a, const void *b)
 {
-	u32 i;
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
-	if (!*oif)
-		return;
-	for (i = 0; i < config->num_oifs; i++) {
-		if (!strcmp(config->oifs[i], oif))
-			return;
+/* Devices that lead out because rules say so, sorted, each of them once */
+static void snat_config_add_oifs(struct snat_config *config)
+{
+	u32 i, num = 0;
+
+	for (i = 0; i < config->num_rules; i++) {
+		const struct snat_match *match = &config->matches[i];
+
+		if (match->pool && *match->rule->spec.oif)
+			config->oifs[num++] = match->rule->spec.oif;
 	}
-	config->oifs[config->num_oifs++] = oif;
+	sort(config->oifs, num, sizeof(*config->oifs), snat_cmp_oif, NULL);
+	for (i = 0; i < num; i++) {
+		if (!i || strcmp(config->oifs[config->num_oifs - 1],
+				 config->oifs[i]))
+			config->oifs[config->num_oifs++] = config->oifs[i];
+	}
 }
 
 static void snat_config_add_groups(struct snat_config *config)
@@ -593,11 +604,7 @@ static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 	}
 	snat_config_take(config, draft);
 	snat_config_add_groups(config);
-	for (i = 0; i < config->num_rules; i++) {
-		if (config->matches[i].pool)
-			snat_config_add_oif(config,
-					    config->matches[i].rule->spec.oif);
-	}
+	snat_config_add_oifs(config);
 	return config;
 }
 

@@ -174,7 +174,7 @@ struct snat_config {
 	struct ip_vs_snat_rule	**by_id;	/* sorted by ID */
 	struct snat_match	*matches;	/* see snat_match_cmp() */
 	struct snat_group	*groups;
-	const char		**oifs;		/* of all rules that translate */
+	const char		**oifs;		/* of all rules that translate, sorted */
 };
 
 /* A change that is being made */

@@ -276,11 +276,18 @@ struct snat_query {
 static bool snat_is_oif(const struct snat_config *config,
 			const struct net_device *dev)
 {
-	u32 i;
+	u32 low = 0, high = config->num_oifs;
 
-	for (i = 0; i < config->num_oifs; i++) {
-		if (!strcmp(config->oifs[i], dev->name))
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+		int cmp = strcmp(config->oifs[mid], dev->name);
+
+		if (!cmp)
 			return true;
+		if (cmp < 0)
+			low = mid + 1;
+		else
+			high = mid;
 	}
 	return false;
 }
