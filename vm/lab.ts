@@ -250,7 +250,8 @@ ${each((link) => `ip addr add ${GATEWAY[link].address}/24 dev ${link}`)}
 ip route add default via ${ROUTER}
 # A device that went down has lost these.
 ${each((link) => `ip -6 addr show dev ${link} | grep -q ' ${GATEWAY[link].address6}/' || ip -6 addr add ${GATEWAY[link].address6}/64 dev ${link}`)}
-ip -6 route show default | grep -q . || ip -6 route add default via ${ROUTER6}
+# RHEL 6 lists one that is unreachable.
+ip -6 route show default | grep -q ' via ' || ip -6 route add default via ${ROUTER6}
 modprobe ip_vs
 `
 
