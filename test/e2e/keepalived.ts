@@ -273,15 +273,16 @@ snat_rule {
 
   test('a bad file changes nothing, and is told by file and line', BAD, async (lab) => {
     const good = twoHosts('pool two')
+    // Of a single file keepalived names only the line, where a kernel has no memfd_create().
     const bad: readonly (readonly [second: string, message: RegExp])[] = [
-      ['pool three', /\(\/tmp\/bad\.conf: Line 12\) .*no pool or group 'three'/],
-      ['snat_ip 203.0.113.300', /\(\/tmp\/bad\.conf: Line 14\) .*'203\.0\.113\.300' is no IPv4 address/],
-      ['frm 10.0.0.0/8\n  drop', /\(\/tmp\/bad\.conf: Line 14\) Unknown keyword 'frm'/],
-      ['algo sh\n  pool two', /\(\/tmp\/bad\.conf: Line 16\) .*algo belongs to snat_ip/],
-      ['dport 53\n  drop', /\(\/tmp\/bad\.conf: Line 16\) .*dport needs 'proto tcp' or 'proto udp'/],
-      [`from ${A}\n  drop`, /\(\/tmp\/bad\.conf: Line 12\) .*about the same packets/],
-      ['from 192.168.1.1/24\n  drop', /\(\/tmp\/bad\.conf: Line 14\) .*the net is 192\.168\.1\.0\/24/],
-      ['pool', /\(\/tmp\/bad\.conf: Line 14\) .*'pool' needs a value/],
+      ['pool three', /\((\/tmp\/bad\.conf: )?Line 12\) .*no pool or group 'three'/],
+      ['snat_ip 203.0.113.300', /\((\/tmp\/bad\.conf: )?Line 14\) .*'203\.0\.113\.300' is no IPv4 address/],
+      ['frm 10.0.0.0/8\n  drop', /\((\/tmp\/bad\.conf: )?Line 14\) Unknown keyword 'frm'/],
+      ['algo sh\n  pool two', /\((\/tmp\/bad\.conf: )?Line 16\) .*algo belongs to snat_ip/],
+      ['dport 53\n  drop', /\((\/tmp\/bad\.conf: )?Line 16\) .*dport needs 'proto tcp' or 'proto udp'/],
+      [`from ${A}\n  drop`, /\((\/tmp\/bad\.conf: )?Line 12\) .*about the same packets/],
+      ['from 192.168.1.1/24\n  drop', /\((\/tmp\/bad\.conf: )?Line 14\) .*the net is 192\.168\.1\.0\/24/],
+      ['pool', /\((\/tmp\/bad\.conf: )?Line 14\) .*'pool' needs a value/],
     ]
     await running(lab, good, async () => {
       await saves(lab, /--id 2 /)
