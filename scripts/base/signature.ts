@@ -51,8 +51,12 @@ async function importKey(gpg: string[], signer: Signer, keyFile: string | undefi
   })
 }
 
-/** @returns the primary key's fingerprint in gpg's VALIDSIG line (doc/DETAILS of GnuPG), if the signature is good */
+/**
+ * @returns the primary key's fingerprint in gpg's VALIDSIG line (doc/DETAILS of GnuPG), if the signature is good. gpg says
+ *   VALIDSIG, and exits with 0, for a key that was revoked too: without GOODSIG.
+ */
 function signedBy(status: string): string | undefined {
+  if (!/^\[GNUPG:\] GOODSIG /m.test(status)) return undefined
   const valid = /^\[GNUPG:\] VALIDSIG (.*)$/m.exec(status)?.[1]?.split(' ')
   return valid?.at(-1)
 }

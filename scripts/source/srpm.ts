@@ -116,11 +116,12 @@ export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise
     await capture([...gpg, '--import', keyFile], { anyExit: true })
     const { stdout: listed } = await capture([...gpg, '--with-colons', '--list-keys'], { anyExit: true })
     const found = primaryFingerprints(listed)
-    if (found.length === 1 && found[0] === signer.keyFingerprint) {
+    if (found.length === 1 && found[0] === signer.keyFingerprint && !isRevoked(listed)) {
       return (await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { kind: 'source' })).stdout
     }
+    const held = found.length > 0 ? `It holds ${found.join(', ')}.` : 'It holds no key.'
     throw new Failure('source', `${keyFile} does not hold the key ${signer.keyFingerprint} (${signer.keyOwner}), and no other.`, {
-      excerpt: [found.length > 0 ? `It holds ${found.join(', ')}.` : 'It holds no key.'],
+      excerpt: [isRevoked(listed) ? 'Its owner has revoked it.' : held],
       hint: 'The fingerprint is pinned in scripts/sources.ts; a key with another one does not count.',
     })
   } finally {
@@ -128,6 +129,9 @@ export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise
     rmSync(home, { recursive: true, force: true })
   }
 }
+
+/** rpm does not look whether a key was revoked. */
+const isRevoked = (listed: string): boolean => /^pub:r:/m.test(listed)
 
 /** @returns the fingerprint that follows each record of a primary key in what gpg lists with colons (doc/DETAILS of GnuPG) */
 function primaryFingerprints(listed: string): string[] {

@@ -11,6 +11,7 @@ import { verifyTarball } from '../../scripts/base/signature.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
 import { suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
+import { pinnedKey } from '../../scripts/source/srpm.ts'
 import { Store } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
 import { sourceFile, step as fetch } from '../../scripts/steps/fetch.ts'
@@ -118,11 +119,24 @@ function sign(folder: string, owner: string, file: string): { keyFingerprint: st
   return { keyFingerprint, keyFile, signature: `${plain}.asc` }
 }
 
+/** @returns path of the key with the revocation that gpg has made beside it */
+function revoked(home: string, { keyFingerprint, keyFile }: { keyFingerprint: string; keyFile: string }): string {
+  const certificate = readFileSync(join(home, 'openpgp-revocs.d', `${keyFingerprint}.rev`), 'utf8').replace(/^:(?=-)/m, '')
+  const path = join(home, 'revoked.asc')
+  writeFileSync(path, `${readFileSync(keyFile, 'utf8')}\n${certificate.slice(certificate.indexOf('-----BEGIN'))}`)
+  return path
+}
+
 test('a signature counts only if it is good and by the pinned key', async (t) => {
   const { root, kernel } = createFixture(t)
   const good = sign(root, 'good', kernel)
   const owner = { keyFingerprint: good.keyFingerprint, keyOwner: 'good@example.org' }
   await t.notThrowsAsync(() => verifyTarball(kernel, good.signature, owner, good.keyFile))
+  const withdrawn = revoked(join(root, 'gpg-good'), good)
+  await fails(t, 'source', () => verifyTarball(kernel, good.signature, owner, withdrawn))
+  const signer = { ...owner, apt: { kind: 'binary', package: 'keys', file: /key/ }, urls: [] } as const
+  t.deepEqual((await fails(t, 'source', () => pinnedKey(withdrawn, signer))).details.excerpt, ['Its owner has revoked it.'])
+  await t.notThrowsAsync(() => pinnedKey(good.keyFile, signer))
   const other = sign(root, 'other', kernel)
   await fails(t, 'source', () => verifyTarball(kernel, other.signature, owner, other.keyFile))
   const tampered = tarball(root, 'linux-6.1.99.tar.xz', { Makefile: 'tampered\n' })
