@@ -93,7 +93,7 @@ export default suite('firewall', [
     ])
     await everyKindGoesOut(lab, P0)
     assert.deepEqual(await matched(lab, 'FORWARD'), [OUT_PACKETS, BACK_PACKETS, 0, 0])
-  }),
+  }, { needs: ['whole-way'] }),
 
   test('PREROUTING sees replies with the pool address in raw, and with the inside one from mangle on', FORWARD, async (lab) => {
     await snat(lab, { pool: [P0] })
@@ -104,7 +104,7 @@ export default suite('firewall', [
     assert.deepEqual(await matched(lab, '-t raw PREROUTING'), [BACK_PACKETS, 0])
     assert.deepEqual(await matched(lab, '-t mangle PREROUTING'), [0, BACK_PACKETS])
     assert.deepEqual(await matched(lab, '-t mangle POSTROUTING'), [OUT_PACKETS, BACK_PACKETS])
-  }),
+  }, { needs: ['whole-way'] }),
 
   test('a closed INPUT and OUTPUT are not in the way, and see nothing of it', INPUT, async (lab) => {
     await snat(lab, { pool: [P0] })
