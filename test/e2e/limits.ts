@@ -79,6 +79,7 @@ export default suite('limits', [
     // snat_reroute is of stock IPVS, about balanced connections; not every kernel has snat_fastpath, and FASTPATH=1 sets it.
     const { snat_max_conns: max, snat_max_conns_per_host: perHost, snat_reroute: _, snat_fastpath: _short, ...rest } = values
     assert.deepEqual(rest, {
+      snat_block_rest: '120',
       snat_icmp_timeout: '60',
       snat_one_armed: '0',
       snat_port_range: '1024\t65535',

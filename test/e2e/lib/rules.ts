@@ -11,7 +11,7 @@ const COMMANDS = {
   newPool: 5, setPool: 6, delPool: 7, getPool: 8,
   newMember: 9, setMember: 10, delMember: 11, getMember: 12, getAddr: 13,
   newRule: 14, setRule: 15, delRule: 16, getRule: 17,
-  getConn: 18, delConn: 19, zero: 20,
+  getConn: 18, delConn: 19, zero: 20, getBlock: 21,
 } as const
 
 export type Command = keyof typeof COMMANDS
@@ -34,12 +34,14 @@ const STATS: Table = {
   conns: number(1, 'u64'), pktsOut: number(2, 'u64'), bytesOut: number(3, 'u64'), pktsIn: number(4, 'u64'), bytesIn: number(5, 'u64'),
   noPort: number(6, 'u64'), limit: number(7, 'u64'), empty: number(8, 'u64'),
   active: number(9, 'u64'), inactive: number(10, 'u64'), conflicts: number(11, 'u64'), exhausted: number(12, 'u64'),
+  noBlock: number(14, 'u64'),
 }
 
 const OBJECTS: Table = {
   pool: number(1, 'nested', {
     name: number(1, 'string'), algo: number(2, 'u32'), portMin: number(3, 'u16'), portMax: number(4, 'u16'),
     hostConns: number(5, 'u32'), flags: number(6, 'u32'), addrs: number(7, 'u32'), stats: number(8, 'nested', STATS),
+    blockSize: number(10, 'u16'), hostBlocks: number(11, 'u32'), blocks: number(12, 'u32'), blocksUsed: number(13, 'u32'),
   }),
   member: number(2, 'nested', {
     pool: number(1, 'string'), min: number(2, 'address'), max: number(3, 'address'), weight: number(4, 'u32'),

@@ -19,6 +19,11 @@
  */
 #define IPVS_SNAT_MCGRP_CONFIG	"config"
 
+/* Multicast group: IPVS_SNAT_CMD_EVENT, for each block of ports that a host gets and
+ * gives back, and for each connection of pools with IPVS_SNAT_POOL_F_LOG
+ */
+#define IPVS_SNAT_MCGRP_EVENTS	"events"
+
 /* With the NUL. Of letters, digits, and . _ / : - */
 #define IPVS_SNAT_NAME_MAX	32
 /* Interfaces: IFNAMSIZ */
@@ -86,6 +91,14 @@ enum {
 	 */
 	IPVS_SNAT_CMD_ZERO,
 
+	/* IPVS_SNAT_ATTR_BLOCK: dump of the blocks of ports that are in use. It takes
+	 * IPVS_SNAT_ATTR_CONN's INSIDE and POOL.
+	 */
+	IPVS_SNAT_CMD_GET_BLOCK,
+
+	/* From the kernel only: IPVS_SNAT_ATTR_EVENT, and ATTR_BLOCK or ATTR_CONN */
+	IPVS_SNAT_CMD_EVENT,
+
 	__IPVS_SNAT_CMD_MAX,
 };
 
@@ -99,6 +112,8 @@ enum {
 	IPVS_SNAT_ATTR_RULE,		/* nested IPVS_SNAT_RULE_* */
 	IPVS_SNAT_ATTR_CONN,		/* nested IPVS_SNAT_CONN_* */
 	IPVS_SNAT_ATTR_COUNT,		/* u32 */
+	IPVS_SNAT_ATTR_BLOCK,		/* nested IPVS_SNAT_BLOCK_* */
+	IPVS_SNAT_ATTR_EVENT,		/* nested IPVS_SNAT_EVENT_* */
 	__IPVS_SNAT_ATTR_MAX,
 };
 
@@ -121,6 +136,9 @@ enum {
  */
 #define IPVS_SNAT_POOL_F_PAIRED	0x1
 
+/* Each connection is told as an event when it begins and when it ends */
+#define IPVS_SNAT_POOL_F_LOG	0x2
+
 enum {
 	IPVS_SNAT_POOL_UNSPEC,
 	IPVS_SNAT_POOL_NAME,		/* NUL string */
@@ -136,6 +154,17 @@ enum {
 	IPVS_SNAT_POOL_ADDRS,		/* u32, addresses, with those that drain */
 	IPVS_SNAT_POOL_STATS,		/* nested IPVS_SNAT_STATS_*, of all addresses */
 	IPVS_SNAT_POOL_PAD,
+	/* A host gets ports in blocks of as many, which nobody else gets meanwhile:
+	 * a power of 2 from 128 to 16384, 0: no blocks. Without PORT_MIN, they are
+	 * of 1024 to 65535.
+	 */
+	IPVS_SNAT_POOL_BLOCK_SIZE,	/* u16 */
+	IPVS_SNAT_POOL_HOST_BLOCKS,	/* u32, how many a host gets, at most 64;
+					 * 8 if it's not there
+					 */
+	/* From the kernel only */
+	IPVS_SNAT_POOL_BLOCKS,		/* u32, of all addresses */
+	IPVS_SNAT_POOL_BLOCKS_USED,	/* u32 */
 	__IPVS_SNAT_POOL_MAX,
 };
 
@@ -238,6 +267,8 @@ enum {
 	IPVS_SNAT_STATS_PORT_CONFLICTS,	/* ports found in use */
 	IPVS_SNAT_STATS_EXHAUSTED,	/* times that no port was free */
 	IPVS_SNAT_STATS_PAD,
+	/* Of a rule: packets dropped */
+	IPVS_SNAT_STATS_DROP_NO_BLOCK,	/* no block of ports for the host */
 	__IPVS_SNAT_STATS_MAX,
 };
 
@@ -263,5 +294,46 @@ enum {
 };
 
 #define IPVS_SNAT_CONN_MAX	(__IPVS_SNAT_CONN_MAX - 1)
+
+/* A block of ports, of all protocols. From the kernel only. */
+enum {
+	IPVS_SNAT_BLOCK_UNSPEC,
+	IPVS_SNAT_BLOCK_POOL,		/* NUL string */
+	IPVS_SNAT_BLOCK_INSIDE,		/* be32, the host that has it */
+	IPVS_SNAT_BLOCK_ADDR,		/* be32, of the pool */
+	IPVS_SNAT_BLOCK_PORT_MIN,	/* u16 */
+	IPVS_SNAT_BLOCK_PORT_MAX,	/* u16 */
+	IPVS_SNAT_BLOCK_CONNS,		/* u32, connections now */
+	IPVS_SNAT_BLOCK_AGE,		/* u32, seconds since it was taken */
+	__IPVS_SNAT_BLOCK_MAX,
+};
+
+#define IPVS_SNAT_BLOCK_MAX	(__IPVS_SNAT_BLOCK_MAX - 1)
+
+/* Kinds of events */
+enum {
+	IPVS_SNAT_EVENT_UNSPEC_KIND,
+	IPVS_SNAT_EVENT_BLOCK_TAKEN,
+	IPVS_SNAT_EVENT_BLOCK_FREED,
+	IPVS_SNAT_EVENT_CONN_NEW,
+	IPVS_SNAT_EVENT_CONN_END,
+	__IPVS_SNAT_EVENT_KINDS,
+};
+
+#define IPVS_SNAT_EVENT_KIND_MAX	(__IPVS_SNAT_EVENT_KINDS - 1)
+
+/* From the kernel only. Events of a namespace are numbered without a gap, whether
+ * somebody listens or not: who misses numbers has lost as many events.
+ */
+enum {
+	IPVS_SNAT_EVENT_UNSPEC,
+	IPVS_SNAT_EVENT_KIND,		/* u32 */
+	IPVS_SNAT_EVENT_SEQ,		/* u64, 1 is the first one */
+	IPVS_SNAT_EVENT_TIME,		/* u64, nanoseconds since 1970 */
+	IPVS_SNAT_EVENT_PAD,
+	__IPVS_SNAT_EVENT_MAX,
+};
+
+#define IPVS_SNAT_EVENT_MAX	(__IPVS_SNAT_EVENT_MAX - 1)
 
 #endif /* _UAPI_LINUX_IP_VS_SNAT_H */

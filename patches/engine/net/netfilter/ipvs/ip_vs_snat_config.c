@@ -227,6 +227,7 @@ void snat_member_put(struct snat_member *m)
 	spin_unlock_bh(&snat->scope_lock);
 	if (!last)
 		return;
+	snat_member_close(snat, m);
 	ip_vs_snat_dest_free(&m->dest);
 	call_rcu(&m->rcu_head, snat_member_free);
 }
@@ -394,6 +395,8 @@ static int snat_pool_fill(struct netns_ipvs *ipvs, struct snat_pool *pool)
 			if (!m)
 				return -ENOMEM;
 			pool->members[num++] = m;
+			if (snat_member_prepare(m, &pool->spec))
+				return -ENOMEM;
 			if (range->weight)
 				pool->usable[pool->num_usable++] = m;
 			/* The last one of all addresses */
@@ -419,6 +422,7 @@ static void snat_pool_open(struct netns_ipvs *ipvs,
 			range++;
 		m->gen = ipvs->snat->config_gen;
 		WRITE_ONCE(m->port_range, snat_pool_ports(pool));
+		snat_member_open(ipvs->snat, m, &pool->spec);
 		atomic_set(&m->dest.weight, range->weight);
 		ip_vs_snat_dest_set_available(&m->dest, true);
 		ip_vs_snat_dest_changed(ipvs, &m->dest, true);
@@ -608,6 +612,17 @@ static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 	return config;
 }
 
+static bool snat_draft_fits(const struct snat_draft *draft)
+{
+	u64 blocks = 0;
+	u32 i;
+
+	for (i = 0; i < draft->num_pools; i++)
+		blocks += (u64)draft->pools[i]->num_addrs *
+			  snat_pool_num_blocks(&draft->pools[i]->spec);
+	return blocks <= SNAT_MAX_BLOCKS;
+}
+
 /* Pools that are the same as before are left alone. Returns whether there are others. */
 static bool snat_config_open(struct netns_ipvs *ipvs,
 			     const struct snat_config *config)
@@ -670,8 +685,9 @@ static void snat_config_swap(struct netns_ipvs *ipvs,
  * @ipvs:	the network namespace, under config_lock
  * @draft:	the draft, of which nothing is left but its end
  *
- * Return: 0, -EAGAIN if something else was changed since the draft was begun, or
- * another negative error; then nothing has changed.
+ * Return: 0, -EAGAIN if something else was changed since the draft was begun, -ENOSPC
+ * if there are too many blocks of ports, or another negative error; then nothing has
+ * changed.
  */
 int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 {
@@ -684,6 +700,8 @@ int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 	/* Who has nothing to do with SNAT may flush as well */
 	if (!draft->num_rules && !draft->num_pools && !snat_has_config(snat))
 		return 0;
+	if (!snat_draft_fits(draft))
+		return -ENOSPC;
 	ret = snat_enable(ipvs);
 	if (ret)
 		return ret;

@@ -14,6 +14,7 @@
  * ip_vs_snat_nl.c	requests by netlink
  * ip_vs_snat_parse.c	what they say
  * ip_vs_snat_dump.c	answers and notifications
+ * ip_vs_snat_event.c	who had which port, while it goes on
  */
 
 #ifndef _IP_VS_SNAT_CONFIG_H
@@ -23,12 +24,26 @@
 #include <linux/ip_vs_snat.h>
 
 #include "ip_vs_snat_int.h"
+
+/* Multicast groups */
+enum snat_nl_group {
+	SNAT_NL_CONFIG,
+	SNAT_NL_EVENTS,
+	SNAT_NL_GROUPS,
+};
+
 #include "ip_vs_snat_config_compat.h"
 
 /* In a namespace */
 #define SNAT_MAX_RULES		16384
 #define SNAT_MAX_POOLS		16384
 #define SNAT_MAX_ADDRS		65536	/* of all pools */
+#define SNAT_MAX_BLOCKS		524288	/* of all pools, some 64 bytes each */
+
+#define SNAT_MIN_BLOCK_SIZE	128
+#define SNAT_MAX_BLOCK_SIZE	16384
+#define SNAT_MAX_HOST_BLOCKS	64	/* all of them are looked at */
+#define SNAT_DEF_HOST_BLOCKS	8
 
 /* As tools have it for the servers of a service */
 #define SNAT_MAX_WEIGHT		65535
@@ -59,6 +74,7 @@ enum snat_rule_drop {
 	SNAT_RULE_DROP_NO_PORT,
 	SNAT_RULE_DROP_LIMIT,
 	SNAT_RULE_DROP_EMPTY,
+	SNAT_RULE_DROP_NO_BLOCK,
 	SNAT_RULE_DROP_MAX,
 };
 
@@ -83,8 +99,10 @@ struct snat_pool_spec {
 	u32	algo;
 	u32	host_conns;
 	u32	flags;
+	u32	host_blocks;
 	u16	port_min;
 	u16	port_max;
+	u16	block_size;
 };
 
 /* Addresses in host order */
@@ -104,6 +122,9 @@ struct snat_member {
 	atomic_t		refcnt;
 	u32			gen;		/* last change of the pool */
 	u32			port_range;	/* of the pool, 0 if it has none */
+	bool			log;		/* tell of its connections */
+	struct snat_blocks __rcu *blocks;
+	struct snat_blocks	*next_blocks;	/* once it's in force */
 	struct ip_vs_dest	dest;
 	char			pool[IPVS_SNAT_NAME_MAX];
 };
@@ -267,6 +288,71 @@ snat_account_packet(struct netns_ipvs *ipvs, const struct ip_vs_conn *cp,
 	ip_vs_snat_stats_packet(ip_vs_snat_tot_stats(ipvs), len, out);
 }
 
+/* A block of ports, of all protocols */
+struct snat_block {
+	struct hlist_node	node;		/* of its host, in use or later */
+	struct list_head	free;		/* if it's not in use */
+	struct snat_blocks	*blocks;
+	__be32			inside;		/* the host, 0: there was none yet */
+	atomic_t		conns;		/* with those that look for a port */
+	unsigned long		since;		/* in use or not, in jiffies */
+};
+
+/* All blocks of a member of a pool. There are others for it once the pool has other
+ * blocks; those that are in use are used up.
+ */
+struct snat_blocks {
+	struct rcu_head		rcu_head;
+	struct snat_member	*member;
+	struct list_head	list;		/* of those that are retired */
+	struct list_head	free;		/* least recently used first */
+	u32			refcnt;		/* of the member, and blocks in use */
+	u32			used;
+	u32			first;		/* port */
+	u32			size;
+	u32			num;
+	bool			retired;
+	struct snat_block	block[];
+};
+
+static inline u32 snat_block_first(const struct snat_block *block)
+{
+	const struct snat_blocks *blocks = block->blocks;
+
+	return blocks->first + (block - blocks->block) * blocks->size;
+}
+
+static inline u32 snat_block_last(const struct snat_block *block)
+{
+	return snat_block_first(block) + block->blocks->size - 1;
+}
+
+/* The pool address of a block */
+static inline struct ip_vs_dest *snat_block_dest(const struct snat_block *block)
+{
+	return &block->blocks->member->dest;
+}
+
+/* ip_vs_snat_block.c */
+u32 snat_pool_num_blocks(const struct snat_pool_spec *spec);
+int snat_member_prepare(struct snat_member *m,
+			const struct snat_pool_spec *spec);
+void snat_member_open(struct ip_vs_snat *snat, struct snat_member *m,
+		      const struct snat_pool_spec *spec);
+void snat_member_close(struct ip_vs_snat *snat, struct snat_member *m);
+void snat_member_count_blocks(const struct snat_member *m, u32 *num, u32 *used);
+bool snat_port_in_blocks(const struct ip_vs_dest *dest, u32 port);
+struct snat_block *snat_block_held(struct netns_ipvs *ipvs,
+				   const struct snat_pool *pool, __be32 inside,
+				   u32 skip);
+struct snat_block *snat_block_take(struct netns_ipvs *ipvs,
+				   const struct snat_pool *pool, __be32 inside,
+				   u32 place, u32 held);
+
+/* ip_vs_snat_pool.c */
+bool snat_pool_find(const struct snat_pool *pool, const struct snat_member *m,
+		    u32 *place);
+
 /* ip_vs_snat_config.c */
 struct ip_vs_snat_rule *snat_rule_new(const struct snat_rule_spec *spec,
 				      const struct ip_vs_snat_rule *old);
@@ -344,7 +430,28 @@ extern struct genl_family snat_nl_family;
 void snat_nl_init(struct ip_vs_snat *snat);
 void snat_nl_cleanup(struct ip_vs_snat *snat);
 
+/* Who a message is for, and what it is */
+struct snat_msg {
+	u32	portid;
+	u32	seq;
+	int	flags;
+	u8	cmd;
+};
+
+/* ip_vs_snat_event.c */
+void snat_event_switch(bool on);
+void snat_event_block(struct netns_ipvs *ipvs, const struct snat_block *block,
+		      u32 kind);
+int snat_dump_blocks(struct sk_buff *skb, struct netlink_callback *cb);
+
 /* ip_vs_snat_dump.c */
+int snat_put_conn(struct sk_buff *skb, struct ip_vs_conn *cp);
+void *snat_msg_begin(struct sk_buff *skb, const struct snat_msg *msg, int attr,
+		     struct nlattr **nest);
+int snat_msg_end(struct sk_buff *skb, void *hdr, struct nlattr *nest, int ret);
+void snat_dump_msg(struct snat_msg *msg, struct netlink_callback *cb, u8 cmd);
+int snat_dump_conn_filter(struct netlink_callback *cb,
+			  struct snat_conn_filter *filter);
 void snat_news_flush(struct netns_ipvs *ipvs, struct snat_draft *draft,
 		     struct genl_info *info);
 void snat_news_pool(struct netns_ipvs *ipvs, struct snat_draft *draft,

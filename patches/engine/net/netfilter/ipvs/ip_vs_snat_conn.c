@@ -10,6 +10,8 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 
+#include <linux/ip_vs_snat.h>
+
 #include "ip_vs_snat_int.h"
 
 /* A connection needs about 400 bytes; this is one for each of so many bytes */
@@ -139,12 +141,6 @@ u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 }
 
 /* Inside hosts */
-
-static u32 snat_host_hash(const struct ip_vs_snat *snat, __be32 addr)
-{
-	return (u32)((__force u32)addr * snat->key_fold >> 32) >>
-	       (32 - snat->host_bits);
-}
 
 static spinlock_t *snat_host_lock(struct ip_vs_snat *snat, u32 hash)
 {
@@ -505,6 +501,9 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	if (!snat_in_unlink(snat, cp))
 		return;
 
+	snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_END);
+	if (cp->snat.block)
+		snat_block_put(ip_vs_snat_ipvs(cp), cp->snat.block);
 	snat_conn_update_spare(cp);
 	spin_lock_bh(&cp->lock);
 	unanswered = cp->snat.unanswered;
@@ -549,6 +548,8 @@ static void snat_conn_waits(struct ip_vs_conn *cp)
  * @taken:	set if the outside tuple is in use; only then the caller still has to
  *		do something about @host
  *
+ * It has its block of ports from now on, if that has one.
+ *
  * Return: the connection; or another one of the same flow, with a reference, if
  * another CPU was faster; or NULL if the outside tuple is in use. @cp has its
  * reference in all cases.
@@ -564,6 +565,7 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 	*taken = !snat_in_insert(snat, cp);
 	if (*taken)
 		return NULL;
+	snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_NEW);
 	other = snat_out_insert(snat, cp);
 	if (unlikely(other)) {
 		/* Packets from outside may have found it meanwhile */
@@ -877,11 +879,12 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 	snat->out_tab = snat_tab_alloc(bits);
 	snat->addr_tab = snat_tab_alloc(SNAT_ADDR_BITS);
 	snat->host_tab = snat_tab_alloc(snat->host_bits);
+	snat->block_tab = snat_tab_alloc(snat->host_bits);
 	snat->hot_tab = snat_tab_alloc(SNAT_HOT_BITS);
 	snat->late = snat_memo_alloc(bits);
 	snat->refused = snat_memo_alloc(SNAT_REFUSED_BITS);
 	if (snat->in_tab && snat->out_tab && snat->addr_tab &&
-	    snat->host_tab && snat->hot_tab && snat->late && snat->refused)
+	    snat->host_tab && snat->block_tab && snat->hot_tab && snat->late && snat->refused)
 		return 0;
 
 	snat_conn_cleanup_net(snat);
@@ -898,6 +901,7 @@ void snat_conn_cleanup_net(struct ip_vs_snat *snat)
 	ip_vs_snat_big_free(snat->out_tab);
 	ip_vs_snat_big_free(snat->addr_tab);
 	ip_vs_snat_big_free(snat->host_tab);
+	ip_vs_snat_big_free(snat->block_tab);
 	ip_vs_snat_big_free(snat->hot_tab);
 	ip_vs_snat_big_free(snat->late);
 	ip_vs_snat_big_free(snat->refused);
@@ -905,6 +909,7 @@ void snat_conn_cleanup_net(struct ip_vs_snat *snat)
 	snat->out_tab = NULL;
 	snat->addr_tab = NULL;
 	snat->host_tab = NULL;
+	snat->block_tab = NULL;
 	snat->hot_tab = NULL;
 	snat->late = NULL;
 	snat->refused = NULL;

@@ -19,6 +19,9 @@ static const char *const snat_counter_names[SNAT_CTR_MAX] = {
 	[SNAT_CTR_PORT_CONFLICTS]	= "port_conflicts",
 	[SNAT_CTR_NEXT_ADDRESS]		= "next_address",
 	[SNAT_CTR_EXHAUSTED]		= "exhausted",
+	[SNAT_CTR_BLOCKS_TAKEN]		= "blocks_taken",
+	[SNAT_CTR_NO_BLOCK]		= "no_block",
+	[SNAT_CTR_LIMIT_BLOCKS]		= "limit_blocks",
 	[SNAT_CTR_LIMIT_CONNS]		= "limit_conns",
 	[SNAT_CTR_LIMIT_HOST]		= "limit_host",
 	[SNAT_CTR_EARLY_DROP]		= "early_drop",
@@ -174,6 +177,13 @@ static int snat_do_timeout(ip_vs_snat_ctl_table *table, int write,
 	return snat_do_seconds(table, write, buffer, lenp, ppos, 1);
 }
 
+static int snat_do_rest(ip_vs_snat_ctl_table *table, int write,
+			ip_vs_snat_sysctl_buf buffer, size_t *lenp,
+			loff_t *ppos)
+{
+	return snat_do_seconds(table, write, buffer, lenp, ppos, 0);
+}
+
 #ifdef IP_VS_SNAT_FASTPATH
 static int snat_do_fastpath(ip_vs_snat_ctl_table *table, int write,
 			    ip_vs_snat_sysctl_buf buffer, size_t *lenp,
@@ -220,6 +230,7 @@ static const struct snat_var snat_vars[] = {
 		 &snat_int_min, NULL),
 	SNAT_VAR("snat_max_conns_per_host", max_conns_per_host,
 		 proc_dointvec_minmax, &snat_int_zero, NULL),
+	SNAT_VAR("snat_block_rest", block_rest, snat_do_rest, NULL, NULL),
 	SNAT_VAR("snat_one_armed", one_armed, proc_dointvec_minmax,
 		 &snat_int_zero, &snat_int_one),
 #ifdef IP_VS_SNAT_FASTPATH
@@ -286,6 +297,7 @@ static void snat_settings_init(struct netns_ipvs *ipvs,
 	set->icmp_timeout = 60 * HZ;
 	set->max_conns = snat_default_max_conns(ipvs);
 	set->max_conns_per_host = set->max_conns / 4;
+	set->block_rest = 2 * 60 * HZ;
 	set->port_range = 1024 << 16 | 65535;
 }
 
@@ -310,6 +322,9 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	snat_settings_init(ipvs, &snat->set);
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
+	spin_lock_init(&snat->block_lock);
+	INIT_LIST_HEAD(&snat->retired_blocks);
+	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);
 	snat_fast_init(snat);
 	snat_nl_init(snat);

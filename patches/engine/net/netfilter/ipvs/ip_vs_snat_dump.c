@@ -17,14 +17,6 @@
 /* More than any of them needs */
 #define SNAT_NEWS_BYTES		512
 
-/* Who a message is for, and what it is */
-struct snat_msg {
-	u32	portid;
-	u32	seq;
-	int	flags;
-	u8	cmd;
-};
-
 /* What has been counted about a rule, a member, or several members */
 struct snat_sums {
 	struct ip_vs_kstats	packets;
@@ -90,6 +82,8 @@ static int snat_put_sums(struct sk_buff *skb, int attr,
 		  sums->drops[SNAT_RULE_DROP_LIMIT] },
 		{ IPVS_SNAT_STATS_DROP_EMPTY,
 		  sums->drops[SNAT_RULE_DROP_EMPTY] },
+		{ IPVS_SNAT_STATS_DROP_NO_BLOCK,
+		  sums->drops[SNAT_RULE_DROP_NO_BLOCK] },
 		{ IPVS_SNAT_STATS_ACTIVE, sums->active },
 		{ IPVS_SNAT_STATS_INACTIVE, sums->inactive },
 		{ IPVS_SNAT_STATS_PORT_CONFLICTS, sums->conflicts },
@@ -109,6 +103,24 @@ static int snat_put_sums(struct sk_buff *skb, int attr,
 	return 0;
 }
 
+/* Of a pool with blocks, and how many if it's in force */
+static int snat_put_blocks(struct sk_buff *skb,
+			   const struct snat_pool_spec *spec,
+			   const struct snat_pool *pool)
+{
+	u32 i, num = 0, used = 0;
+
+	if (nla_put_u16(skb, IPVS_SNAT_POOL_BLOCK_SIZE, spec->block_size) ||
+	    nla_put_u32(skb, IPVS_SNAT_POOL_HOST_BLOCKS, spec->host_blocks))
+		return -EMSGSIZE;
+	if (!pool)
+		return 0;
+	for (i = 0; i < pool->num_addrs; i++)
+		snat_member_count_blocks(pool->members[i], &num, &used);
+	return nla_put_u32(skb, IPVS_SNAT_POOL_BLOCKS, num) ? :
+	       nla_put_u32(skb, IPVS_SNAT_POOL_BLOCKS_USED, used);
+}
+
 static int snat_put_pool(struct sk_buff *skb, const struct snat_pool_spec *spec,
 			 const struct snat_pool *pool)
 {
@@ -119,7 +131,8 @@ static int snat_put_pool(struct sk_buff *skb, const struct snat_pool_spec *spec,
 	    nla_put_u16(skb, IPVS_SNAT_POOL_PORT_MIN, spec->port_min) ||
 	    nla_put_u16(skb, IPVS_SNAT_POOL_PORT_MAX, spec->port_max) ||
 	    nla_put_u32(skb, IPVS_SNAT_POOL_HOST_CONNS, spec->host_conns) ||
-	    nla_put_u32(skb, IPVS_SNAT_POOL_FLAGS, spec->flags))
+	    nla_put_u32(skb, IPVS_SNAT_POOL_FLAGS, spec->flags) ||
+	    (spec->block_size && snat_put_blocks(skb, spec, pool)))
 		return -EMSGSIZE;
 	if (!pool)
 		return 0;
@@ -200,7 +213,8 @@ static u32 snat_conn_expires(const struct ip_vs_conn *cp)
 	return left > 0 ? left / HZ : 0;
 }
 
-static int snat_put_conn(struct sk_buff *skb, struct ip_vs_conn *cp)
+/* What a message says about a connection */
+int snat_put_conn(struct sk_buff *skb, struct ip_vs_conn *cp)
 {
 	const struct ip_vs_snat_rule *rule = cp->snat.rule;
 
@@ -226,8 +240,8 @@ static int snat_put_conn(struct sk_buff *skb, struct ip_vs_conn *cp)
 /* Messages */
 
 /* Begin a message with an object in it. Returns NULL if there is no room. */
-static void *snat_msg_begin(struct sk_buff *skb, const struct snat_msg *msg,
-			    int attr, struct nlattr **nest)
+void *snat_msg_begin(struct sk_buff *skb, const struct snat_msg *msg, int attr,
+		     struct nlattr **nest)
 {
 	void *hdr = genlmsg_put(skb, msg->portid, msg->seq, &snat_nl_family,
 				msg->flags, msg->cmd);
@@ -241,8 +255,7 @@ static void *snat_msg_begin(struct sk_buff *skb, const struct snat_msg *msg,
 	return NULL;
 }
 
-static int snat_msg_end(struct sk_buff *skb, void *hdr, struct nlattr *nest,
-			int ret)
+int snat_msg_end(struct sk_buff *skb, void *hdr, struct nlattr *nest, int ret)
 {
 	if (ret) {
 		genlmsg_cancel(skb, hdr);
@@ -253,8 +266,7 @@ static int snat_msg_end(struct sk_buff *skb, void *hdr, struct nlattr *nest,
 	return 0;
 }
 
-static void snat_dump_msg(struct snat_msg *msg, struct netlink_callback *cb,
-			  u8 cmd)
+void snat_dump_msg(struct snat_msg *msg, struct netlink_callback *cb, u8 cmd)
 {
 	msg->portid = ip_vs_snat_cb_portid(cb);
 	msg->seq = cb->nlh->nlmsg_seq;
@@ -279,7 +291,7 @@ static struct sk_buff *snat_news_begin(struct netns_ipvs *ipvs,
 	};
 	struct sk_buff *skb;
 
-	if (!ip_vs_snat_has_listeners(ipvs, &snat_nl_family) &&
+	if (!ip_vs_snat_has_listeners(ipvs, &snat_nl_family, SNAT_NL_CONFIG) &&
 	    !(info->nlhdr->nlmsg_flags & NLM_F_ECHO))
 		return NULL;
 	skb = nlmsg_new(SNAT_NEWS_BYTES, GFP_KERNEL_ACCOUNT);
@@ -363,7 +375,7 @@ static struct sk_buff *snat_news_plain(struct netns_ipvs *ipvs,
 	struct sk_buff *skb;
 	void *hdr;
 
-	if (!ip_vs_snat_has_listeners(ipvs, &snat_nl_family))
+	if (!ip_vs_snat_has_listeners(ipvs, &snat_nl_family, SNAT_NL_CONFIG))
 		return NULL;
 	skb = nlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
 	if (!skb)
@@ -405,11 +417,13 @@ void snat_news_publish(struct netns_ipvs *ipvs, struct snat_draft *draft,
 			if (echo)
 				genlmsg_reply(echo, info);
 		}
-		ip_vs_snat_genl_multicast(ipvs, &snat_nl_family, skb, info);
+		ip_vs_snat_genl_multicast(ipvs, &snat_nl_family, skb,
+					  SNAT_NL_CONFIG, GFP_KERNEL);
 	}
 	skb = snat_news_plain(ipvs, info, IPVS_SNAT_CMD_COMMIT);
 	if (skb)
-		ip_vs_snat_genl_multicast(ipvs, &snat_nl_family, skb, info);
+		ip_vs_snat_genl_multicast(ipvs, &snat_nl_family, skb,
+					  SNAT_NL_CONFIG, GFP_KERNEL);
 }
 
 /* Dumps. What was told already is in cb->args: which pool or rule comes next, and
@@ -697,20 +711,27 @@ static int snat_dump_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
 	return ret;
 }
 
-int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
+/* Which connections, or blocks of ports, a dump is about */
+int snat_dump_conn_filter(struct netlink_callback *cb,
+			  struct snat_conn_filter *filter)
 {
 	struct nlattr *tb[IPVS_SNAT_ATTR_MAX + 1], **attrs;
-	struct netns_ipvs *ipvs = ip_vs_snat_skb_ipvs(skb);
-	struct snat_conn_filter filter;
-	int ret;
 
 	attrs = ip_vs_snat_dump_attrs(cb, tb, IPVS_SNAT_ATTR_MAX,
 				      snat_nl_policy);
 	if (IS_ERR(attrs))
 		return PTR_ERR(attrs);
-	ret = snat_parse_conn_filter(&filter, attrs ?
-				     attrs[IPVS_SNAT_ATTR_CONN] : NULL,
-				     ip_vs_snat_cb_extack(cb));
+	return snat_parse_conn_filter(filter, attrs ?
+				      attrs[IPVS_SNAT_ATTR_CONN] : NULL,
+				      ip_vs_snat_cb_extack(cb));
+}
+
+int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netns_ipvs *ipvs = ip_vs_snat_skb_ipvs(skb);
+	struct snat_conn_filter filter;
+	int ret = snat_dump_conn_filter(cb, &filter);
+
 	if (ret)
 		return ret;
 	if (!ipvs->snat_enabled)

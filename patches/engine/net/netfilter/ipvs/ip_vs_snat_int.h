@@ -11,6 +11,8 @@
  * ip_vs_snat_conn.c	connections, their tables and their limits
  * ip_vs_snat_pool.c	pool addresses
  * ip_vs_snat_port.c	their ports
+ * ip_vs_snat_block.c	blocks of ports that a host has for itself
+ * ip_vs_snat_event.c	who had which, for those who keep a log
  * ip_vs_snat_rule.c	who goes out
  * ip_vs_snat_packet.c	hooks, and translation of packets
  * ip_vs_snat_fast.c	a short way for packets
@@ -51,6 +53,9 @@ enum snat_counter {
 	SNAT_CTR_PORT_CONFLICTS,
 	SNAT_CTR_NEXT_ADDRESS,
 	SNAT_CTR_EXHAUSTED,
+	SNAT_CTR_BLOCKS_TAKEN,
+	SNAT_CTR_NO_BLOCK,
+	SNAT_CTR_LIMIT_BLOCKS,
 	SNAT_CTR_LIMIT_CONNS,
 	SNAT_CTR_LIMIT_HOST,
 	SNAT_CTR_EARLY_DROP,
@@ -84,6 +89,7 @@ enum snat_dir {
 struct snat_config;
 struct ip_vs_snat_rule;
 struct snat_pool;
+struct snat_block;
 
 /* Where a new connection gets its address from: a service, or a pool by a rule */
 struct snat_source {
@@ -176,6 +182,7 @@ struct snat_settings {
 	int	max_conns_per_host;
 	int	one_armed;
 	int	fastpath;			/* how long a way is known, 0: off */
+	int	block_rest;			/* until another host gets a block */
 	u32	port_range;			/* first << 16 | last */
 };
 
@@ -198,6 +205,7 @@ struct ip_vs_snat {
 	struct snat_memo	*refused;	/* flows that found no port */
 	struct hlist_head	*host_tab;
 	unsigned int		host_bits;
+	struct hlist_head	*block_tab;	/* by inside host */
 	struct hlist_head	*hot_tab;
 
 #ifdef CONFIG_SYSCTL
@@ -236,6 +244,10 @@ struct ip_vs_snat {
 	atomic_t		pool_gen ____cacheline_aligned_in_smp;
 	spinlock_t		scope_lock;	/* updates of scope, addr_tab */
 	spinlock_t		hot_lock;	/* protects updates of hot_tab */
+	spinlock_t		block_lock;	/* who has which block */
+	struct list_head	retired_blocks;	/* still in use */
+	spinlock_t		event_lock;	/* order of events */
+	u64			event_seq;	/* of the last one */
 
 	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of both tables */
 	struct snat_lock	host_locks[SNAT_LOCKS];
@@ -293,6 +305,13 @@ static inline u32 snat_out_hash(const struct ip_vs_snat *snat,
 				const struct snat_tuple *t)
 {
 	return snat_hash(snat, t, t->lport);
+}
+
+/* Bucket of an inside host */
+static inline u32 snat_host_hash(const struct ip_vs_snat *snat, __be32 addr)
+{
+	return (u32)((__force u32)addr * snat->key_fold >> 32) >>
+	       (32 - snat->host_bits);
 }
 
 /* The outside tuples of one pool address and one remote port lie side by side, in
@@ -462,6 +481,12 @@ do {									\
 	if (__ratelimit(&_rs))						\
 		__snat_complain(inside, what);				\
 } while (0)
+
+/* ip_vs_snat_block.c */
+void snat_block_put(struct netns_ipvs *ipvs, struct snat_block *block);
+
+/* ip_vs_snat_event.c */
+void snat_conn_tell(struct ip_vs_conn *cp, u32 kind);
 
 /* ip_vs_snat_rule.c */
 enum snat_action {

@@ -160,6 +160,9 @@ static int snat_commit(struct netns_ipvs *ipvs, struct snat_draft *draft,
 	if (ret == -EAGAIN)
 		NL_SET_ERR_MSG(ip_vs_snat_extack(info),
 			       "someone else has changed something meanwhile");
+	if (ret == -ENOSPC)
+		NL_SET_ERR_MSG(ip_vs_snat_extack(info),
+			       "too many blocks of ports");
 	if (!ret)
 		snat_news_publish(ipvs, draft, info);
 	return ret;
@@ -367,6 +370,7 @@ static ip_vs_snat_genl_ops snat_nl_ops[] = {
 	IP_VS_SNAT_GENL_OP(IPVS_SNAT_CMD_GET_CONN, NULL, snat_dump_conns),
 	IP_VS_SNAT_GENL_OP(IPVS_SNAT_CMD_DEL_CONN, snat_nl_del_conns, NULL),
 	IP_VS_SNAT_GENL_OP(IPVS_SNAT_CMD_ZERO, snat_nl_zero, NULL),
+	IP_VS_SNAT_GENL_OP(IPVS_SNAT_CMD_GET_BLOCK, NULL, snat_dump_blocks),
 };
 
 IP_VS_SNAT_GENL_FAMILY;
@@ -386,6 +390,8 @@ int __init ip_vs_snat_register_nl(void)
 				       ARRAY_SIZE(snat_nl_ops));
 	if (ret)
 		netlink_unregister_notifier(&snat_nl_notifier);
+	else
+		snat_event_switch(true);
 	return ret;
 }
 
@@ -394,6 +400,7 @@ int __init ip_vs_snat_register_nl(void)
  */
 void ip_vs_snat_unregister_nl(void)
 {
+	snat_event_switch(false);
 	genl_unregister_family(&snat_nl_family);
 	netlink_unregister_notifier(&snat_nl_notifier);
 }

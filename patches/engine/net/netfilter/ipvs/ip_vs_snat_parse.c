@@ -5,6 +5,7 @@
 #define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
 
 #include <linux/ctype.h>
+#include <linux/log2.h>
 
 #include "ip_vs_snat_config.h"
 
@@ -27,6 +28,8 @@ static const struct nla_policy snat_pool_policy[IPVS_SNAT_POOL_MAX + 1] = {
 	[IPVS_SNAT_POOL_PORT_MAX]	= { .type = NLA_U16 },
 	[IPVS_SNAT_POOL_HOST_CONNS]	= { .type = NLA_U32 },
 	[IPVS_SNAT_POOL_FLAGS]		= { .type = NLA_U32 },
+	[IPVS_SNAT_POOL_BLOCK_SIZE]	= { .type = NLA_U16 },
+	[IPVS_SNAT_POOL_HOST_BLOCKS]	= { .type = NLA_U32 },
 };
 
 static const struct nla_policy snat_member_policy[IPVS_SNAT_MEMBER_MAX + 1] = {
@@ -167,6 +170,35 @@ static int snat_parse_neighbour(__be32 *addr, const struct nlattr *attr,
 
 /* Pools */
 
+static int snat_parse_blocks(struct snat_pool_spec *spec, struct nlattr **tb,
+			     struct netlink_ext_ack *extack)
+{
+	const struct nlattr *limit = tb[IPVS_SNAT_POOL_HOST_BLOCKS];
+	const struct nlattr *size = tb[IPVS_SNAT_POOL_BLOCK_SIZE];
+
+	spec->block_size = snat_get_u16(size, 0);
+	if (!spec->block_size)
+		return limit ? snat_refuse(extack, limit, -EINVAL,
+					   "there are no blocks") : 0;
+	if (!is_power_of_2(spec->block_size) ||
+	    spec->block_size < SNAT_MIN_BLOCK_SIZE ||
+	    spec->block_size > SNAT_MAX_BLOCK_SIZE)
+		return snat_refuse(extack, size, -ERANGE,
+				   "a block is a power of 2 from 128 to 16384");
+	if (!spec->port_min) {
+		spec->port_min = 1024;
+		spec->port_max = 65535;
+	}
+	if (!snat_pool_num_blocks(spec))
+		return snat_refuse(extack, size, -EINVAL,
+				   "the ports are less than a block");
+	spec->host_blocks = snat_get_u32(limit, SNAT_DEF_HOST_BLOCKS);
+	if (!spec->host_blocks || spec->host_blocks > SNAT_MAX_HOST_BLOCKS)
+		return snat_refuse(extack, limit, -ERANGE,
+				   "a host gets 1 to 64 blocks");
+	return 0;
+}
+
 /**
  * snat_parse_pool - what a message says about a pool
  * @info:	the message
@@ -201,10 +233,10 @@ int snat_parse_pool(struct genl_info *info, struct snat_pool_spec *spec)
 				   "no range of ports");
 	spec->host_conns = snat_get_u32(tb[IPVS_SNAT_POOL_HOST_CONNS], 0);
 	spec->flags = snat_get_u32(tb[IPVS_SNAT_POOL_FLAGS], 0);
-	if (spec->flags & ~IPVS_SNAT_POOL_F_PAIRED)
+	if (spec->flags & ~(IPVS_SNAT_POOL_F_PAIRED | IPVS_SNAT_POOL_F_LOG))
 		return snat_refuse(extack, tb[IPVS_SNAT_POOL_FLAGS], -EINVAL,
 				   "unknown flags");
-	return 0;
+	return snat_parse_blocks(spec, tb, extack);
 }
 
 /* Members */

@@ -270,9 +270,16 @@ static struct snat_pairing *snat_pairing_find(struct ip_vs_snat_host *host,
 	return pairing;
 }
 
-/* Where a member is among those of a pool that are usable, or nowhere */
-static bool snat_pool_find(const struct snat_pool *pool,
-			   const struct snat_member *m, u32 *place)
+/**
+ * snat_pool_find - find a member of a pool
+ * @pool:	the pool
+ * @m:		a member of any pool
+ * @place:	set to where it is among those that are usable
+ *
+ * Return: whether it's one of them.
+ */
+bool snat_pool_find(const struct snat_pool *pool, const struct snat_member *m,
+		    u32 *place)
 {
 	u32 addr = ntohl(m->dest.addr.ip), low = 0, high = pool->num_usable;
 

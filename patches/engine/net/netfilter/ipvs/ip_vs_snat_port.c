@@ -13,6 +13,7 @@
 /* Bounds on the work for one new connection */
 #define SNAT_PORT_TRIES		128	/* per pool address */
 #define SNAT_ADDR_TRIES		4
+#define SNAT_BLOCK_TRIES	3	/* while other CPUs get some for the host */
 
 /* Ports found in use, one after the other, before they are mapped. With three in
  * four in use, it takes a thousand new connections until that happens.
@@ -275,6 +276,7 @@ struct snat_search {
 	struct netns_ipvs	*ipvs;
 	struct ip_vs_dest	*dest;
 	struct ip_vs_snat_host	*host;
+	struct snat_block	*block;		/* to look in, if there are any */
 	const struct snat_source *source;
 	const struct snat_tuple	*inside;
 	struct snat_tuple	outside;
@@ -293,6 +295,9 @@ static bool snat_port_allowed(struct snat_search *s)
 	const struct snat_tuple *t = &s->outside;
 	struct netns_ipvs *ipvs = s->ipvs;
 
+	/* Of another pool, or of a service */
+	if (!s->block && snat_port_in_blocks(s->dest, ntohs(t->lport)))
+		return false;
 	if (t->protocol == IPPROTO_ICMP)
 		return true;
 
@@ -338,6 +343,7 @@ static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 		return ERR_PTR(-ENOMEM);
 	if (s->source->rule)
 		snat_conn_bind_rule(mine, s->source->rule);
+	mine->snat.block = s->block;
 	cp = snat_conn_insert(mine, s->host, &taken);
 	if (likely(cp == mine))
 		return cp;
@@ -438,7 +444,7 @@ static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
 		snat_count_add(s->ipvs, SNAT_CTR_PORT_CONFLICTS, s->conflicts);
 		atomic_add(s->conflicts, &dest->snat_conflicts);
 	}
-	if (!cp)
+	if (!cp && !s->block)
 		atomic_inc(&dest->snat_exhausted);
 	return cp;
 }
@@ -502,6 +508,65 @@ static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
 	snat_count_drop(s->source, SNAT_RULE_DROP_NO_PORT);
 	snat_complain(s->inside, "no free port");
 	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
+	return NULL;
+}
+
+/* Look for a port in a block. The connection has the block then. */
+static struct ip_vs_conn *snat_try_block(struct snat_search *s,
+					 struct snat_block *block)
+{
+	struct ip_vs_conn *cp;
+
+	s->block = block;
+	s->range = snat_block_first(block) << 16 | snat_block_last(block);
+	cp = snat_try_dest(s, snat_block_dest(block));
+	if (IS_ERR_OR_NULL(cp))
+		snat_block_put(s->ipvs, block);
+	return cp;
+}
+
+/* Count a flow that gets no block of ports, and why */
+static void snat_refuse_block(struct snat_search *s, long err)
+{
+	snat_count_drop(s->source, SNAT_RULE_DROP_NO_BLOCK);
+	if (err == -EDQUOT) {
+		snat_count(s->ipvs, SNAT_CTR_LIMIT_BLOCKS);
+		snat_complain(s->inside, "too many blocks of ports");
+	} else {
+		snat_count(s->ipvs, SNAT_CTR_NO_BLOCK);
+		snat_complain(s->inside, "no free block of ports");
+	}
+}
+
+/* A port of a block that the host has, or of one more */
+static struct ip_vs_conn *snat_try_blocks(struct snat_search *s, u32 place)
+{
+	const struct snat_pool *pool = s->source->pool;
+	__be32 inside = s->inside->laddr;
+	struct ip_vs_conn *cp = NULL;
+	struct snat_block *block;
+	int tries = 0;
+	u32 held;
+
+	do {
+		for (held = 0; !cp; held++) {
+			block = snat_block_held(s->ipvs, pool, inside, held);
+			if (!block)
+				break;
+			cp = snat_try_block(s, block);
+		}
+		if (cp)
+			break;
+		block = snat_block_take(s->ipvs, pool, inside, place, held);
+		if (!IS_ERR(block))
+			cp = snat_try_block(s, block);
+	} while (!cp && block == ERR_PTR(-EAGAIN) && ++tries < SNAT_BLOCK_TRIES);
+
+	if (!cp)
+		snat_refuse_block(s, IS_ERR(block) ? PTR_ERR(block) : -ENOSPC);
+	if (!IS_ERR(cp))
+		return cp;
+	snat_count(s->ipvs, SNAT_CTR_DROP_OTHER);
 	return NULL;
 }
 
@@ -572,7 +637,8 @@ struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 		return NULL;
 	}
 
-	cp = snat_try_pool(&s, first, place);
+	cp = pool && pool->spec.block_size ? snat_try_blocks(&s, place) :
+					     snat_try_pool(&s, first, place);
 	if (!cp) {
 		snat_conn_dismiss(ipvs->snat, s.host);
 		return NULL;

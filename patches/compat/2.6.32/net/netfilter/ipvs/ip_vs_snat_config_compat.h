@@ -185,11 +185,10 @@ ip_vs_snat_in_dev(const struct sk_buff *skb, const struct net_device *in)
 	}
 
 #define IP_VS_SNAT_GENL_FAMILY						\
-static struct genl_multicast_group snat_nl_group = {			\
-	.name		= IPVS_SNAT_MCGRP_CONFIG,			\
+struct genl_multicast_group ip_vs_snat_genl_groups[SNAT_NL_GROUPS] = {	\
+	[SNAT_NL_CONFIG] = { .name = IPVS_SNAT_MCGRP_CONFIG },		\
+	[SNAT_NL_EVENTS] = { .name = IPVS_SNAT_MCGRP_EVENTS },		\
 };									\
-									\
-struct genl_multicast_group *const ip_vs_snat_genl_group = &snat_nl_group; \
 									\
 struct genl_family snat_nl_family = {					\
 	.id		= GENL_ID_GENERATE,				\
@@ -198,17 +197,19 @@ struct genl_family snat_nl_family = {					\
 	.maxattr	= IPVS_SNAT_ATTR_MAX,				\
 }
 
-extern struct genl_multicast_group *const ip_vs_snat_genl_group;
+extern struct genl_multicast_group ip_vs_snat_genl_groups[SNAT_NL_GROUPS];
 
 static inline int ip_vs_snat_genl_register(struct genl_family *family,
 					   ip_vs_snat_genl_ops *ops,
 					   unsigned int num)
 {
 	int ret = genl_register_family_with_ops(family, ops, num);
+	int i;
 
 	if (ret)
 		return ret;
-	ret = genl_register_mc_group(family, ip_vs_snat_genl_group);
+	for (i = 0; !ret && i < SNAT_NL_GROUPS; i++)
+		ret = genl_register_mc_group(family, &ip_vs_snat_genl_groups[i]);
 	if (ret)
 		genl_unregister_family(family);
 	return ret;
@@ -292,19 +293,20 @@ static inline void ip_vs_snat_dump_check(struct netlink_callback *cb, void *hdr)
 }
 
 static inline bool ip_vs_snat_has_listeners(struct netns_ipvs *ipvs,
-					    struct genl_family *family)
+					    struct genl_family *family,
+					    enum snat_nl_group group)
 {
 	return netlink_has_listeners(ipvs->net->genl_sock,
-				     ip_vs_snat_genl_group->id);
+				     ip_vs_snat_genl_groups[group].id);
 }
 
 static inline void ip_vs_snat_genl_multicast(struct netns_ipvs *ipvs,
 					     struct genl_family *family,
 					     struct sk_buff *skb,
-					     const struct genl_info *info)
+					     enum snat_nl_group group, gfp_t gfp)
 {
-	genlmsg_multicast_netns(ipvs->net, skb, 0, ip_vs_snat_genl_group->id,
-				GFP_KERNEL);
+	genlmsg_multicast_netns(ipvs->net, skb, 0,
+				ip_vs_snat_genl_groups[group].id, gfp);
 }
 
 #endif /* _IP_VS_SNAT_CONFIG_COMPAT_H */

@@ -193,8 +193,12 @@ ip_vs_snat_in_dev(const struct sk_buff *skb, const struct net_device *in)
 
 #define IP_VS_SNAT_GENL_FAMILY						\
 static const struct genl_multicast_group snat_nl_groups[] = {		\
-	{								\
+	[SNAT_NL_CONFIG] = {						\
 		.name	= IPVS_SNAT_MCGRP_CONFIG,			\
+		.flags	= GENL_MCAST_CAP_NET_ADMIN,			\
+	},								\
+	[SNAT_NL_EVENTS] = {						\
+		.name	= IPVS_SNAT_MCGRP_EVENTS,			\
 		.flags	= GENL_MCAST_CAP_NET_ADMIN,			\
 	},								\
 };									\
@@ -259,17 +263,18 @@ static inline void ip_vs_snat_dump_gen(struct netlink_callback *cb, u32 gen)
 }
 
 static inline bool ip_vs_snat_has_listeners(struct netns_ipvs *ipvs,
-					    const struct genl_family *family)
+					    const struct genl_family *family,
+					    enum snat_nl_group group)
 {
-	return genl_has_listeners(family, ipvs->net, 0);
+	return genl_has_listeners(family, ipvs->net, group);
 }
 
 static inline void ip_vs_snat_genl_multicast(struct netns_ipvs *ipvs,
 					     const struct genl_family *family,
 					     struct sk_buff *skb,
-					     const struct genl_info *info)
+					     enum snat_nl_group group, gfp_t gfp)
 {
-	genlmsg_multicast_netns(family, ipvs->net, skb, 0, 0, GFP_KERNEL);
+	genlmsg_multicast_netns(family, ipvs->net, skb, 0, group, gfp);
 }
 
 #endif /* _IP_VS_SNAT_CONFIG_COMPAT_H */
