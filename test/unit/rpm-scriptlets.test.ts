@@ -90,7 +90,7 @@ test('kernel: removal undoes it by the same tool', async (t) => {
 })
 
 /** What is disabled when a package goes. */
-const UNITS = { ipvsadm: 'ipvsadm.service ipvsadm-metrics.timer', keepalived: 'keepalived.service' } as const
+const UNITS = { ipvsadm: 'ipvsadm.service ipvsadm-metrics.timer ipvsadm-snatlog.service', keepalived: 'keepalived.service' } as const
 
 for (const name of ['ipvsadm', 'keepalived'] as const) {
   test(`${name}: the first installation registers the service with systemd or SysV`, async (t) => {
