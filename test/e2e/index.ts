@@ -33,8 +33,9 @@ import tables from './tables.ts'
 import tcp from './tcp.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
+import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, whohad, load, change, fuzz,
 ]
