@@ -656,8 +656,10 @@ static bool snat_config_close(struct netns_ipvs *ipvs,
 	return closed;
 }
 
-/* Put a configuration in the place of the old one, under config_lock */
-static void snat_config_swap(struct netns_ipvs *ipvs,
+/* Put a configuration in the place of the old one, under config_lock. Returns whether
+ * there is something of the old one that connections may still have.
+ */
+static bool snat_config_swap(struct netns_ipvs *ipvs,
 			     struct snat_config *config)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
@@ -672,12 +674,11 @@ static void snat_config_swap(struct netns_ipvs *ipvs,
 	smp_wmb();
 	if (opened || closed)
 		atomic_inc(&snat->pool_gen);
-	if (closed)
-		ip_vs_snat_expire_nodest(ipvs);
 	if (old) {
 		old->snat = snat;
 		call_rcu(&old->rcu_head, snat_config_rcu);
 	}
+	return closed;
 }
 
 /**
@@ -710,7 +711,8 @@ int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 		if (!config)
 			return -ENOMEM;
 	}
-	snat_config_swap(ipvs, config);
+	if (snat_config_swap(ipvs, config))
+		ip_vs_snat_expire_nodest(ipvs);
 	return 0;
 }
 

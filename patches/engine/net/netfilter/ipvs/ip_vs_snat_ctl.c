@@ -422,6 +422,8 @@ void __net_exit ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs)
 	int i;
 
 	snat_sysctl_cleanup(ipvs);
+	/* Somebody may have set it although the namespace was never ready */
+	snat_fast_stop(ipvs);
 	snat_proc_cleanup(ipvs);
 	snat_nl_cleanup(snat);
 	snat_config_cleanup(ipvs);

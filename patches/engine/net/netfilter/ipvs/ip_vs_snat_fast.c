@@ -361,7 +361,10 @@ static noinline bool snat_fast_fits_gso(const struct sk_buff *skb, u32 mtu)
 {
 	return !skb_warn_if_lro(skb) &&
 	       (skb->len <= mtu ||
-		(skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu)));
+		/* The segments' header is where the device has put that mark */
+		(skb_is_gso(skb) &&
+		 skb_transport_offset(skb) == sizeof(struct iphdr) &&
+		 skb_gso_validate_network_len(skb, mtu)));
 }
 
 /* Does a packet leave as it came, in one piece or in segments that it was merged from? */
@@ -550,6 +553,7 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 		snat_count(ipvs, SNAT_CTR_DROP_OTHER);
 		return NF_DROP;
 	}
+	skb_set_transport_header(skb, sizeof(struct iphdr));
 	skb_forward_csum(skb);
 	snat_fast_mangle(skb, cp, way, out);
 	snat_account_packet(ipvs, cp, skb->len, out);
