@@ -23,8 +23,12 @@
 
 #include "ip_vs_snat_config.h"
 
-/* Addresses that are looked at for a free block, once a host has none */
+/* Bounds on the work for one block: pools that have blocks of one address, with those
+ * whose blocks were others before; addresses that are looked at; and free blocks.
+ */
+#define SNAT_ADDR_BLOCKS	64
 #define SNAT_BLOCK_LOOKS	64
+#define SNAT_BLOCK_TRIES	32
 
 static struct hlist_head *snat_block_bucket(const struct ip_vs_snat *snat,
 					    __be32 inside)
@@ -67,13 +71,17 @@ static bool snat_blocks_fit(const struct snat_blocks *blocks,
 static struct snat_blocks *snat_blocks_new(struct snat_member *m,
 					   const struct snat_pool_spec *spec)
 {
+	struct ip_vs_snat_addr *a = m->dest.snat_addr;
 	u32 i, num = snat_pool_num_blocks(spec);
-	struct snat_blocks *blocks;
+	struct snat_blocks *blocks = NULL;
 
-	blocks = kzalloc(sizeof(*blocks) + num * sizeof(blocks->block[0]),
-			 GFP_KERNEL_ACCOUNT);
-	if (!blocks)
+	if (atomic_inc_return(&a->num_blocks) <= SNAT_ADDR_BLOCKS)
+		blocks = kzalloc(sizeof(*blocks) + num * sizeof(blocks->block[0]),
+				 GFP_KERNEL_ACCOUNT);
+	if (!blocks) {
+		atomic_dec(&a->num_blocks);
 		return NULL;
+	}
 	blocks->member = m;
 	blocks->refcnt = 1;
 	blocks->first = spec->port_min;
@@ -95,7 +103,8 @@ static void snat_blocks_put(struct snat_blocks *blocks)
 {
 	if (--blocks->refcnt)
 		return;
-	list_del(&blocks->list);
+	list_del_rcu(&blocks->list);
+	atomic_dec(&blocks->member->dest.snat_addr->num_blocks);
 	kfree_rcu(blocks, rcu_head);
 }
 
@@ -106,8 +115,7 @@ static void snat_blocks_retire(struct ip_vs_snat *snat,
 	struct snat_block *block;
 
 	spin_lock_bh(&snat->block_lock);
-	blocks->retired = true;
-	list_add(&blocks->list, &snat->retired_blocks);
+	WRITE_ONCE(blocks->retired, true);
 	list_for_each_entry(block, &blocks->free, free) {
 		if (!hlist_unhashed(&block->node))
 			hlist_del_init_rcu(&block->node);
@@ -116,9 +124,26 @@ static void snat_blocks_retire(struct ip_vs_snat *snat,
 	spin_unlock_bh(&snat->block_lock);
 }
 
+/* May hosts get some of these? */
+static bool snat_blocks_given(const struct snat_blocks *blocks)
+{
+	return !READ_ONCE(blocks->retired) &&
+	       ip_vs_snat_dest_available(&blocks->member->dest);
+}
+
 static struct snat_blocks *snat_member_blocks(const struct snat_member *m)
 {
 	return rcu_dereference_protected(m->blocks, 1);
+}
+
+/* Those that were made ready are not needed */
+static void snat_member_discard(struct snat_member *m)
+{
+	if (!m->next_blocks)
+		return;
+	atomic_dec(&m->dest.snat_addr->num_blocks);
+	kfree(m->next_blocks);
+	m->next_blocks = NULL;
 }
 
 /**
@@ -131,8 +156,7 @@ static struct snat_blocks *snat_member_blocks(const struct snat_member *m)
 int snat_member_prepare(struct snat_member *m,
 			const struct snat_pool_spec *spec)
 {
-	kfree(m->next_blocks);
-	m->next_blocks = NULL;
+	snat_member_discard(m);
 	if (!spec->block_size || snat_blocks_fit(snat_member_blocks(m), spec))
 		return 0;
 	m->next_blocks = snat_blocks_new(m, spec);
@@ -148,13 +172,19 @@ int snat_member_prepare(struct snat_member *m,
 void snat_member_open(struct ip_vs_snat *snat, struct snat_member *m,
 		      const struct snat_pool_spec *spec)
 {
-	struct snat_blocks *old = snat_member_blocks(m);
+	struct snat_blocks *old = snat_member_blocks(m), *blocks;
 
 	WRITE_ONCE(m->log, spec->flags & IPVS_SNAT_POOL_F_LOG);
 	if (snat_blocks_fit(old, spec))
 		return;
-	rcu_assign_pointer(m->blocks, m->next_blocks);
+	blocks = m->next_blocks;
 	m->next_blocks = NULL;
+	if (blocks) {
+		spin_lock_bh(&snat->block_lock);
+		list_add_rcu(&blocks->list, &m->dest.snat_addr->blocks);
+		spin_unlock_bh(&snat->block_lock);
+	}
+	rcu_assign_pointer(m->blocks, blocks);
 	if (old)
 		snat_blocks_retire(snat, old);
 }
@@ -166,7 +196,7 @@ void snat_member_open(struct ip_vs_snat *snat, struct snat_member *m,
  */
 void snat_member_close(struct ip_vs_snat *snat, struct snat_member *m)
 {
-	kfree(m->next_blocks);
+	snat_member_discard(m);
 	if (snat_member_blocks(m))
 		snat_blocks_retire(snat, snat_member_blocks(m));
 }
@@ -195,19 +225,23 @@ void snat_member_count_blocks(const struct snat_member *m, u32 *num, u32 *used)
  * @dest:	a pool address, of a service or of a pool
  * @port:	the port
  *
- * Return: whether a pool with blocks has the same address, and its blocks the port.
+ * Return: whether a pool with blocks has the same address, and its blocks the port; of
+ * those that are no longer given, whether a host has the block still.
  */
 bool snat_port_in_blocks(const struct ip_vs_dest *dest, u32 port)
 {
-	struct snat_member *m;
+	const struct snat_blocks *blocks;
+	u32 i;
 
 	if (!dest->snat_addr)
 		return false;
-	hlist_for_each_entry_rcu(m, &dest->snat_addr->members, node) {
-		const struct snat_blocks *blocks = rcu_dereference(m->blocks);
-
-		if (blocks && port >= blocks->first &&
-		    port - blocks->first < blocks->num * blocks->size)
+	list_for_each_entry_rcu(blocks, &dest->snat_addr->blocks, list) {
+		if (port < blocks->first)
+			continue;
+		i = (port - blocks->first) / blocks->size;
+		if (i < blocks->num &&
+		    (snat_blocks_given(blocks) ||
+		     atomic_read(&blocks->block[i].conns)))
 			return true;
 	}
 	return false;
@@ -242,16 +276,9 @@ static bool snat_block_clashes(const struct ip_vs_snat *snat,
 {
 	const struct ip_vs_dest *dest = snat_block_dest(block);
 	const struct snat_blocks *blocks;
-	struct snat_member *m;
 
-	hlist_for_each_entry_rcu(m, &dest->snat_addr->members, node) {
-		blocks = rcu_dereference(m->blocks);
-		if (blocks && blocks != block->blocks &&
-		    snat_blocks_clash(snat, blocks, block, inside))
-			return true;
-	}
-	list_for_each_entry(blocks, &snat->retired_blocks, list) {
-		if (blocks->member->dest.addr.ip == dest->addr.ip &&
+	list_for_each_entry(blocks, &dest->snat_addr->blocks, list) {
+		if (blocks != block->blocks &&
 		    snat_blocks_clash(snat, blocks, block, inside))
 			return true;
 	}
@@ -328,6 +355,7 @@ static struct snat_block *snat_block_find_free(const struct ip_vs_snat *snat,
 					       __be32 inside, u32 place)
 {
 	u32 looks = min_t(u32, pool->num_usable, SNAT_BLOCK_LOOKS);
+	int tries = SNAT_BLOCK_TRIES;
 	struct snat_blocks *blocks;
 	struct snat_block *block;
 
@@ -340,6 +368,8 @@ static struct snat_block *snat_block_find_free(const struct ip_vs_snat *snat,
 				break;
 			if (!snat_block_clashes(snat, block, inside))
 				return block;
+			if (!--tries)
+				return NULL;
 		}
 	}
 	return NULL;
@@ -445,6 +475,29 @@ void snat_block_put(struct netns_ipvs *ipvs, struct snat_block *block)
 	local_bh_disable();
 	if (atomic_dec_and_lock(&block->conns, &snat->block_lock)) {
 		snat_block_return(ipvs, block);
+		spin_unlock(&snat->block_lock);
+	}
+	local_bh_enable();
+}
+
+/**
+ * snat_block_give_up - a host has found no port in a block that it has just taken
+ * @ipvs:	the network namespace, under RCU lock
+ * @block:	the block
+ *
+ * All of its ports belong to others. It's not kept for the host, which would get it
+ * again and again.
+ */
+void snat_block_give_up(struct netns_ipvs *ipvs, struct snat_block *block)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+
+	local_bh_disable();
+	if (atomic_dec_and_lock(&block->conns, &snat->block_lock)) {
+		snat_block_return(ipvs, block);
+		if (!hlist_unhashed(&block->node))
+			hlist_del_init_rcu(&block->node);
+		WRITE_ONCE(block->inside, 0);
 		spin_unlock(&snat->block_lock);
 	}
 	local_bh_enable();

@@ -304,7 +304,7 @@ struct snat_block {
 struct snat_blocks {
 	struct rcu_head		rcu_head;
 	struct snat_member	*member;
-	struct list_head	list;		/* of those that are retired */
+	struct list_head	list;		/* of all with the address */
 	struct list_head	free;		/* least recently used first */
 	u32			refcnt;		/* of the member, and blocks in use */
 	u32			used;

@@ -58,8 +58,11 @@ static bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 
 	spin_lock_bh(snat_lock(snat, hash));
 	taken = snat_in_taken(snat, &t, hash);
-	if (!taken)
+	if (!taken) {
 		hlist_add_head_rcu(&cp->snat_in, &snat->in_tab[hash]);
+		/* In the order in which they have the tuple */
+		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_NEW);
+	}
 	spin_unlock_bh(snat_lock(snat, hash));
 
 	if (!taken)
@@ -99,8 +102,10 @@ static bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 
 	spin_lock_bh(snat_lock(snat, hash));
 	linked = !hlist_unhashed(&cp->snat_in);
-	if (linked)
+	if (linked) {
+		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_END);
 		hlist_del_init_rcu(&cp->snat_in);
+	}
 	spin_unlock_bh(snat_lock(snat, hash));
 
 	if (linked)
@@ -501,7 +506,6 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	if (!snat_in_unlink(snat, cp))
 		return;
 
-	snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_END);
 	if (cp->snat.block)
 		snat_block_put(ip_vs_snat_ipvs(cp), cp->snat.block);
 	snat_conn_update_spare(cp);
@@ -565,7 +569,6 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 	*taken = !snat_in_insert(snat, cp);
 	if (*taken)
 		return NULL;
-	snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_NEW);
 	other = snat_out_insert(snat, cp);
 	if (unlikely(other)) {
 		/* Packets from outside may have found it meanwhile */

@@ -323,7 +323,6 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
 	spin_lock_init(&snat->block_lock);
-	INIT_LIST_HEAD(&snat->retired_blocks);
 	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);
 	snat_fast_init(snat);

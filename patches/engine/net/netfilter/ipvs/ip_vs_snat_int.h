@@ -133,6 +133,8 @@ struct ip_vs_snat_addr {
 	int			users;		/* destinations with it */
 	int			active;		/* those that are in a pool */
 	struct hlist_head	members;	/* of pools of rules */
+	struct list_head	blocks;		/* of ports, see snat_blocks */
+	atomic_t		num_blocks;	/* with those that are made ready */
 };
 
 /* What can be lost to make room, in this order */
@@ -245,7 +247,6 @@ struct ip_vs_snat {
 	spinlock_t		scope_lock;	/* updates of scope, addr_tab */
 	spinlock_t		hot_lock;	/* protects updates of hot_tab */
 	spinlock_t		block_lock;	/* who has which block */
-	struct list_head	retired_blocks;	/* still in use */
 	spinlock_t		event_lock;	/* order of events */
 	u64			event_seq;	/* of the last one */
 
@@ -484,6 +485,7 @@ do {									\
 
 /* ip_vs_snat_block.c */
 void snat_block_put(struct netns_ipvs *ipvs, struct snat_block *block);
+void snat_block_give_up(struct netns_ipvs *ipvs, struct snat_block *block);
 
 /* ip_vs_snat_event.c */
 void snat_conn_tell(struct ip_vs_conn *cp, u32 kind);

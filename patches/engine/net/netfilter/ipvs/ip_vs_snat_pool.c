@@ -43,6 +43,7 @@ int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest)
 		return -ENOMEM;
 	fresh->snat = snat;
 	fresh->addr = dest->addr.ip;
+	INIT_LIST_HEAD(&fresh->blocks);
 
 	spin_lock_bh(&snat->scope_lock);
 	a = snat_addr_find(snat, dest->addr.ip);

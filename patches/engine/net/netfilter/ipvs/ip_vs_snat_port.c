@@ -13,7 +13,7 @@
 /* Bounds on the work for one new connection */
 #define SNAT_PORT_TRIES		128	/* per pool address */
 #define SNAT_ADDR_TRIES		4
-#define SNAT_BLOCK_TRIES	3	/* while other CPUs get some for the host */
+#define SNAT_BLOCK_TAKES	4	/* while other CPUs, or other sockets, have them */
 
 /* Ports found in use, one after the other, before they are mapped. With three in
  * four in use, it takes a thousand new connections until that happens.
@@ -513,14 +513,18 @@ static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
 
 /* Look for a port in a block. The connection has the block then. */
 static struct ip_vs_conn *snat_try_block(struct snat_search *s,
-					 struct snat_block *block)
+					 struct snat_block *block, bool fresh)
 {
 	struct ip_vs_conn *cp;
 
 	s->block = block;
 	s->range = snat_block_first(block) << 16 | snat_block_last(block);
 	cp = snat_try_dest(s, snat_block_dest(block));
-	if (IS_ERR_OR_NULL(cp))
+	if (!IS_ERR_OR_NULL(cp))
+		return cp;
+	if (fresh)
+		snat_block_give_up(s->ipvs, block);
+	else
 		snat_block_put(s->ipvs, block);
 	return cp;
 }
@@ -536,6 +540,18 @@ static void snat_refuse_block(struct snat_search *s, long err)
 		snat_count(s->ipvs, SNAT_CTR_NO_BLOCK);
 		snat_complain(s->inside, "no free block of ports");
 	}
+	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
+}
+
+/* Count a packet of a flow that has been refused a moment ago */
+static void snat_refuse_again(const struct snat_search *s)
+{
+	const struct snat_pool *pool = s->source->pool;
+	bool blocks = pool && pool->spec.block_size;
+
+	snat_count(s->ipvs, blocks ? SNAT_CTR_NO_BLOCK : SNAT_CTR_EXHAUSTED);
+	snat_count_drop(s->source, blocks ? SNAT_RULE_DROP_NO_BLOCK :
+					    SNAT_RULE_DROP_NO_PORT);
 }
 
 /* A port of a block that the host has, or of one more */
@@ -553,14 +569,15 @@ static struct ip_vs_conn *snat_try_blocks(struct snat_search *s, u32 place)
 			block = snat_block_held(s->ipvs, pool, inside, held);
 			if (!block)
 				break;
-			cp = snat_try_block(s, block);
+			cp = snat_try_block(s, block, false);
 		}
 		if (cp)
 			break;
 		block = snat_block_take(s->ipvs, pool, inside, place, held);
 		if (!IS_ERR(block))
-			cp = snat_try_block(s, block);
-	} while (!cp && block == ERR_PTR(-EAGAIN) && ++tries < SNAT_BLOCK_TRIES);
+			cp = snat_try_block(s, block, true);
+	} while (!cp && (!IS_ERR(block) || block == ERR_PTR(-EAGAIN)) &&
+		 ++tries < SNAT_BLOCK_TAKES);
 
 	if (!cp)
 		snat_refuse_block(s, IS_ERR(block) ? PTR_ERR(block) : -ENOSPC);
@@ -622,8 +639,7 @@ struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 
 	if (unlikely(snat_memo_has(ipvs->snat, ipvs->snat->refused, inside,
 				   SNAT_REFUSED))) {
-		snat_count(ipvs, SNAT_CTR_EXHAUSTED);
-		snat_count_drop(source, SNAT_RULE_DROP_NO_PORT);
+		snat_refuse_again(&s);
 		return NULL;
 	}
 	first = snat_first_dest(ipvs, source, skb, iph, inside, &place);
