@@ -231,12 +231,18 @@ export default suite('whohad', [
     assert.deepEqual(await listed(lab), [])
   }),
 
-  test('another pool and a service with the same address keep off the ports of its blocks', BLOCKS, async (lab) => {
+  test('another pool with the same address keeps off the ports of its blocks', BLOCKS, async (lab) => {
     await pool(lab, { blocks: 4, perHost: 1 })
-    await lab.gateway.sh(`ipvsadm --add-pool plain --ports 2000-2512 -z ${P0} && ipvsadm --add-rule --priority 1 -F ${host(1)} --pool plain`)
-    assert.equal(await open(lab, host(1), FIRST + 3), FIRST + 4 * SIZE)
-    await refuse(lab, host(1), FIRST + 4)
-    assert.ok(await open(lab, A) < FIRST + SIZE)
+    const last = FIRST + 4 * SIZE - 1
+    await lab.gateway.sh(`
+      set -e
+      ipvsadm --add-pool beside --ports ${last - 127}-${last + 128} -z ${P0}
+      ipvsadm --add-rule --priority 1 -F ${host(1)} --pool beside
+      ipvsadm --add-pool within --ports ${FIRST}-${FIRST + 99} -z ${P0}
+      ipvsadm --add-rule --priority 1 -F ${host(2)} --pool within`)
+    for (const port of await flood(lab, host(1), 8, last - 7)) assert.ok(port > last, `port ${port}`)
+    await refuse(lab, host(2), FIRST)
+    assert.equal(blockOf(await open(lab, A)), 0)
   }),
 
   test('settings are checked, saved, and restored', BLOCKS, async (lab) => {
