@@ -9,6 +9,7 @@ import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, S, S2 } from '../../vm/topology.ts'
+import { between } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, until } from './lib/traffic.ts'
 
@@ -118,5 +119,19 @@ export default suite('operating', [
     await until('its connections end', async () => new RegExp(`${P1} +0 +0 +0 `).test(await lab.gateway.sh('ipvsadm -G -n --pool office')))
     assert.doesNotMatch((await follow(lab, drained)).replace(/^[^]*--delete-address.*/m, ''), new RegExp(P1))
     await asks(lab, 4003)
+  }, { limit: LIMIT_S }),
+
+  test('who had an address: blocks are listed, and the log is asked', RUNBOOK, async (lab) => {
+    await setUp(lab)
+    const [enable, list, who] = blocks('Who had an address')
+    await follow(lab, enable)
+    const log = 'mkdir -p /var/log; ipvsadm --monitor --log /var/log/ipvs-snat.log </dev/null >/dev/null 2>&1 & echo $! >/tmp/monitor.pid'
+    await between(lab, log, 'kill $(cat /tmp/monitor.pid); rm -f /tmp/monitor.pid /var/log/ipvs-snat.log', async () => {
+      await until('the log begins', async () => (await lab.gateway.run('grep -q blocks-held /var/log/ipvs-snat.log')).status === 0)
+      await asks(lab, 2005)
+      assert.match(await follow(lab, list), new RegExp(`\n${A} +${P1} +2000-2127 +1 +\\d+ office\n`))
+      await until('the log has it', async () => (await lab.gateway.run('grep -q block-taken /var/log/ipvs-snat.log')).status === 0)
+      assert.match(await follow(lab, who), new RegExp(`\n${A} had ports 2000-2127 \\(pool office\\) from `))
+    })
   }, { limit: LIMIT_S }),
 ])
