@@ -134,6 +134,37 @@ export default suite('whohad', [
     assertNothingPrivateLeft(lab)
   }, { limit: LIMIT_S }),
 
+  test('a pool that is gone keeps only the blocks that hosts have', BLOCKS, async (lab) => {
+    await pool(lab, { blocks: 2, perHost: 2 })
+    const held = await open(lab, host(1))
+    await lab.gateway.sh(`
+      set -e
+      ipvsadm --delete-rule --id 1
+      ipvsadm --delete-pool blocks
+      ipvsadm --add-pool plain -O sh --ports ${FIRST}-${FIRST + 2 * SIZE - 1} -z ${P0}
+      ipvsadm --add-rule --id 1 -F 192.168.1.0/24 --pool plain`)
+    const ports = await flood(lab, host(2), SIZE / 2)
+    assert.ok(ports.every((port) => blockOf(port) !== blockOf(held)), 'no port of the block that is still in use')
+    assertNothingPrivateLeft(lab)
+  }, { limit: LIMIT_S }),
+
+  test('a pool that no longer has blocks keeps those that hosts have for them', BLOCKS, async (lab) => {
+    await pool(lab, { blocks: 2, perHost: 2 })
+    const held = await open(lab, host(1))
+    await lab.gateway.sh(`ipvsadm --edit-pool blocks -O sh --ports ${FIRST}-${FIRST + 2 * SIZE - 1} --block-size 0`)
+    const ports = await flood(lab, host(2), SIZE / 2)
+    assert.ok(ports.every((port) => blockOf(port) !== blockOf(held)), 'no port of the block that is still in use')
+  }, { limit: LIMIT_S }),
+
+  test('blocks whose ports the kernel keeps for others are passed over', BLOCKS, async (lab) => {
+    await pool(lab, { blocks: 4, perHost: 2 })
+    await between(lab, `echo ${FIRST}-${FIRST + 2 * SIZE - 1} >/proc/sys/net/ipv4/ip_local_reserved_ports`, 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
+      assert.equal(blockOf(await open(lab, host(1))), 2)
+      assert.equal(blockOf(await open(lab, host(2))), 3)
+      assert.deepEqual((await listed(lab)).map(({ ports: [first] }) => blockOf(first)).sort(), [2, 3])
+    })
+  }, { limit: LIMIT_S }),
+
   test('a full block is followed by another one, up to the limit of the host, and what is refused then has a counter of its own', BLOCKS, async (lab) => {
     await pool(lab, { blocks: 4, perHost: 2 })
     const ports = await flood(lab, A, 2 * SIZE)
