@@ -35,7 +35,7 @@ const INHERITED = ['PATH', 'HOME', 'XDG_CONFIG_HOME'] as const
 
 function environmentOf({ env, userConfig }: GitOptions): Record<string, string> {
   const inherited = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]] as const]))
-  return { ...Object.fromEntries(inherited), ...(userConfig ? {} : OWN_CONFIG), LC_ALL: 'C', ...env } as Record<string, string>
+  return { ...Object.fromEntries(inherited), ...(userConfig ? {} : OWN_CONFIG), LC_ALL: 'C', ...env }
 }
 
 /** Not when git has ended, after which what it printed may still be on its way. */

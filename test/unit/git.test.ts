@@ -64,7 +64,7 @@ test.serial('neither the user\'s configuration nor a git that calls this tool re
   Object.assign(process.env, hostile)
   t.teardown(() => {
     for (const [name, value] of Object.entries(before)) {
-      if (value === undefined) delete process.env[name]
+      if (value === undefined) Reflect.deleteProperty(process.env, name)
       else process.env[name] = value
     }
   })
