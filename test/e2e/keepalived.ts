@@ -435,7 +435,7 @@ snat_rule {
       assert.deepEqual(snat.pools.map(({ name }) => name), ['one', 'two'])
       assert.deepEqual(snat.rules.map(({ id, from }) => [id, from]), [[1, `${A}/32`], [2, `${B}/32`]])
     })
-  }, { limit: LIMIT_S }),
+  }, { limit: LIMIT_S, needs: ['ping-sockets'] }),
 
   test('a kernel without SNAT in IPVS is told of in a sentence', 'issue 13, 1: the patched one says in one sentence what an older kernel lacks', async (lab) => {
     await between(lab, `
