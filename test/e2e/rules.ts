@@ -83,7 +83,7 @@ const WRONG: readonly (readonly [Message, number])[] = [
   [{ command: 'newPool', fields: { pool: { name: '' } } }, EINVAL],
   [{ command: 'newPool', fields: { pool: { name: 'x', algo: 9 } } }, EINVAL],
   [{ command: 'newPool', fields: { pool: { name: 'x', portMin: 9, portMax: 8 } } }, EINVAL],
-  [{ command: 'newPool', fields: { pool: { name: 'x', flags: 2 } } }, EINVAL],
+  [{ command: 'newPool', fields: { pool: { name: 'x', flags: 4 } } }, EINVAL],
   [{ command: 'newPool' }, EINVAL],
   [{ command: 'delPool', fields: { pool: { name: 'out' } } }, EBUSY],
   [{ command: 'delPool', fields: { pool: { name: 'nobody' } } }, ENOENT],
