@@ -28,7 +28,13 @@ setMaxListeners(0, stopped.signal)
 onInterrupt(() => stopped.abort())
 
 /** Whether a commit is signed, how a file is checked out, which hooks run: in repositories of this tool's that is not the user's to set. */
-const OWN_CONFIG = { GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' }
+const OWN_CONFIG = {
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_ATTR_NOSYSTEM: '1',
+  // gitattributes(5), gitignore(5): the user's own are in git/attributes and git/ignore of this folder, whatever the configuration.
+  XDG_CONFIG_HOME: '/dev/null',
+}
 
 /** No others: a git that has called this tool, from a hook, has named its own repository and index in variables. */
 const INHERITED = ['PATH', 'HOME', 'XDG_CONFIG_HOME'] as const

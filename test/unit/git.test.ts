@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Git } from '../../scripts/base/git.ts'
 import { bring } from '../../scripts/build/step.ts'
@@ -58,7 +58,7 @@ test.serial('neither the user\'s configuration nor a git that calls this tool re
   const settings = ['[commit]\n gpgSign = true', '[tag]\n gpgSign = true', '[gpg]\n program = false', `[core]\n hooksPath = ${root}/hooks\n autocrlf = true`, '[diff]\n noprefix = true\n external = false']
   const hostile = {
     GIT_CONFIG_GLOBAL: write('gitconfig', settings.join('\n')), GIT_INDEX_FILE: write('index', 'of the commit that is being made'),
-    GIT_DIR: join(root, 'elsewhere/.git'), GIT_EXTERNAL_DIFF: 'false',
+    GIT_DIR: join(root, 'elsewhere/.git'), GIT_EXTERNAL_DIFF: 'false', XDG_CONFIG_HOME: dirname(dirname(write('config/git/attributes', '* text eol=crlf\n'))),
   }
   const before = Object.fromEntries(Object.keys(hostile).map((name) => [name, process.env[name]]))
   Object.assign(process.env, hostile)
