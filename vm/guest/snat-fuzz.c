@@ -27,20 +27,20 @@
 #define FAMILY "IPVS_SNAT"
 #define SOCKETS 6
 #define BUFFER_BYTES 4096
-#define COMMANDS 20
+#define COMMANDS 21
 #define COMMAND_FLUSH 4
 #define COMMAND_DEL_CONN 19
 #define NESTED 0x8000
 #define ERRORS 200
 #define NOBODY 65534
 
-enum kind { NONE, U8, U16, U32, ADDRESS, NAME, DEVICE };
+enum kind { NONE, U8, U16, U32, ADDRESS, NAME, DEVICE, BLOCK_SIZE, KERNELS };
 
-/* Attributes of each object by number, as linux/ip_vs_snat.h has them. */
-static const unsigned char pool[] = { NONE, NAME, U32, U16, U16, U32, U32, U32, NONE };
-static const unsigned char member[] = { NONE, NAME, ADDRESS, ADDRESS, U32, NONE };
+/* Attributes of each object by number, as linux/ip_vs_snat.h has them. KERNELS are those that only the kernel may send. */
+static const unsigned char pool[] = { NONE, NAME, U32, U16, U16, U32, U32, KERNELS, KERNELS, KERNELS, BLOCK_SIZE, U32 };
+static const unsigned char member[] = { NONE, NAME, ADDRESS, ADDRESS, U32, KERNELS, KERNELS };
 static const unsigned char rule[] = { NONE, U32, U32, ADDRESS, U8, ADDRESS, U8, U8, U16, U16, DEVICE, DEVICE, ADDRESS, U32, U32,
-				      U32, NAME, ADDRESS, U32, NONE };
+				      U32, NAME, ADDRESS, U32, KERNELS, KERNELS };
 static const unsigned char conn[] = { NONE, U8, ADDRESS, U16, ADDRESS, U16, ADDRESS, U16, NAME, U32, U32, NAME, U8 };
 
 static const struct object {
@@ -51,7 +51,7 @@ static const struct object {
 };
 
 /* The object that each command is about; BEGIN, COMMIT, ABORT and FLUSH have none. */
-static const unsigned char object_of[COMMANDS + 1] = { 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 3 };
+static const unsigned char object_of[COMMANDS + 1] = { 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 3, 4 };
 
 static uint64_t state;
 static int sockets[SOCKETS];
@@ -95,7 +95,7 @@ static void put(unsigned char **at, const void *bytes, int length)
 
 static int size_of(int kind)
 {
-	return kind == U8 ? 1 : kind == U16 ? 2 : 4;
+	return kind == U8 ? 1 : kind == U16 || kind == BLOCK_SIZE ? 2 : 4;
 }
 
 static uint32_t number(int kind)
@@ -108,6 +108,8 @@ static uint32_t number(int kind)
 			return htonl(0x0a000000 + chance(32));
 		return chance(2) ? state : special[chance(sizeof(special) / sizeof(*special))];
 	}
+	if (kind == BLOCK_SIZE && chance(8))
+		return chance(3) ? 128 << chance(8) : 0;
 	return chance(3) ? chance(8) : special[chance(sizeof(special) / sizeof(*special))];
 }
 
@@ -121,7 +123,7 @@ static void put_attribute(unsigned char **at, int type, int kind)
 
 	put(at, &header, sizeof(header));
 	if (!chance(60))
-		kind = NONE + chance(DEVICE + 1);
+		kind = NONE + chance(KERNELS + 1);
 	switch (kind) {
 	case NAME:
 		length = chance(50) ? 2 : (int)chance(sizeof(text));
@@ -135,6 +137,7 @@ static void put_attribute(unsigned char **at, int type, int kind)
 		put(at, text, length);
 		break;
 	case NONE:
+	case KERNELS:
 		length = chance(40);
 		memset(text, chance(256), sizeof(text));
 		put(at, text, length);
@@ -158,8 +161,8 @@ static void put_object(unsigned char **at, int which)
 
 	put(at, &header, sizeof(header));
 	for (type = 1; type < object->count && *at - buffer < BUFFER_BYTES - 512; type++) {
-		/* What names the object is nearly always there. */
-		if (chance(type == 1 ? 20 : 3))
+		/* What names the object is nearly always there, what only the kernel may send nearly never. */
+		if (object->kinds[type] == KERNELS ? !chance(40) : chance(type == 1 ? 20 : 3))
 			put_attribute(at, type, object->kinds[type]);
 	}
 	if (!chance(80))
@@ -256,7 +259,7 @@ static int resolve(int netlink)
 
 static int is_dump(int command)
 {
-	return command == 8 || command == 12 || command == 13 || command == 17 || command == 18;
+	return command == 8 || command == 12 || command == 13 || command == 17 || command == 18 || command == 21;
 }
 
 /* Every command has to be refused; nothing is random here. */
