@@ -6,7 +6,7 @@ import type { Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, type Packet, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, S, S2 } from '../../vm/topology.ts'
-import { counter, snat, vsSysctl } from './lib/configure.ts'
+import { between, counter, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { assertNothingPrivateLeft, until } from './lib/traffic.ts'
 
@@ -221,6 +221,22 @@ export default suite('exhaustion', [
     } finally {
       await lab.gateway.sh('echo >/proc/sys/net/ipv4/ip_local_reserved_ports')
     }
+  }, { limit: LIMIT_S }),
+
+  test('the last ports are found, however many remotes there were before for which most ports are reserved', SEARCH, async (lab) => {
+    await smallPool(lab, UDP)
+    await lab.gateway.sh(`ipvsadm --add-pool reserved --ports 20000-20255 -z ${P0} && ipvsadm --add-rule --id 1 -F ${A} --pool reserved`)
+    await between(lab, 'echo 20006-20255 >/proc/sys/net/ipv4/ip_local_reserved_ports', 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
+      for (const remote of ports(1000, 300)) {
+        lab.a.send(udp(`${A}:5000 > ${S}:${remote}`, 'question'))
+        if (remote % BURST === 0) await lab.breathe()
+      }
+      await lab.settle()
+    })
+    await lab.gateway.sh(`ipvsadm --snat-conns -F ${A} --kill && ipvsadm --delete-rule --id 1 && ipvsadm --delete-pool reserved`)
+    const free = [0, 1, 511, 700, 1023].map((offset) => FIRST + offset)
+    await give(lab, UDP, lab.a, A, ports(FIRST, PORTS).filter((port) => !free.includes(port)))
+    assert.deepEqual((await give(lab, UDP, lab.b, B, ports(40_000, free.length))).sort((a, b) => a - b), free)
   }, { limit: LIMIT_S }),
 
   test('a flow that was refused costs no search for each of its packets', `${REFUSAL}; defect 9: 10,000 tries per SYN`, async (lab) => {

@@ -322,6 +322,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	snat_settings_init(ipvs, &snat->set);
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
+	snat->hot_swept = jiffies;
 	spin_lock_init(&snat->block_lock);
 	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);

@@ -246,6 +246,7 @@ struct ip_vs_snat {
 	atomic_t		pool_gen ____cacheline_aligned_in_smp;
 	spinlock_t		scope_lock;	/* updates of scope, addr_tab */
 	spinlock_t		hot_lock;	/* protects updates of hot_tab */
+	unsigned long		hot_swept;	/* when there was no room, in jiffies */
 	spinlock_t		block_lock;	/* who has which block */
 	spinlock_t		event_lock;	/* order of events */
 	u64			event_seq;	/* of the last one */

@@ -21,6 +21,7 @@
 #define SNAT_HOT_MISSES		24
 #define SNAT_HOT_RUN		8	/* ports to try before going elsewhere */
 #define SNAT_HOT_MAX		256	/* maps, of up to 8 KiB each */
+#define SNAT_HOT_SWEEP		(10 * HZ)
 
 /* How long a flow is refused that has found no port a moment ago */
 #define SNAT_REFUSED		(HZ / 4)
@@ -39,6 +40,7 @@ struct snat_hot {
 	struct snat_tuple	t;		/* without the local port */
 	u32			range;		/* as in the settings */
 	u32			num;
+	u32			reserved;	/* with a bit, but without a connection */
 	atomic_t		taken;
 	unsigned long		ports[];
 };
@@ -97,6 +99,12 @@ static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
 		atomic_dec(&hot->taken);
 }
 
+/* Are fewer than half of its ports taken, of those that may be? */
+static bool snat_hot_is_cold(const struct snat_hot *hot, int taken)
+{
+	return taken < (int)(hot->num - hot->reserved) / 2;
+}
+
 /* Called under hot_lock */
 static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
 {
@@ -117,11 +125,13 @@ static void snat_hot_fill(struct netns_ipvs *ipvs, struct snat_hot *hot)
 
 	for (bit = 0; bit < hot->num; bit++) {
 		t.lport = htons(first + bit);
-		if (snat_in_taken(snat, &t, base + bit) ||
-		    snat_port_reserved(ipvs, &t)) {
-			__set_bit(bit, hot->ports);
+		if (snat_in_taken(snat, &t, base + bit))
 			taken++;
-		}
+		else if (snat_port_reserved(ipvs, &t))
+			hot->reserved++;
+		else
+			continue;
+		__set_bit(bit, hot->ports);
 	}
 	atomic_set(&hot->taken, taken);
 }
@@ -145,6 +155,32 @@ static void snat_hot_verify(struct netns_ipvs *ipvs, struct snat_hot *hot)
 	}
 }
 
+/* Is there room for one more map? A map goes with its last connections. But it may have
+ * none, if the ports are reserved, or belong to something else: those that are of no use
+ * go when there is no room, together and now and then, as they do save work.
+ */
+static bool snat_hot_has_room(struct ip_vs_snat *snat)
+{
+	struct snat_hot *hot;
+	int i;
+
+	if (likely(atomic_read(&snat->num_hot) < SNAT_HOT_MAX))
+		return true;
+	if (time_before(jiffies, READ_ONCE(snat->hot_swept) + SNAT_HOT_SWEEP))
+		return false;
+	spin_lock_bh(&snat->hot_lock);
+	WRITE_ONCE(snat->hot_swept, jiffies);
+	for (i = 0; i < 1 << SNAT_HOT_BITS; i++) {
+		/* Under RCU lock, so that what is removed leads on */
+		ip_vs_snat_hlist_for_each(hot, &snat->hot_tab[i], node) {
+			if (snat_hot_is_cold(hot, atomic_read(&hot->taken)))
+				snat_hot_remove(snat, hot);
+		}
+	}
+	spin_unlock_bh(&snat->hot_lock);
+	return atomic_read(&snat->num_hot) < SNAT_HOT_MAX;
+}
+
 static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 					const struct snat_tuple *t, u32 range)
 {
@@ -153,7 +189,7 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 	struct snat_hot *hot, *other;
 	int freed;
 
-	if (atomic_read(&snat->num_hot) >= SNAT_HOT_MAX)
+	if (!snat_hot_has_room(snat))
 		return NULL;
 	hot = kzalloc(sizeof(*hot) + BITS_TO_LONGS(num) * sizeof(long),
 		      GFP_ATOMIC | __GFP_NOWARN);
@@ -213,7 +249,7 @@ static void snat_hot_clear(struct ip_vs_snat *snat, struct snat_hot *hot,
 	u32 bit = ntohs(t->lport) - (hot->range >> 16);
 
 	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
-	    atomic_dec_return(&hot->taken) >= hot->num / 2)
+	    !snat_hot_is_cold(hot, atomic_dec_return(&hot->taken)))
 		return;
 
 	spin_lock_bh(&snat->hot_lock);
