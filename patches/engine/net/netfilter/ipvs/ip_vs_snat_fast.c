@@ -424,7 +424,7 @@ static __always_inline __sum16 snat_fast_sum(const struct sk_buff *skb,
 {
 	u32 value;
 
-	if (skb->ip_summed != CHECKSUM_PARTIAL)
+	if (likely(!ip_vs_snat_sum_is_partial(skb, sizeof(struct iphdr))))
 		return snat_changed_sum(sum, way->change);
 	value = (__force u16)sum + way->ip_change + SNAT_HOP;
 	return (__force __sum16)snat_fold((value & 0xffff) + (value >> 16));
@@ -445,7 +445,7 @@ static __always_inline void snat_fast_mangle(struct sk_buff *skb,
 	} else {
 		struct udphdr *uh = (struct udphdr *)ports;
 
-		if (uh->check || skb->ip_summed == CHECKSUM_PARTIAL)
+		if (uh->check)
 			uh->check = snat_fast_sum(skb, uh->check, way) ? :
 				    CSUM_MANGLED_0;
 	}

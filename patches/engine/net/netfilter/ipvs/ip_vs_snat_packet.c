@@ -69,13 +69,13 @@ bool snat_tuple_of_packet(struct snat_tuple *t, const struct sk_buff *skb,
 }
 
 /* What the new address and port of a packet mean for its checksum */
-static void snat_update_sum(struct sk_buff *skb, __sum16 *sum,
+static void snat_update_sum(struct sk_buff *skb, unsigned int thoff, __sum16 *sum,
 			    __be32 from, __be32 to,
 			    __be16 from_port, __be16 to_port)
 {
 	__wsum diff;
 
-	if (unlikely(skb->ip_summed == CHECKSUM_PARTIAL)) {
+	if (unlikely(ip_vs_snat_sum_is_partial(skb, thoff))) {
 		/* It's only the sum of the pseudo header yet */
 		inet_proto_csum_replace4(sum, skb, from, to, true);
 		return;
@@ -119,7 +119,8 @@ bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 		if (!snat_writable(skb, thoff + sizeof(*th)))
 			return false;
 		th = (struct tcphdr *)(skb->data + thoff);
-		snat_update_sum(skb, &th->check, from, to, from_port, to_port);
+		snat_update_sum(skb, thoff, &th->check, from, to,
+				from_port, to_port);
 		*(out ? &th->source : &th->dest) = to_port;
 		break;
 	}
@@ -129,8 +130,8 @@ bool snat_mangle(struct sk_buff *skb, const struct ip_vs_conn *cp,
 		if (!snat_writable(skb, thoff + sizeof(*uh)))
 			return false;
 		uh = (struct udphdr *)(skb->data + thoff);
-		if (uh->check || skb->ip_summed == CHECKSUM_PARTIAL) {
-			snat_update_sum(skb, &uh->check, from, to,
+		if (uh->check) {
+			snat_update_sum(skb, thoff, &uh->check, from, to,
 					from_port, to_port);
 			if (!uh->check)
 				uh->check = CSUM_MANGLED_0;

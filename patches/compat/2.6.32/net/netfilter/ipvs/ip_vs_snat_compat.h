@@ -249,6 +249,14 @@ static inline bool ip_vs_snat_addr_is_local(struct netns_ipvs *ipvs,
 	return inet_addr_type(ipvs->net, addr) == RTN_LOCAL;
 }
 
+/* Is the checksum in a transport header only that of the addresses yet? */
+static inline bool ip_vs_snat_sum_is_partial(const struct sk_buff *skb,
+					     unsigned int thoff)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL &&
+	       skb->csum_start - skb_headroom(skb) == thoff;
+}
+
 static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
 					    __be16 port)
 {

@@ -118,6 +118,18 @@ static inline bool ip_vs_snat_addr_is_local(struct netns_ipvs *ipvs,
 	return inet_addr_type(ipvs->net, addr) == RTN_LOCAL;
 }
 
+/* Is the checksum in a transport header only that of the addresses yet? That of a tunnel
+ * need not be when what is in the tunnel waits for its sum (udp_set_csum()).
+ */
+static inline bool ip_vs_snat_sum_is_partial(const struct sk_buff *skb,
+					     unsigned int thoff)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL &&
+	       (skb_checksum_start_offset(skb) == thoff ||
+		(skb_is_gso(skb) &&
+		 skb_shinfo(skb)->gso_type & SKB_GSO_UDP_TUNNEL_CSUM));
+}
+
 static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
 					    __be16 port)
 {
