@@ -113,6 +113,7 @@ const WRONG: readonly (readonly [Message, number])[] = [
   [{ command: 'delRule', fields: { rule: { id: 8 } } }, ENOENT],
   [{ command: 'delRule', bytes: Buffer.from('08000300', 'hex') }, EINVAL],
   [{ command: 'delConn' }, EINVAL],
+  [{ command: 'delConn', fields: { conn: { rule: 0 } } }, EINVAL],
   [{ command: 'commit' }, EINVAL],
 ]
 

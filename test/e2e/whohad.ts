@@ -157,12 +157,43 @@ export default suite('whohad', [
   }, { limit: LIMIT_S }),
 
   test('blocks whose ports the kernel keeps for others are passed over', BLOCKS, async (lab) => {
-    await pool(lab, { blocks: 4, perHost: 2 })
-    await between(lab, `echo ${FIRST}-${FIRST + 2 * SIZE - 1} >/proc/sys/net/ipv4/ip_local_reserved_ports`, 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
-      assert.equal(blockOf(await open(lab, host(1))), 2)
-      assert.equal(blockOf(await open(lab, host(2))), 3)
-      assert.deepEqual((await listed(lab)).map(({ ports: [first] }) => blockOf(first)).sort(), [2, 3])
+    await pool(lab, { blocks: 8, perHost: 2 })
+    await between(lab, `echo ${FIRST}-${FIRST + 6 * SIZE - 1} >/proc/sys/net/ipv4/ip_local_reserved_ports`, 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
+      assert.equal(blockOf(await open(lab, host(1))), 6)
+      assert.equal(blockOf(await open(lab, host(2))), 7)
+      assert.deepEqual((await listed(lab)).map(({ ports: [first] }) => blockOf(first)).sort(), [6, 7])
+      assert.equal(await counter(lab, 'blocks_taken'), 2, 'nobody is told of blocks that no host has had')
+      await refuse(lab, host(3), 5000)
     })
+  }, { limit: LIMIT_S }),
+
+  test('hosts get blocks as long as there are any, however many have ports that others still have', BLOCKS, async (lab) => {
+    const large = 4 * SIZE
+    const last = FIRST + 16 * large - 1
+    await lab.gateway.sh(`
+      set -e
+      ip addr add ${P0}/32 dev outside
+      ipvsadm --add-pool blocks -O sh --ports ${FIRST}-${last} --block-size ${large} --max-blocks 1 -z ${P0}
+      ipvsadm --add-rule --id 1 -F 192.168.1.0/24 --pool blocks`)
+    for (let number = 0; number < 12; number++) await open(lab, host(number))
+    await lab.gateway.sh(`ipvsadm --edit-pool blocks --block-size ${SIZE}`)
+    const blocks: number[] = []
+    for (let number = 20; number < 36; number++) blocks.push(blockOf(await open(lab, host(number))))
+    assert.deepEqual(blocks, Array.from({ length: 16 }, (_, index) => 48 + index), 'the ports of twelve large blocks are those of 48 small ones')
+    await refuse(lab, host(36), 5000)
+    await vsSysctl(lab, 'snat_block_rest', '0')
+    await end(lab, host(3))
+    assert.equal(Math.floor(blockOf(await open(lab, host(36), 5001)) / 4), 3, 'as soon as others have them no more')
+  }, { limit: LIMIT_S }),
+
+  test('hosts of a pool get blocks as long as there are any, however many are in use by another pool with the same address', BLOCKS, async (lab) => {
+    await pool(lab, { blocks: 64, perHost: 1 })
+    await lab.gateway.sh(`
+      set -e
+      ipvsadm --add-pool other -O sh --ports ${FIRST}-${FIRST + 64 * SIZE - 1} --block-size ${SIZE} --max-blocks 1 -z ${P0}
+      ipvsadm --add-rule --priority 1 -F ${B} --pool other`)
+    for (let number = 0; number < 40; number++) await open(lab, host(number))
+    assert.equal(blockOf(await open(lab, B)), 40)
   }, { limit: LIMIT_S }),
 
   test('a full block is followed by another one, up to the limit of the host, and what is refused then has a counter of its own', BLOCKS, async (lab) => {

@@ -24,11 +24,15 @@
 #include "ip_vs_snat_config.h"
 
 /* Bounds on the work for one block: pools that have blocks of one address, with those
- * whose blocks were others before; addresses that are looked at; and free blocks.
+ * whose blocks were others before; addresses that are looked at; and blocks, theirs and
+ * those that have the same ports.
  */
 #define SNAT_ADDR_BLOCKS	64
 #define SNAT_BLOCK_LOOKS	64
-#define SNAT_BLOCK_TRIES	32
+#define SNAT_BLOCK_STEPS	8192
+
+/* How long an address is left alone of which no free block could be given */
+#define SNAT_BLOCK_VAIN		(HZ / 4)
 
 static struct hlist_head *snat_block_bucket(const struct ip_vs_snat *snat,
 					    __be32 inside)
@@ -136,8 +140,11 @@ static struct snat_blocks *snat_member_blocks(const struct snat_member *m)
 	return rcu_dereference_protected(m->blocks, 1);
 }
 
-/* Those that were made ready are not needed */
-static void snat_member_discard(struct snat_member *m)
+/**
+ * snat_member_discard - what was got ready for a member is not needed
+ * @m:		the member, under config_lock, or its last user's
+ */
+void snat_member_discard(struct snat_member *m)
 {
 	if (!m->next_blocks)
 		return;
@@ -250,7 +257,8 @@ bool snat_port_in_blocks(const struct ip_vs_dest *dest, u32 port)
 /* Has another host some of the ports of a block in one of these? */
 static bool snat_blocks_clash(const struct ip_vs_snat *snat,
 			      const struct snat_blocks *blocks,
-			      const struct snat_block *with, __be32 inside)
+			      const struct snat_block *with, __be32 inside,
+			      u32 *steps)
 {
 	u32 first = snat_block_first(with), last = snat_block_last(with);
 	u32 i = first > blocks->first ? (first - blocks->first) / blocks->size : 0;
@@ -260,6 +268,7 @@ static bool snat_blocks_clash(const struct ip_vs_snat *snat,
 
 		if (snat_block_first(block) > last)
 			break;
+		++*steps;
 		if (block->inside != inside &&
 		    (atomic_read(&block->conns) ||
 		     !snat_block_rested(snat, block)))
@@ -269,17 +278,19 @@ static bool snat_blocks_clash(const struct ip_vs_snat *snat,
 }
 
 /* Has another host some of the ports of a block, by another pool with its address, or
- * since before the blocks of its pool were changed? Under block_lock.
+ * since before the blocks of its pool were changed? Under block_lock. What had to be
+ * looked at is added to the steps.
  */
 static bool snat_block_clashes(const struct ip_vs_snat *snat,
-			       const struct snat_block *block, __be32 inside)
+			       const struct snat_block *block, __be32 inside,
+			       u32 *steps)
 {
 	const struct ip_vs_dest *dest = snat_block_dest(block);
 	const struct snat_blocks *blocks;
 
 	list_for_each_entry(blocks, &dest->snat_addr->blocks, list) {
 		if (blocks != block->blocks &&
-		    snat_blocks_clash(snat, blocks, block, inside))
+		    snat_blocks_clash(snat, blocks, block, inside, steps))
 			return true;
 	}
 	return false;
@@ -342,37 +353,78 @@ static void snat_block_give(struct netns_ipvs *ipvs, struct snat_block *block,
 	block->since = jiffies;
 	block->blocks->used++;
 	block->blocks->refcnt++;
+	snat_count(ipvs, SNAT_CTR_BLOCKS_TAKEN);
+	/* Before connections of other CPUs, which can join as soon as there is one */
+	snat_event_block(ipvs, block, IPVS_SNAT_EVENT_BLOCK_TAKEN);
 	/* Who can count up sees whose it is */
 	smp_wmb();
 	atomic_set(&block->conns, 1);
-	snat_count(ipvs, SNAT_CTR_BLOCKS_TAKEN);
-	snat_event_block(ipvs, block, IPVS_SNAT_EVENT_BLOCK_TAKEN);
 }
 
-/* A block that is free for any host, the one that has rested longest */
-static struct snat_block *snat_block_find_free(const struct ip_vs_snat *snat,
-					       const struct snat_pool *pool,
-					       __be32 inside, u32 place)
+/* Can no connection have any of its ports? */
+static bool snat_block_reserved(struct netns_ipvs *ipvs,
+				const struct snat_block *block, u32 *steps)
 {
-	u32 looks = min_t(u32, pool->num_usable, SNAT_BLOCK_LOOKS);
-	int tries = SNAT_BLOCK_TRIES;
-	struct snat_blocks *blocks;
+	u32 port, last = snat_block_last(block);
+
+	for (port = snat_block_first(block); port <= last; port++) {
+		if (!ip_vs_snat_port_reserved(ipvs, htons(port)))
+			return false;
+	}
+	*steps += block->blocks->size / BITS_PER_LONG;
+	return true;
+}
+
+static bool snat_block_usable(struct netns_ipvs *ipvs,
+			      const struct snat_block *block, __be32 inside,
+			      u32 *steps)
+{
+	++*steps;
+	return snat_block_rested(ipvs->snat, block) &&
+	       !snat_block_reserved(ipvs, block, steps) &&
+	       !snat_block_clashes(ipvs->snat, block, inside, steps);
+}
+
+/* A free block of an address. Those that can't be had now go to the end, so that the next
+ * search doesn't begin with them.
+ */
+static struct snat_block *snat_blocks_pick(struct netns_ipvs *ipvs,
+					   struct snat_blocks *blocks,
+					   __be32 inside, u32 *steps)
+{
+	u32 left = blocks->num - blocks->used;
 	struct snat_block *block;
 
-	for (; looks--; place = (place + 1) % pool->num_usable) {
-		blocks = rcu_dereference(pool->usable[place]->blocks);
-		if (!blocks || blocks->retired)
-			continue;
-		list_for_each_entry(block, &blocks->free, free) {
-			if (!snat_block_rested(snat, block))
-				break;
-			if (!snat_block_clashes(snat, block, inside))
-				return block;
-			if (!--tries)
-				return NULL;
-		}
+	for (; left; left--) {
+		if (*steps >= SNAT_BLOCK_STEPS)
+			return NULL;
+		block = list_first_entry(&blocks->free, struct snat_block, free);
+		list_move_tail(&block->free, &blocks->free);
+		if (snat_block_usable(ipvs, block, inside, steps))
+			return block;
 	}
+	blocks->vain = jiffies | 1;
 	return NULL;
+}
+
+/* A block that is free for any host: of an address, one that has rested long */
+static struct snat_block *snat_block_find_free(struct netns_ipvs *ipvs,
+					       const struct snat_pool *pool,
+					       __be32 inside, u32 place,
+					       u32 *steps)
+{
+	u32 looks = min_t(u32, pool->num_usable, SNAT_BLOCK_LOOKS);
+	struct snat_block *block = NULL;
+	struct snat_blocks *blocks;
+
+	for (; looks-- && !block; place = (place + 1) % pool->num_usable) {
+		blocks = rcu_dereference(pool->usable[place]->blocks);
+		if (blocks && !blocks->retired &&
+		    !(blocks->vain &&
+		      time_before(jiffies, blocks->vain + SNAT_BLOCK_VAIN)))
+			block = snat_blocks_pick(ipvs, blocks, inside, steps);
+	}
+	return block;
 }
 
 /* What a host has already of a pool */
@@ -380,7 +432,8 @@ struct snat_holding {
 	u32			held;
 	u32			kept;		/* resting ones that nobody else gets */
 	u32			place;		/* of the address of one of them */
-	struct snat_block	*resting;
+	u32			steps;
+	struct snat_block	*resting;	/* that it can have */
 };
 
 static void snat_block_look(const struct ip_vs_snat *snat,
@@ -388,6 +441,7 @@ static void snat_block_look(const struct ip_vs_snat *snat,
 			    struct snat_holding *has)
 {
 	struct snat_block *block;
+	bool rested;
 	u32 place;
 
 	ip_vs_snat_hlist_for_each(block, snat_block_bucket(snat, inside), node) {
@@ -396,12 +450,13 @@ static void snat_block_look(const struct ip_vs_snat *snat,
 		if (atomic_read(&block->conns)) {
 			has->held++;
 			has->place = place;
-		} else if (!snat_block_rested(snat, block)) {
-			has->kept++;
-			has->resting = block;
-		} else if (!has->resting) {
-			has->resting = block;
+			continue;
 		}
+		rested = snat_block_rested(snat, block);
+		has->kept += !rested;
+		if ((!has->resting || !rested) &&
+		    !snat_block_clashes(snat, block, inside, &has->steps))
+			has->resting = block;
 	}
 }
 
@@ -434,11 +489,12 @@ struct snat_block *snat_block_take(struct netns_ipvs *ipvs,
 		goto unlock;
 	}
 	block = has.resting;
-	if (!block || snat_block_clashes(snat, block, inside)) {
+	if (!block) {
 		block = ERR_PTR(-EDQUOT);
 		if (has.held + has.kept >= pool->spec.host_blocks)
 			goto unlock;
-		block = snat_block_find_free(snat, pool, inside, has.place);
+		block = snat_block_find_free(ipvs, pool, inside, has.place,
+					     &has.steps);
 	}
 	if (block)
 		snat_block_give(ipvs, block, inside);
@@ -452,9 +508,12 @@ unlock:
 /* Nobody uses a block any more, under block_lock */
 static void snat_block_return(struct netns_ipvs *ipvs, struct snat_block *block)
 {
-	struct snat_blocks *blocks = block->blocks;
+	struct ip_vs_snat_addr *a = snat_block_dest(block)->snat_addr;
+	struct snat_blocks *blocks = block->blocks, *other;
 
 	snat_event_block(ipvs, block, IPVS_SNAT_EVENT_BLOCK_FREED);
+	list_for_each_entry(other, &a->blocks, list)
+		other->vain = 0;
 	block->since = jiffies;
 	list_add_tail(&block->free, &blocks->free);
 	if (blocks->retired)

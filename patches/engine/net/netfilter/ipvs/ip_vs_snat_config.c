@@ -11,6 +11,8 @@
 
 #include "ip_vs_snat_config.h"
 
+#define SNAT_MEMBERS_AT_ONCE	1024
+
 /* Rules */
 
 static struct snat_tally *snat_tally_new(void)
@@ -399,11 +401,12 @@ static int snat_pool_fill(struct netns_ipvs *ipvs, struct snat_pool *pool)
 				return -ENOMEM;
 			if (range->weight)
 				pool->usable[pool->num_usable++] = m;
+			if (num % SNAT_MEMBERS_AT_ONCE == 0)
+				cond_resched();
 			/* The last one of all addresses */
 			if (addr == range->max)
 				break;
 		}
-		cond_resched();
 	}
 	return 0;
 }
@@ -426,6 +429,8 @@ static void snat_pool_open(struct netns_ipvs *ipvs,
 		atomic_set(&m->dest.weight, range->weight);
 		ip_vs_snat_dest_set_available(&m->dest, true);
 		ip_vs_snat_dest_changed(ipvs, &m->dest, true);
+		if (i % SNAT_MEMBERS_AT_ONCE == 0)
+			cond_resched();
 	}
 }
 
@@ -439,6 +444,8 @@ static bool snat_pool_close(struct netns_ipvs *ipvs,
 	for (i = 0; i < pool->num_addrs; i++) {
 		struct snat_member *m = pool->members[i];
 
+		if (i % SNAT_MEMBERS_AT_ONCE == 0)
+			cond_resched();
 		if (m->gen == ipvs->snat->config_gen)
 			continue;
 		atomic_set(&m->dest.weight, 0);
@@ -592,6 +599,21 @@ static void snat_config_take(struct snat_config *config,
 	draft->pools = NULL;
 }
 
+/* What was got ready for members that are in force as well is not needed */
+static void snat_draft_discard(const struct snat_draft *draft)
+{
+	u32 i, j;
+
+	for (i = 0; i < draft->num_pools; i++) {
+		const struct snat_pool *pool = draft->pools[i];
+
+		for (j = 0; pool->members && j < pool->num_addrs; j++) {
+			if (pool->members[j])
+				snat_member_discard(pool->members[j]);
+		}
+	}
+}
+
 static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 					     struct snat_draft *draft)
 {
@@ -602,6 +624,7 @@ static struct snat_config *snat_config_build(struct netns_ipvs *ipvs,
 		return NULL;
 	for (i = 0; i < draft->num_pools; i++) {
 		if (snat_pool_fill(ipvs, draft->pools[i])) {
+			snat_draft_discard(draft);
 			snat_config_put_all(config);
 			return NULL;
 		}

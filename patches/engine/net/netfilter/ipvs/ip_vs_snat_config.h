@@ -311,6 +311,7 @@ struct snat_blocks {
 	u32			first;		/* port */
 	u32			size;
 	u32			num;
+	unsigned long		vain;		/* when none could be had, or 0 */
 	bool			retired;
 	struct snat_block	block[];
 };
@@ -335,6 +336,7 @@ static inline struct ip_vs_dest *snat_block_dest(const struct snat_block *block)
 
 /* ip_vs_snat_block.c */
 u32 snat_pool_num_blocks(const struct snat_pool_spec *spec);
+void snat_member_discard(struct snat_member *m);
 int snat_member_prepare(struct snat_member *m,
 			const struct snat_pool_spec *spec);
 void snat_member_open(struct ip_vs_snat *snat, struct snat_member *m,
@@ -450,6 +452,8 @@ void *snat_msg_begin(struct sk_buff *skb, const struct snat_msg *msg, int attr,
 		     struct nlattr **nest);
 int snat_msg_end(struct sk_buff *skb, void *hdr, struct nlattr *nest, int ret);
 void snat_dump_msg(struct snat_msg *msg, struct netlink_callback *cb, u8 cmd);
+void snat_dump_cut(struct sk_buff *skb, struct netlink_callback *cb,
+		   unsigned int before, long told);
 int snat_dump_conn_filter(struct netlink_callback *cb,
 			  struct snat_conn_filter *filter);
 void snat_news_flush(struct netns_ipvs *ipvs, struct snat_draft *draft,

@@ -676,11 +676,32 @@ static bool snat_conn_wanted(struct ip_vs_conn *cp,
 				filter->pool));
 }
 
-/* args[0] is the bucket, args[1] what was told of it */
+/**
+ * snat_dump_cut - a bucket does not fit into what is left of a message
+ * @skb:	the message
+ * @cb:		where the dump is; args[1] is what was told of the bucket
+ * @before:	length of the message before the bucket
+ * @told:	what of the bucket is in it
+ *
+ * The next message begins with the bucket, as what leaves it meanwhile would hide others
+ * from a dump that goes on in its middle. There is no other way for one that is longer
+ * than a message.
+ */
+void snat_dump_cut(struct sk_buff *skb, struct netlink_callback *cb,
+		   unsigned int before, long told)
+{
+	if (before)
+		nlmsg_trim(skb, skb->data + before);
+	else
+		cb->args[1] = told;
+}
+
+/* args[0] is the bucket, args[1] what was told of it, see snat_dump_cut() */
 static int snat_dump_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
 			    struct netlink_callback *cb,
 			    const struct snat_conn_filter *filter)
 {
+	unsigned int before = skb->len;
 	struct ip_vs_conn *cp;
 	struct snat_msg msg;
 	long num = 0;
@@ -702,12 +723,12 @@ static int snat_dump_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
 				    -EMSGSIZE;
 		}
 		__ip_vs_conn_put(cp);
-		if (ret) {
-			cb->args[1] = num - 1;
+		if (ret)
 			break;
-		}
 	}
 	rcu_read_unlock();
+	if (ret)
+		snat_dump_cut(skb, cb, before, num - 1);
 	return ret;
 }
 
@@ -734,7 +755,7 @@ int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 
 	if (ret)
 		return ret;
-	if (!ipvs->snat_enabled)
+	if (!ip_vs_snat_enabled(ipvs))
 		return 0;
 	for (; cb->args[0] <= ipvs->snat->mask; cb->args[0]++) {
 		if (snat_dump_bucket(ipvs->snat, skb, cb, &filter))
@@ -802,7 +823,7 @@ int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info)
 			       "which connections is not said");
 		return -EINVAL;
 	}
-	for (i = 0; ipvs->snat_enabled && i <= ipvs->snat->mask; i++) {
+	for (i = 0; ip_vs_snat_enabled(ipvs) && i <= ipvs->snat->mask; i++) {
 		num += snat_retire_bucket(&ipvs->snat->out_tab[i], &filter);
 		if (i % SNAT_BUCKETS_AT_ONCE == 0)
 			cond_resched();

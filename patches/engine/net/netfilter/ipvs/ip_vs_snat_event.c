@@ -182,11 +182,14 @@ static int snat_dump_block(struct sk_buff *skb, struct netlink_callback *cb,
 	return snat_msg_end(skb, hdr, nest, snat_put_block(skb, block));
 }
 
-/* args[0] is the bucket, args[1] what was told of it */
+/* args[0] is the bucket, args[1] what was told of it: nothing, unless it is longer than a
+ * message. Else what leaves it between two messages would hide others.
+ */
 static int snat_dump_block_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
 				  struct netlink_callback *cb,
 				  const struct snat_conn_filter *filter)
 {
+	unsigned int before = skb->len;
 	struct snat_block *block;
 	long num = 0;
 	int ret = 0;
@@ -196,12 +199,12 @@ static int snat_dump_block_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
 		if (num++ < cb->args[1] || !snat_block_wanted(block, filter))
 			continue;
 		ret = snat_dump_block(skb, cb, block);
-		if (ret) {
-			cb->args[1] = num - 1;
+		if (ret)
 			break;
-		}
 	}
 	spin_unlock_bh(&snat->block_lock);
+	if (ret)
+		snat_dump_cut(skb, cb, before, num - 1);
 	return ret;
 }
 
@@ -220,6 +223,9 @@ int snat_dump_blocks(struct sk_buff *skb, struct netlink_callback *cb)
 
 	if (ret)
 		return ret;
+	/* Blocks are not of rules */
+	if (filter.rule)
+		return -EINVAL;
 	if (!ip_vs_snat_enabled(ipvs))
 		return 0;
 	for (; cb->args[0] < 1 << ipvs->snat->host_bits; cb->args[0]++) {

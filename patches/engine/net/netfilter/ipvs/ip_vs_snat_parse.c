@@ -457,6 +457,9 @@ int snat_parse_conn_filter(struct snat_conn_filter *filter,
 	filter->inside = ntohl(snat_get_be32(tb[IPVS_SNAT_CONN_INSIDE])) &
 			 filter->mask;
 	filter->rule = snat_get_u32(tb[IPVS_SNAT_CONN_RULE], 0);
+	if (tb[IPVS_SNAT_CONN_RULE] && !filter->rule)
+		return snat_refuse(extack, tb[IPVS_SNAT_CONN_RULE], -EINVAL,
+				   "no rule has ID 0");
 	filter->any = !tb[IPVS_SNAT_CONN_INSIDE] && !tb[IPVS_SNAT_CONN_RULE] &&
 		      !tb[IPVS_SNAT_CONN_POOL];
 	if (tb[IPVS_SNAT_CONN_POOL])
