@@ -7,7 +7,7 @@ const command: Command = {
   summary: 'build ipvsadm, keepalived and the tools of the lab, static with musl',
   help: `ipvsadm and keepalived become RPMs that run on EL6 to EL10: one program each,
 with the libraries they need compiled in, ipvsadm with the patches in patches/ipvsadm. busybox, iptables, ethtool, fresh-slabs,
-netlink-batch, queue-accept and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
+netlink-batch, queue-accept, send-unsummed and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets and all
 checkouts of this cache: what was built before from the same sources, by the same
