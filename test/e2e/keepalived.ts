@@ -20,6 +20,7 @@ const BAD = 'issue 13: a bad file changes nothing; keepalived -t names file and 
 const HEALTH = 'issue 13, 1: a next hop that does not answer takes its addresses out of the pool, and back'
 const VRRP = 'issue 13, 1: pool addresses move with a vrrp_instance'
 const TOLD = 'issue 13, 1: SIGUSR1 and JSON output include SNAT'
+const BLOCKS = 'issue 13, 4: port-block allocation per inside host (RFC 7422), a pool option; blocks run out, are reused late, and are listed'
 const STOP = 'issue 13: as a service that people run: nothing leaves with a private address when it stops'
 const [P0 = '', P1 = '', P2 = '', P3 = '', P4 = ''] = POOL
 
@@ -89,6 +90,46 @@ function pong({ ip, icmp, data }: Packet): Buffer {
 
 const ask1 = (lab: Lab, port: number, source: string): Promise<string> =>
   ask({ client: lab.a, sent: `${A}:${port} > ${S}:53`, server: lab.net, seen: `${source}:${port} > ${S}:53` })
+
+/** What a pool `blocks` says of them, for A; B has a pool without. */
+const blocksOf = (words: string): string => `
+snat_pool blocks {
+  address ${P0}
+  ${words}
+}
+snat_pool beside {
+  address ${P1}
+}
+snat_rule {
+  from ${A}
+  pool blocks
+}
+snat_rule {
+  from ${B}
+  pool beside
+}
+`
+
+/** @returns who has which block of ports, and for how many connections */
+async function listBlocks(lab: Lab): Promise<unknown[]> {
+  const { blocks } = JSON.parse(await lab.gateway.sh('ipvsadm --snat-blocks --json')) as { blocks: { inside: string; ports: [number, number]; pool: string; conns: number }[] }
+  return blocks.map(({ inside, ports, pool, conns }) => [inside, ...ports, pool, conns])
+}
+
+/** Waits until the log of this start or reload tells of as many changes, and of no others. */
+async function toldOf(lab: Lab, changes: string): Promise<void> {
+  let log = ''
+  await until('the log says that it is told', async () => /SNAT: the kernel has been told/.test(log = await lab.gateway.sh(`cat ${LOG}`)))
+  assert.deepEqual([...log.matchAll(/has been told of (\d+ changes?)/g)].map(([, told]) => told), [changes])
+}
+
+/** Asserts that a reload of a file that says the same tells the kernel nothing. */
+async function reloadSame(lab: Lab, config: string): Promise<void> {
+  await reload(lab, config)
+  await until('it was reloaded', async () => /Reloading/.test(await lab.gateway.sh(`cat ${LOG}`)))
+  await lab.gateway.sh('usleep 500000')
+  assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /has been told/, 'nothing has changed, so nothing is said')
+}
 
 /** Two rules and a pool for each; what is said of the second one is a part of the test. */
 const twoHosts = (second: string): string => `
@@ -160,6 +201,9 @@ snat_pool a.full/one:2_3-4 {
   ports 2000-2999
   max_conns 100
   paired
+  log_conns
+  max_blocks 3
+  block_size 128
   address 203.0.113.16-18 203.0.113.20-203.0.113.21 weight 7
   address 203.0.113.22 weight 0
 }
@@ -196,7 +240,7 @@ snat_rule {
     await running(lab, config, async () => {
       await saves(lab, /--id 5 --pool rule:5/)
       assert.deepEqual((await saved(lab)).trim().split('\n'), [
-        '--add-pool a.full/one:2_3-4 -O wlc --ports 2000-2999 --max-conns 100 --paired',
+        '--add-pool a.full/one:2_3-4 -O wlc --ports 2000-2999 --max-conns 100 --paired --block-size 128 --max-blocks 3 --log-conns',
         '--add-address --pool a.full/one:2_3-4 -z 203.0.113.16-203.0.113.18 -w 7',
         '--add-address --pool a.full/one:2_3-4 -z 203.0.113.20-203.0.113.21 -w 7',
         '--add-address --pool a.full/one:2_3-4 -z 203.0.113.22 -w 0',
@@ -240,10 +284,7 @@ snat_rule {
       const after = await saved(lab)
       assert.match(after, /--add-rule --id 77 -F 10\.9\.0\.0\/16 --pool byhand/, "somebody else's rule stays")
       assert.match(after, new RegExp(`--add-rule --id 1 -F ${A}/32 --pool one\n`))
-      await reload(lab, twoHosts('pool two'))
-      await until('it was reloaded', async () => /Reloading/.test(await lab.gateway.sh(`cat ${LOG}`)))
-      await lab.gateway.sh('usleep 500000')
-      assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /has been told/, 'nothing has changed, so nothing is said')
+      await reloadSame(lab, twoHosts('pool two'))
       assertNothingPrivateLeft(lab)
     })
   }, { limit: LIMIT_S }),
@@ -300,6 +341,108 @@ snat_rule {
       await saves(lab, new RegExp(`-F ${B}/32 --accept`))
     })
   }, { limit: LIMIT_S * 2 }),
+
+  test('blocks of ports come out of the file, and a reload that changes them leaves hosts what they have', BLOCKS, async (lab) => {
+    await lab.gateway.sh(`for address in ${P0} ${P1}; do ip addr add $address/32 dev outside; done`)
+    const flow = (port: number): Promise<string> => ask1(lab, port, P0)
+    const held = [A, 2000, 2127, 'blocks']
+    await running(lab, blocksOf('ports 2000-2511\n  block_size 128\n  max_blocks 1'), async () => {
+      await saves(lab, /--add-pool blocks -O rr --ports 2000-2511 --block-size 128 --max-blocks 1\n/)
+      await saves(lab, /--add-pool beside -O rr\n/)
+      const before = await flow(2005)
+      assert.deepEqual(await listBlocks(lab), [[...held, 1]])
+
+      const changed = blocksOf('ports 2000-2511\n  block_size 128\n  max_blocks 2\n  log_conns')
+      await reload(lab, changed)
+      await toldOf(lab, '1 change')
+      await saves(lab, /--add-pool blocks -O rr --ports 2000-2511 --block-size 128 --max-blocks 2 --log-conns\n/)
+      assert.deepEqual(await listBlocks(lab), [[...held, 1]])
+      assert.equal(await flow(2005), before, 'what is open goes on')
+      await flow(2006)
+      assert.deepEqual(await listBlocks(lab), [[...held, 2]], 'the host goes on with its block')
+      await reloadSame(lab, changed)
+
+      await reload(lab, blocksOf('ports 2000-2511'))
+      await toldOf(lab, '1 change')
+      await saves(lab, /--add-pool blocks -O rr --ports 2000-2511\n/)
+      assert.deepEqual(await listBlocks(lab), [[...held, 2]], 'until its connections end')
+      await lab.gateway.sh(`ipvsadm --snat-conns -F ${A} --kill`)
+      assert.deepEqual(await listBlocks(lab), [])
+      assertNothingPrivateLeft(lab)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a pool whose blocks say nothing of ports and of their number is known again', BLOCKS, async (lab) => {
+    const config = blocksOf('block_size 512')
+    const full = /--add-pool blocks -O rr --ports 1024-65535 --block-size 512 --max-blocks 8\n/
+    await running(lab, config, async () => {
+      await saves(lab, full)
+      await reloadSame(lab, config)
+      await stop(lab)
+      await saves(lab, new RegExp(`--pool blocks -z ${P0} -w 0`))
+    })
+    await running(lab, config, async () => {
+      await saves(lab, new RegExp(`--pool blocks -z ${P0}\n`))
+      await saves(lab, full)
+      await toldOf(lab, '2 changes') // the weights of both pools' addresses
+    })
+  }, { limit: LIMIT_S }),
+
+  test('zones of a local_address_group have blocks of its addresses', BLOCKS, async (lab) => {
+    const config = `
+local_address_group shared {
+  ${P0}-${P1}
+  block_size 256
+  max_blocks 2
+  log_conns
+}
+zone 192.168.1.0/24 {
+  laddr_group_name shared
+}
+zone 192.168.2.0 255.255.255.0 {
+  laddr_group_name shared
+}
+`
+    await running(lab, config, async () => {
+      for (const zone of ['192.168.1.0/24', '192.168.2.0/24']) {
+        await saves(lab, new RegExp(`--edit-pool zone:${zone} -O rr --ports 1024-65535 --block-size 256 --max-blocks 2 --log-conns\n`))
+      }
+      await reloadSame(lab, config)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('blocks that the kernel would refuse are told by file and line', `${BLOCKS}; ${BAD}`, async (lab) => {
+    const position = (line: number): string => `\\((/tmp/bad\\.conf: )?Line ${line}\\) .*`
+    const bad: readonly (readonly [words: string, message: RegExp])[] = [
+      ...['0', '64', '100', '200', '32768', '-128', 'many'].map((size) => [`block_size ${size}`, new RegExp(`${position(4)}block_size '${size}' is no power of 2 from 128 to 16384`)] as const),
+      ...['0', '65'].map((number) => [`block_size 128\n  max_blocks ${number}`, new RegExp(`${position(5)}max_blocks '${number}' is no number from 1 to 64`)] as const),
+      ['max_blocks 2', new RegExp(`${position(5)}max_blocks needs a block_size`)],
+      ['block_size', new RegExp(`${position(4)}'block_size' needs a value`)],
+      ['block_size 256\n  ports 2000-2100', new RegExp(`${position(6)}ports 2000-2100 are less than a block of 256`)],
+      ['block_size 128\n  address 10.0.0.0-10.0.15.255', new RegExp(`${position(2)}with these addresses there are more than 524288 blocks of ports`)],
+    ]
+    const good = blocksOf('block_size 128')
+    await running(lab, good, async () => {
+      await saves(lab, /--block-size 128/)
+      const before = await saved(lab)
+      for (const [words, message] of bad) {
+        await lab.gateway.put('/tmp/bad.conf', Buffer.from(blocksOf(words)))
+        const { status, output } = await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1')
+        assert.notEqual(status, 0, words)
+        assert.match(output, message)
+        assert.equal(output.match(/SNAT: /g)?.length, 1, `one mistake, one sentence: ${output}`)
+      }
+      await reload(lab, blocksOf('block_size 100'))
+      await until('the log says that it stays', async () => /SNAT: its configuration is wrong/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      assert.equal(await saved(lab), before)
+      const crowded = [...Array(65).keys()].map((zone) => `zone 10.${zone}.0.0/16 {\n  laddr_group_name shared\n}\n`).join('')
+      const group = (words: string): string => `local_address_group shared {\n  ${P0}\n  ${words}\n}\n`
+      await lab.gateway.put('/tmp/bad.conf', Buffer.from(group('block_size 16384') + crowded))
+      assert.match((await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1')).output, new RegExp(`${position(5)}more than 64 pools have blocks of ${P0}`))
+      await lab.gateway.put('/tmp/bad.conf', Buffer.from(group('log_conns') + crowded))
+      assert.deepEqual(await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1'), { status: 0, output: '' })
+    })
+  }, { limit: LIMIT_S }),
 
   test('when it stops, rules stay with addresses that take nothing new, and it finds them again', STOP, async (lab) => {
     await lab.gateway.sh(`for address in ${P0} ${P1}; do ip addr add $address/32 dev outside; done`)
@@ -404,12 +547,14 @@ snat_rule {
       await running(lab, example('snat-pools.conf'), async () => {
         await saves(lab, /--pool first/)
         await saves(lab, new RegExp(`--pool first -z ${P0}-${P1}\n`))
-        await ask({ client: lab.a, sent: `${A}:4001 > ${S}:53`, server: lab.net, seen: `*:4001 > ${S}:53` })
+        const outside = await ask({ client: lab.a, sent: `${A}:4001 > ${S}:53`, server: lab.net, seen: `*:* > ${S}:53` })
+        assert.match(outside, new RegExp(`^(${P0}|${P1}):`))
+        assert.equal((await listBlocks(lab)).length, 1)
         const mail = await Connection.open({ client: lab.a, sent: `${A}:4002 > ${S}:25`, server: lab.net, seen: `${P4}:4002 > ${S}:25` })
         await mail.finish()
         alive = false
         await until('the rule is skipped', async () => !/--priority 200/.test(await saved(lab)))
-        const seen = await ask({ client: lab.a, sent: `${A}:4003 > ${S}:53`, server: second, seen: `*:4003 > ${S}:53` })
+        const seen = await ask({ client: lab.a, sent: `${A}:4003 > ${S}:53`, server: second, seen: `*:* > ${S}:53` })
         assert.ok([P2, P3].includes(seen.split(':')[0] ?? ''), seen)
         alive = true
         await saves(lab, /--priority 200/)
@@ -424,15 +569,18 @@ snat_rule {
   }, { limit: LIMIT_S * 2 }),
 
   test('what is configured is told by SIGUSR1, in words, and in JSON', TOLD, async (lab) => {
-    await running(lab, twoHosts(`snat_ip ${P2}`), async () => {
+    const config = `${twoHosts(`snat_ip ${P2}`)}snat_pool blocks {\n  block_size 256\n  log_conns\n  address ${P3}\n}\n`
+    await running(lab, config, async () => {
       await saves(lab, /--id 2 /)
       await lab.gateway.sh('rm -f /tmp/keepalived_check.*; kill -USR1 $(cat /tmp/keepalived.pid); kill -$(keepalived --signum=JSON) $(cat /tmp/keepalived.pid)')
       await until('both are written', async () => (await lab.gateway.run('ls /tmp/keepalived_check.data && tail -c 2 /tmp/keepalived_check.json | grep -q "}"')).status === 0)
       const dump = await lab.gateway.sh('cat /tmp/keepalived_check.data')
       assert.match(dump, new RegExp(`SNAT pool = one\n {3}Algorithm = rr\n {3}Addresses = ${P0}, weight 1, up\n`))
       assert.match(dump, new RegExp(`SNAT rule from ${B}/32 to 0\\.0\\.0\\.0/0\n {3}Number = 2\n`))
-      const { snat } = JSON.parse(await lab.gateway.sh('cat /tmp/keepalived_check.json')) as { snat: { pools: { name: string }[]; rules: { id: number; from: string }[] } }
-      assert.deepEqual(snat.pools.map(({ name }) => name), ['one', 'two'])
+      assert.match(dump, / SNAT pool = blocks\n {3}Algorithm = rr\n {3}Ports = 1024-65535\n {3}Blocks of ports = 256, of a host at most 8\n {3}Connections are logged\n/)
+      const { snat } = JSON.parse(await lab.gateway.sh('cat /tmp/keepalived_check.json')) as { snat: { pools: Record<string, unknown>[]; rules: { id: number; from: string }[] } }
+      assert.deepEqual(snat.pools.map(({ name, block_size: size, max_blocks: most, log_conns: log }) => [name, size, most, log]),
+        [['one', undefined, undefined, false], ['two', undefined, undefined, false], ['blocks', 256, 8, true]])
       assert.deepEqual(snat.rules.map(({ id, from }) => [id, from]), [[1, `${A}/32`], [2, `${B}/32`]])
     })
   }, { limit: LIMIT_S, needs: ['ping-sockets'] }),
