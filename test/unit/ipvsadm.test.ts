@@ -43,3 +43,14 @@ test('the dashboard asks for metrics that there are', (t) => {
   t.true(asked.size > 10)
   t.deepEqual([...asked].filter((name) => !names.has(name)), [])
 })
+
+test('the service restores the table before any device is set up, with systemd and with SysV', (t) => {
+  const spec = (name: string): string => readFileSync(join(ROOT, 'specs/ipvsadm', name), 'utf8')
+  const unit = spec('ipvsadm.service')
+  t.regex(unit, /^Before=network-pre\.target\b/m)
+  t.regex(unit, /^Wants=network-pre\.target$/m, 'nothing else may want it, and then it orders nothing')
+  t.regex(unit, /^DefaultDependencies=no$/m, 'what sets up the network early would wait for itself')
+  t.notRegex(unit, /^After=.*network/m)
+  t.regex(spec('ipvsadm.init'), /^# chkconfig: - 08 92$/m, 'network has 10')
+  t.notRegex(spec('ipvsadm.init'), /^# Required-.*\$network/m, 'chkconfig would put it after network')
+})
