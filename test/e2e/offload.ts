@@ -57,6 +57,8 @@ async function withHost(lab: Lab, work: () => Promise<void>): Promise<void> {
     ip link set tunnel0 up
     ip link set tunnel1 up
     ip addr add 10.77.0.1/24 dev tunnel0
+    # Before that, 2.6.32 drops what is to be sent without a word.
+    for i in $(seq 50); do [ "$(cat /sys/class/net/tunnel1/operstate)" != up ] || break; sleep 0.1; done
     [ ! -e ${FASTPATH} ] || { cat ${FASTPATH} >/tmp/fastpath; echo 60 >${FASTPATH}; }`
   const takeDown = `
     ip link del tunnel0
