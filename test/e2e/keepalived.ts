@@ -566,7 +566,7 @@ snat_rule {
     } finally {
       lab.links.outside.detach(second)
     }
-  }, { limit: LIMIT_S * 2 }),
+  }, { limit: LIMIT_S * 2, needs: ['ping-sockets'] }),
 
   test('what is configured is told by SIGUSR1, in words, and in JSON', TOLD, async (lab) => {
     const config = `${twoHosts(`snat_ip ${P2}`)}snat_pool blocks {\n  block_size 256\n  log_conns\n  address ${P3}\n}\n`
@@ -583,7 +583,7 @@ snat_rule {
         [['one', undefined, undefined, false], ['two', undefined, undefined, false], ['blocks', 256, 8, true]])
       assert.deepEqual(snat.rules.map(({ id, from }) => [id, from]), [[1, `${A}/32`], [2, `${B}/32`]])
     })
-  }, { limit: LIMIT_S, needs: ['ping-sockets'] }),
+  }, { limit: LIMIT_S }),
 
   test('a kernel without SNAT in IPVS is told of in a sentence', 'issue 13, 1: the patched one says in one sentence what an older kernel lacks', async (lab) => {
     await between(lab, `
