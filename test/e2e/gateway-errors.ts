@@ -121,6 +121,9 @@ async function insideLearns(lab: Lab, to: string, error: IcmpError, options: Ans
   return errors
 }
 
+/** How many packets wait for a neighbour (arp(7)): three on 2.6.32, which drops the others without a word. */
+const WAITING = '/proc/sys/net/ipv4/neigh/outside/unres_qlen'
+
 export default suite('gateway-errors', [
   ...TROUBLES.map((trouble) => test(`the remote learns of a reply ${trouble.name}`, REPLY, async (lab) => remoteLearns(lab, trouble))),
 
@@ -171,7 +174,9 @@ export default suite('gateway-errors', [
   ...([['on the gateway', P0, 'outside'], ['routed to it', ROUTED, 'none']] as const).map(([place, pool, device]) =>
     test(`the inside learns of a neighbour outside that does not answer, pool address ${place}`, OUTBOUND, async (lab) => {
       await snat(lab, { pool: [pool], device })
-      await insideLearns(lab, NOBODY, 'host-unreachable')
+      await between(lab, `cat ${WAITING} >/tmp/waiting; echo 64 >${WAITING}`, `cat /tmp/waiting >${WAITING}`, async () => {
+        await insideLearns(lab, NOBODY, 'host-unreachable')
+      })
     }),
   ),
 
