@@ -7,7 +7,7 @@
  * The sum is that of all bytes from START on, and belongs OFFSET bytes behind START; what is there is part of it. The
  * kernel that gets the frame has it as CHECKSUM_PARTIAL. Ends with a message and status 1 when the kernel refuses.
  *
- * It is for the virtual machines of the lab, 2.6.32 among them.
+ * It is for the virtual machines of the lab; 2.6.32 refuses.
  */
 
 #include <arpa/inet.h>
