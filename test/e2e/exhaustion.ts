@@ -227,7 +227,7 @@ export default suite('exhaustion', [
     await smallPool(lab, UDP)
     await lab.gateway.sh(`ipvsadm --add-pool reserved --ports 20000-20255 -z ${P0} && ipvsadm --add-rule --id 1 -F ${A} --pool reserved`)
     await between(lab, 'echo 20006-20255 >/proc/sys/net/ipv4/ip_local_reserved_ports', 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
-      for (const remote of ports(1000, 300)) {
+      for (const remote of ports(1000, 700)) {
         lab.a.send(udp(`${A}:5000 > ${S}:${remote}`, 'question'))
         if (remote % BURST === 0) await lab.breathe()
       }
