@@ -87,7 +87,7 @@ test('every end-to-end test has a name of its own and says what it proves', (t) 
 
 test('a machine\'s command line has its wires, its ports and no way to reboot', (t) => {
   const args = qemuArguments({
-    name: 'gw', image: { kernel: '/k', initrd: '/i', release: 'r' }, accelerator: 'tcg', memoryMegabytes: 128, cpus: 2,
+    name: 'gw', image: { kernel: '/k', initrd: '/i' }, accelerator: 'tcg', memoryMegabytes: 128, cpus: 2,
     cards: [{ name: 'inside', mac: MAC_A, socket: '/run/a,b' }], ports: { 'lab.agent': '/run/agent' },
     console: '/c', interactive: false, append: ['extra'], instructionClock: false,
   })
@@ -101,6 +101,18 @@ test('a machine\'s command line has its wires, its ports and no way to reboot', 
   t.false(line.includes('icount'))
   t.false(line.includes('virtio-net'), 'it loses interrupts when TCG leaves out the barriers of its driver')
   t.true(line.includes('-device virtio-serial-pci,event_idx=off '), 'it has no need of barriers then')
+})
+
+test('a machine boots from its disk, or an image with the disk beside it', (t) => {
+  const machine = {
+    name: 'gw', accelerator: 'tcg', memoryMegabytes: 128, cpus: 1, cards: [], ports: {}, console: '/c', interactive: false,
+    append: ['root=LABEL=root'], instructionClock: false, disks: ['/d,1', '/d2'],
+  } as const
+  const line = qemuArguments(machine).join(' ')
+  t.true(line.includes('-drive if=none,id=disk0,format=raw,cache=unsafe,file=/d,,1 -device ide-hd,drive=disk0,bus=ahci.0,bootindex=1 '))
+  t.true(line.includes('bootindex=2'))
+  t.false(/-kernel|-append/.test(line), 'what is booted is GRUB\'s business')
+  t.regex(qemuArguments({ ...machine, image: { kernel: '/k', initrd: '/i' } }).join(' '), /-kernel \/k -initrd \/i -append .*panic=1 .*root=LABEL=root/)
 })
 
 test('a crash is told by its first words, on 6.1 as on 2.6.32', (t) => {

@@ -43,6 +43,7 @@ export interface Image {
 }
 
 const INIT = join(ROOT, 'vm/guest/init')
+const AGENT = join(ROOT, 'vm/guest/agent')
 const FOLDERS = ['bin', 'sbin', 'dev', 'etc', 'lib', 'lib/modules', 'usr', 'usr/bin', 'usr/sbin', 'root', 'tmp', 'var', 'var/run']
 
 /**
@@ -59,6 +60,7 @@ export function assemble(parts: Parts, folder: string): Image {
     { path: 'dev/console', mode: CHARACTER_DEVICE | 0o600, device: [5, 1] },
     { path: 'dev/null', mode: CHARACTER_DEVICE | 0o666, device: [1, 3] },
     file('init', INIT, 0o755),
+    file('agent', AGENT, 0o644),
     file('bin/busybox', parts.busybox, 0o755),
     { path: 'bin/sh', mode: LINK | 0o777, data: Buffer.from('busybox') },
     { path: 'sbin/modprobe', mode: LINK | 0o777, data: Buffer.from('../bin/busybox') },

@@ -15,7 +15,10 @@ export interface Card {
 
 export interface MachineArguments {
   name: string
-  image: Image
+  /** What is booted without a boot loader; without one, the first disk is. */
+  image?: Pick<Image, 'kernel' | 'initrd'>
+  /** Files of whole disks, which the guest may write to. */
+  disks?: readonly string[]
   accelerator: Accelerator
   memoryMegabytes: number
   cpus: number
@@ -49,7 +52,7 @@ const CPU_OF_INSTRUCTION_CLOCK = `${CPU},+rdrand`
  * `panic=1`: QEMU runs with -no-reboot and so ends one second after a panic (with -1,
  * 2.6.32 hangs). `oops=panic`: a machine that has oopsed proves nothing any more.
  */
-const KERNEL_COMMAND_LINE = ['console=ttyS0,115200', 'panic=1', 'oops=panic', 'loglevel=7', 'mitigations=off', 'no_timer_check']
+export const KERNEL_COMMAND_LINE = ['console=ttyS0,115200', 'panic=1', 'oops=panic', 'loglevel=7', 'mitigations=off', 'no_timer_check']
 
 /**
  * One thread for all processors: with a thread each, QEMU before 8.1 can miss that one
@@ -70,13 +73,30 @@ export function qemuArguments(machine: MachineArguments): string[] {
     '-accel', ACCEL[machine.accelerator],
     '-m', String(machine.memoryMegabytes), '-smp', String(machine.cpus),
     ...(machine.instructionClock ? ['-icount', 'shift=0,sleep=off'] : []),
-    '-kernel', machine.image.kernel, '-initrd', machine.image.initrd,
-    '-append', [...KERNEL_COMMAND_LINE, ...machine.append].join(' '),
+    ...imageArguments(machine),
+    ...diskArguments(machine.disks ?? []),
     ...consoleArguments(machine),
     '-device', SERIAL,
     ...Object.entries(machine.ports).flatMap(([name, path]) => portArguments(name, path)),
     ...machine.cards.flatMap(cardArguments),
   ]
+}
+
+const imageArguments = ({ image, append }: MachineArguments): string[] =>
+  image ? ['-kernel', image.kernel, '-initrd', image.initrd, '-append', [...KERNEL_COMMAND_LINE, ...append].join(' ')] : []
+
+/**
+ * AHCI, which is told through registers, as the network card is. What the guest has flushed needs to survive the
+ * guest only, and not this computer.
+ * The first place to boot from is that of an image without a boot loader.
+ */
+function diskArguments(disks: readonly string[]): string[] {
+  if (disks.length === 0) return []
+  const each = disks.flatMap((path, index) => [
+    '-drive', `if=none,id=disk${index},format=raw,cache=unsafe,file=${escape(path)}`,
+    '-device', `ide-hd,drive=disk${index},bus=ahci.${index},bootindex=${index + 1}`,
+  ])
+  return ['-device', 'ahci,id=ahci', ...each]
 }
 
 function consoleArguments(machine: MachineArguments): string[] {

@@ -9,14 +9,12 @@ import { log } from '../../scripts/base/log.ts'
 import { quote, shellLine } from '../../scripts/base/quote.ts'
 import { interruption } from '../../scripts/base/run.ts'
 import { Agent, type Outcome } from '../guest/agent.ts'
-import type { Image } from '../guest/image.ts'
-import { type Accelerator, type Card, qemuArguments } from './arguments.ts'
+import { type Accelerator, type Card, type MachineArguments, qemuArguments } from './arguments.ts'
 import { KernelLog } from './klog.ts'
 import { type Exit, QEMU, type QemuProcess, startQemu, tail } from './process.ts'
 
-export interface MachineOptions {
+export interface MachineOptions extends Pick<MachineArguments, 'image' | 'disks'> {
   name: string
-  image: Image
   accelerator: Accelerator
   memoryMegabytes?: number
   cpus?: number
@@ -144,6 +142,19 @@ export class Machine {
     const { status, output } = await this.run(script, limit)
     if (status !== 0) throw new Error(`${this.name}: status ${status} of: ${script.trim()}\n${output}`)
     return output
+  }
+
+  /**
+   * Lets the guest end by itself, as `systemctl reboot` makes it: the machine has no way to reboot but another start.
+   *
+   * @param limit milliseconds
+   * @throws Failure of kind `lostVm` when it has not ended by then
+   */
+  async end(script: string, limit: number): Promise<void> {
+    this.stopping = true
+    this.agent.run(script).catch(() => undefined)
+    await this.within(this.qemu.exited, limit, `did not end after: ${script}`)
+    await this.stop()
   }
 
   /** Writes a file in the guest. */
