@@ -20,9 +20,13 @@ export interface InstalledOptions {
   results: string
 }
 
-/** A distribution boots in 20 seconds where there is KVM, and in some minutes on a busy computer without. */
-const BOOT_LIMIT_MS = 900_000
+/** A distribution boots in a minute without KVM, and in ten on a computer that does much else. */
+const BOOT_LIMIT_MS = 600_000
 const END_LIMIT_MS = 300_000
+/** Only what fails ever takes that long. */
+const PATIENCE = 4
+/** How long the initramfs waits for the disk, at most: half a minute by itself. */
+export const ROOT_DELAY = 'rootdelay=600'
 const MEMORY_MEGABYTES = 1024
 /** How often an inside host tries to reach the outside while it is watched what leaves. */
 const OFFER_MS = 100
@@ -44,7 +48,7 @@ export class InstalledGateway {
     this.ports = ports
     const host = (name: 'a' | 'net'): Host => {
       const { link, ...plan } = HOSTS[name]
-      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac, patience: 2 })
+      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac, patience: 2 * PATIENCE })
     }
     this.a = host('a')
     this.net = host('net')
@@ -90,9 +94,10 @@ export class InstalledGateway {
     const { disks, accelerator, sockets, results } = this.options
     this.current = await Machine.start({
       name, disks, accelerator, sockets, logs: results,
-      ...(image ? { image, append: ['root=LABEL=root', 'ro'] } : {}),
+      ...(image ? { image, append: ['root=LABEL=root', 'ro', ROOT_DELAY] } : {}),
       memoryMegabytes: MEMORY_MEGABYTES,
       bootLimit: BOOT_LIMIT_MS,
+      patience: PATIENCE,
       cards: LINKS.map((link, index) => ({ mac: GATEWAY[link].mac, name: link, socket: this.ports[index]?.path ?? '' })),
     })
     const { output } = await this.current.run('systemctl is-system-running --wait', BOOT_LIMIT_MS)

@@ -43,7 +43,7 @@ const EVIDENCE = 'EVIDENCE.SHA256SUMS'
 
 /** Writes the manifest, anew after each of its files. */
 export async function writeEvidence({ paths: { dist } }: Context): Promise<void> {
-  const names = ['metadata.json', ...listFiles(join(dist, 'test')).map((name) => `test/${name}`)].filter((name) => existsSync(join(dist, name)))
+  const names = ['metadata.json', ...['test', 'test-install'].flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))].filter((name) => existsSync(join(dist, name)))
   const lines = await Promise.all(names.map(async (name) => `${await sha256File(join(dist, name))}  ${name}\n`))
   writeIfChanged(join(dist, EVIDENCE), lines.join(''))
 }

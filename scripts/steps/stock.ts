@@ -50,15 +50,19 @@ function stockOf({ target, stock }: Context): Stock {
   throw new Failure('internal', `A stock kernel of ${target.name} was asked for.`)
 }
 
+/** @returns hooks of mmdebstrap by which apt installs a package that is here */
+export function installDeb(deb: string): string[] {
+  const inside = join('/tmp', basename(deb))
+  // Without a terminal, which what DKMS leaves running for a moment would hold on to.
+  return [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
+}
+
 async function install(context: Context, suite: string, folder: string): Promise<void> {
   const list = join(context.paths.work, 'stock.sources')
-  const deb = dkmsPackage(context)
-  const inside = join('/tmp', basename(deb))
   const entries = suiteList(suite)
   if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
   writeFileSync(list, entries)
-  // Without a terminal, which what DKMS leaves running for a moment would hold on to.
-  const hooks = [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
+  const hooks = installDeb(dkmsPackage(context))
   const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${PACKAGES.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
   const script = `set -o pipefail; ${words.map(quote).join(' ')} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
   await runLogged(['bash', '-c', script], {

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** What a gateway goes through that is installed from the packages, in order: each stage finds what the one before has left. */
+
+import assert from 'node:assert/strict'
+import { scanKernelLog } from '../../test/e2e/lib/klog.ts'
+import { ask } from '../../test/e2e/lib/traffic.ts'
+import { type InstalledGateway, privateOnes, type Watch } from '../../vm/installed.ts'
+import { summary } from '../../vm/packet/index.ts'
+import type { Machine } from '../../vm/qemu/machine.ts'
+import { A, POOL, S } from '../../vm/topology.ts'
+import { log } from '../base/log.ts'
+import { quote } from '../base/quote.ts'
+
+/** The packages: their paths, or the names of their files on the second disk. */
+export interface Packages {
+  /** The kernel; with a distribution's own there is none. */
+  kernel?: string
+  ipvsadm: string
+  keepalived: string
+  /** A later release of ipvsadm, which brings other default files. */
+  next: string
+  /** What tells rpm of that which Debian has. */
+  base: string
+}
+
+export interface Site {
+  gateway: InstalledGateway
+  packages: Packages
+  /** `uname -r` of the kernel that has SNAT; of a distribution's own it is known when that has booted. */
+  release: string
+  /** What boots the disk before it has a boot loader. */
+  image: Parameters<InstalledGateway['boot']>[1]
+  /** What later stages compare with, by name. */
+  known: Map<string, string>
+}
+
+export interface Stage {
+  name: string
+  /** What is claimed and tested by it. */
+  proves: string
+  /** Absent of those that are for both: a kernel of ours that is installed, or a distribution's own with modules that DKMS has made. */
+  only?: 'kernel' | 'dkms'
+  run: (site: Site) => Promise<void>
+}
+
+/** For what takes minutes without KVM: an initramfs, the menu, an installation of a kernel. */
+const LONG_MS = 900_000
+const [POOL_ADDRESS = ''] = POOL
+
+/** So many that they take their time, in which a network that is set up meanwhile would show. */
+const OTHER_RULES = Array.from({ length: 1000 }, (_, index) => `--add-rule --priority 5 -F 10.${index >> 8}.${index & 255}.0/24 --accept\n`).join('')
+
+/** The administrator's own configuration, with a line of his that no package has. */
+const RULES = `# written by the administrator of this gateway
+${OTHER_RULES}-K --zone 192.168.0.0/16
+-U --zone 192.168.0.0/16 -z ${POOL_ADDRESS}
+`
+const RULES_FILE = '/etc/sysconfig/ipvsadm'
+const ZONE = /^-U --zone 192\.168\.0\.0\/16 -z 203\.0\.113\.10\b/m
+
+/** With keepalived the zone has its address from there; until then it has none, and drops. */
+const ZONE_ALONE = '# keepalived adds the addresses\n-K --zone 192.168.0.0/16\n'
+const KEEPALIVED_FILE = '/etc/keepalived/keepalived.conf'
+const KEEPALIVED = `# written by the administrator of this gateway
+global_defs {
+    router_id gateway
+}
+local_address_group office {
+    ${POOL_ADDRESS}
+}
+zone 192.168.0.0 16 {
+    laddr_group_name office
+}
+`
+
+const write = async (gateway: InstalledGateway, path: string, content: string): Promise<void> => gateway.machine.put(path, Buffer.from(content))
+
+/** @returns titles of GRUB's entries, in order, without those for recovery */
+const menu = async (gateway: InstalledGateway): Promise<string[]> => {
+  const titles = await gateway.sh(`sed -n "s/^menuentry '\\([^']*\\)'.*/\\1/p" /boot/grub/grub.cfg`)
+  return titles.trim().split('\n').filter((title) => !title.includes('recovery'))
+}
+
+const entryOf = (titles: readonly string[], release: string): string | undefined => titles.find((title) => title.endsWith(` ${release}`))
+
+/** Digests of what there is of a kernel, in /boot and of its modules, without what depmod writes anew. */
+const filesOf = async (gateway: InstalledGateway, release: string): Promise<string> =>
+  gateway.sh(`find /boot/*-${quote(release)} /lib/modules/${quote(release)} -type f ! -path '*/modules.*' | sort | xargs sha256sum | sha256sum`, LONG_MS)
+
+/** Installs, upgrades or removes packages as Debian's rpm lets one; @returns what it said */
+async function rpm(gateway: InstalledGateway, words: string, packages: readonly string[] = []): Promise<string> {
+  const paths = packages.map((name) => quote(`/media/packages/${name}`)).join(' ')
+  // Debian's rpm asks with this word whether one means it.
+  return gateway.sh(`mkdir -p /media/packages && { mountpoint -q /media/packages || mount -o ro LABEL=packages /media/packages; } && rpm ${words} --force-debian ${paths}`, LONG_MS)
+}
+
+async function requireRunning(site: Site, state: string, release: string): Promise<void> {
+  const failed = await site.gateway.sh('systemctl list-units --failed --no-legend --plain')
+  assert.equal(state, 'running', `units that have failed: ${failed}`)
+  assert.equal((await site.gateway.sh('uname -r')).trim(), release)
+}
+
+function requireQuiet(machine: Machine): void {
+  const [first] = scanKernelLog(machine.klog.lines)
+  assert.equal(first?.line, undefined, 'the kernel complained')
+}
+
+/** The inside host reaches the outside, as the pool address, and is answered. */
+const askOutside = ({ gateway }: Site, port: number): Promise<string> =>
+  ask({ client: gateway.a, sent: `${A}:${port} > ${S}:53`, server: gateway.net, seen: `${POOL_ADDRESS}:* > ${S}:53` })
+
+/** How long it may take from the boot's end until links carry something. */
+const LINK_MS = 600_000
+const POLL_MS = 500
+
+/** Boots while an inside host sends without end, looks at every packet that leaves, and at when the table was there. */
+async function bootWatched(site: Site, name: string): Promise<string> {
+  const { gateway } = site
+  const watch = gateway.watch()
+  try {
+    const state = await gateway.boot(name)
+    for (let waited = 0; watch.left.length === 0 && waited < LINK_MS; waited += POLL_MS) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+    await gateway.sh('sleep 2')
+    requireNothingPrivate(watch, 'while the gateway booted')
+    assert.ok(watch.left.length > 0, 'packets left, translated')
+    return state
+  } finally {
+    watch.end()
+  }
+}
+
+async function shutDownWatched({ gateway }: Site): Promise<void> {
+  const watch = gateway.watch()
+  try {
+    await gateway.shutDown()
+    requireNothingPrivate(watch, 'while it shut down')
+  } finally {
+    watch.end()
+  }
+}
+
+function requireNothingPrivate({ left }: Watch, when: string): void {
+  const leaked = privateOnes(left)
+  log.info(`${left.length} packets of the inside host left ${when}, ${leaked.length} of them with its private address`)
+  assert.deepEqual(leaked.slice(0, 3).map(summary), [], `${leaked.length} of ${left.length} packets left with a private address`)
+}
+
+/** By systemd's own record: a link that comes up late would hide on the wire that the order is wrong. */
+async function requireTableBeforeNetwork({ gateway }: Site): Promise<void> {
+  const show = async (property: string, unit: string): Promise<number> => Number((await gateway.sh(`systemctl show --value -p ${property} ${unit}`)).trim())
+  const restored = await show('ActiveEnterTimestampMonotonic', 'ipvsadm.service')
+  const network = await show('ExecMainStartTimestampMonotonic', 'systemd-networkd.service')
+  assert.ok(restored > 0 && restored <= network, `the table was there ${restored} us after the boot, and the network began after ${network}`)
+}
+
+export const STAGES: readonly Stage[] = [
+  {
+    name: 'Debian boots, and gets GRUB onto its disk',
+    proves: 'the system that the packages come into is one that boots by itself',
+    async run(site) {
+      const { gateway, known } = site
+      const state = await gateway.boot('boot-1-installer', site.image)
+      const old = (await gateway.sh('uname -r')).trim()
+      if (site.packages.kernel === undefined) site.release = old
+      known.set('old kernel', old)
+      await requireRunning(site, state, old)
+      await gateway.sh('grub-install "$(findmnt -no SOURCE / | sed "s/[0-9]*$//")" && update-grub', LONG_MS)
+      assert.equal((await menu(gateway)).filter((title) => title.endsWith(` ${old}`)).length, 1)
+      known.set('files of the old kernel', await filesOf(gateway, old))
+    },
+  },
+  {
+    name: 'the kernel is installed while it runs: an initramfs and an entry of the menu, beside the old ones',
+    proves: 'issue 15, item 4: install the kernel RPM while it runs; specs/kernel/kernel.spec, %posttrans',
+    only: 'kernel',
+    async run(site) {
+      const { gateway, known, packages, release } = site
+      const old = known.get('old kernel') ?? ''
+      await rpm(gateway, '-i', [packages.base])
+      const said = await rpm(gateway, '-i', [packages.kernel ?? ''])
+      assert.doesNotMatch(said, /^kernel: /m)
+      await gateway.sh(`test -s /boot/vmlinuz-${release} && test -s /boot/initrd.img-${release} && test -s /lib/modules/${release}/modules.dep.bin`)
+      const titles = await menu(gateway)
+      assert.ok(entryOf(titles, release) !== undefined && entryOf(titles, old) !== undefined, titles.join('; '))
+      assert.equal(await filesOf(gateway, old), known.get('files of the old kernel'), 'files of the old kernel')
+    },
+  },
+  {
+    name: 'ipvsadm and keepalived are installed, and the administrator writes a configuration',
+    proves: 'issue 15, item 4: RPMs of the tools on a running system',
+    async run(site) {
+      const { gateway, packages } = site
+      if (packages.kernel === undefined) await rpm(gateway, '-i', [packages.base])
+      await rpm(gateway, '-i', [packages.ipvsadm, packages.keepalived])
+      await gateway.sh('systemctl enable ipvsadm.service && systemctl disable keepalived.service')
+      await write(gateway, RULES_FILE, RULES)
+      await gateway.shutDown()
+    },
+  },
+  {
+    name: 'it boots by GRUB from its disk, our IPVS restores the table before the network begins, and nothing leaves with a private address',
+    proves: 'issue 15, item 4: reboot from disk, our kernel comes up; the configuration is there before the network takes traffic, watched on the wire',
+    async run(site) {
+      const { gateway, packages, release } = site
+      const state = await bootWatched(site, 'boot-2-ours')
+      await requireRunning(site, state, release)
+      assert.match(await gateway.sh('cat /proc/cmdline'), new RegExp(`BOOT_IMAGE=/boot/vmlinuz-${release} `))
+      assert.match(await gateway.sh('modinfo -n ip_vs'), new RegExp(`^/lib/modules/${release}/${packages.kernel === undefined ? 'updates/dkms' : 'kernel'}/`))
+      await requireTableBeforeNetwork(site)
+      assert.match(await gateway.sh('ipvsadm -S -n'), ZONE)
+      await askOutside(site, 4001)
+      requireQuiet(gateway.machine)
+    },
+  },
+  {
+    name: 'the watch sees private addresses where there are some: without a table they leave',
+    proves: 'that the stage before would have seen them',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh('ipvsadm -C')
+      const watch = gateway.watch()
+      try {
+        await gateway.sh('sleep 3')
+      } finally {
+        watch.end()
+      }
+      assert.ok(privateOnes(watch.left).length > 0)
+      await gateway.sh('systemctl restart ipvsadm.service')
+      await askOutside(site, 4002)
+    },
+  },
+  {
+    name: 'ipvsadm is upgraded to a later release, and back: table, service and configuration stay as they were',
+    proves: 'issue 15, item 4: upgrade, downgrade; configuration files as the user had them',
+    async run(site) {
+      const { gateway, packages } = site
+      for (const [words, name] of [['-U', packages.next], ['-U --oldpackage', packages.ipvsadm]] as const) {
+        await rpm(gateway, words, [name])
+        assert.equal(`${(await gateway.sh('rpm -q ipvsadm')).trim()}.rpm`, name)
+        assert.equal(await gateway.sh(`cat ${RULES_FILE}`), RULES, `${RULES_FILE} after ${name}`)
+        assert.equal((await gateway.sh('systemctl is-enabled ipvsadm.service; systemctl is-active ipvsadm.service')).trim(), 'enabled\nactive')
+        assert.match(await gateway.sh('ipvsadm -S -n'), ZONE)
+        await askOutside(site, 4003)
+      }
+    },
+  },
+  {
+    name: 'keepalived has the addresses, ipvsadm the zone: nothing leaves with a private address when it shuts down and boots',
+    proves: 'issue 15, item 4: ipvsadm.service and keepalived restore the configuration before the network takes traffic',
+    async run(site) {
+      const { gateway, release } = site
+      await write(gateway, RULES_FILE, ZONE_ALONE)
+      await write(gateway, KEEPALIVED_FILE, KEEPALIVED)
+      await gateway.sh('systemctl enable keepalived.service')
+      await shutDownWatched(site)
+      await requireRunning(site, await bootWatched(site, 'boot-3-keepalived'), release)
+      await requireTableBeforeNetwork(site)
+      await askOutside(site, 4004)
+      assert.equal(await gateway.sh(`cat ${KEEPALIVED_FILE}`), KEEPALIVED)
+      requireQuiet(gateway.machine)
+    },
+  },
+  {
+    name: 'the old kernel boots from the menu',
+    proves: 'issue 15, item 4: the old one is still in the menu',
+    only: 'kernel',
+    async run({ gateway, known }) {
+      const old = known.get('old kernel') ?? ''
+      await gateway.sh(`grub-reboot ${quote(entryOf(await menu(gateway), old) ?? '')}`)
+      await gateway.shutDown()
+      await gateway.boot('boot-4-old')
+      assert.equal((await gateway.sh('uname -r')).trim(), old)
+    },
+  },
+  {
+    name: 'the tools are removed: what the administrator wrote is kept',
+    proves: 'issue 15, item 4: remove; configuration files as the user had them',
+    async run({ gateway, packages }) {
+      await rpm(gateway, `-e ${[packages.ipvsadm, packages.keepalived].map((name) => quote(name.replace(/\.rpm$/, ''))).join(' ')}`)
+      assert.equal(await gateway.sh(`cat ${RULES_FILE}.rpmsave`), ZONE_ALONE)
+      assert.equal(await gateway.sh(`cat ${KEEPALIVED_FILE}.rpmsave`), KEEPALIVED)
+      await gateway.sh('! ls /usr/sbin/ipvsadm /usr/sbin/keepalived 2>/dev/null && test -z "$(systemctl list-unit-files --no-legend "ipvsadm*" "keepalived*")"')
+    },
+  },
+  {
+    name: 'the kernel is removed: the menu has the old one alone, and it boots',
+    proves: 'issue 15, item 4: remove; the machine stays bootable',
+    only: 'kernel',
+    async run(site) {
+      const { gateway, known, packages, release } = site
+      const old = known.get('old kernel') ?? ''
+      await rpm(gateway, `-e ${quote((packages.kernel ?? '').replace(/\.rpm$/, ''))}`)
+      await gateway.sh(`! ls -d /boot/*${release}* /lib/modules/${release} 2>/dev/null`)
+      const titles = await menu(gateway)
+      assert.ok(entryOf(titles, release) === undefined && entryOf(titles, old) !== undefined, titles.join('; '))
+      assert.equal(await filesOf(gateway, old), known.get('files of the old kernel'), 'files of the old kernel')
+      await gateway.shutDown()
+      await requireRunning(site, await gateway.boot('boot-5-after'), old)
+    },
+  },
+  {
+    name: 'apt removes the package for DKMS while it runs: the kernel has its own IPVS again, and boots',
+    proves: 'issue 15, item 4: remove; the machine stays bootable',
+    only: 'dkms',
+    async run(site) {
+      const { gateway, release } = site
+      await gateway.sh('DEBIAN_FRONTEND=noninteractive apt-get --option Dpkg::Use-Pty=0 remove --yes ipvs-snat-dkms', LONG_MS)
+      assert.match(await gateway.sh('modinfo -n ip_vs'), new RegExp(`^/lib/modules/${release}/kernel/`))
+      await gateway.shutDown()
+      await requireRunning(site, await gateway.boot('boot-4-after'), release)
+      await gateway.sh('modprobe ip_vs && test ! -e /proc/net/ip_vs_snat')
+    },
+  },
+]
