@@ -14,7 +14,7 @@ import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
 import { suiteList } from '../source/apt.ts'
 import { TARGETS, type Stock } from '../targets.ts'
-import { diskFiles, DKMS_PACKAGES, PACKAGES } from './disk-files.ts'
+import { diskFiles, DKMS_PACKAGES, PACKAGES } from '../../vm/disk-files.ts'
 import { dkmsPackage, step as dkms } from './dkms.ts'
 import { installDeb } from './stock.ts'
 
@@ -43,7 +43,7 @@ function diskStep(name: string, needs: readonly Step[]): Step {
     name,
     scope: 'variant',
     needs,
-    code: ['steps/disk.ts', 'steps/disk-files.ts'],
+    code: ['steps/disk.ts', '../vm/disk-files.ts'],
     inputs: async (context) => ({
       ...debianOf(context),
       packages: packagesOf(context),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What makes a freshly installed Debian a gateway of the lab: packages, and files that its administrator has written. */
 
-import { ROOT_DELAY } from '../../vm/installed.ts'
-import { KERNEL_COMMAND_LINE } from '../../vm/qemu/arguments.ts'
-import { GATEWAY, LINKS, POOL, ROUTER } from '../../vm/topology.ts'
+import { ROOT_DELAY } from './installed.ts'
+import { KERNEL_COMMAND_LINE } from './qemu/arguments.ts'
+import { GATEWAY, LINKS, POOL, ROUTER } from './topology.ts'
 
 export const PACKAGES = [
   'linux-image-amd64', 'initramfs-tools', 'grub-pc', 'systemd-sysv', 'udev', 'dbus', 'iproute2', 'kmod', 'procps', 'e2fsprogs',
