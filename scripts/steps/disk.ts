@@ -12,11 +12,10 @@ import { ROOT } from '../base/root.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
-import { suiteList } from '../source/apt.ts'
 import { TARGETS, type Stock } from '../targets.ts'
 import { diskFiles, DKMS_PACKAGES, PACKAGES } from '../../vm/disk-files.ts'
 import { dkmsPackage, step as dkms } from './dkms.ts'
-import { installDeb } from './stock.ts'
+import { installDeb, mmdebstrap } from './stock.ts'
 
 const SECTOR = 512
 const SECTORS_A_MEGABYTE = 2048
@@ -43,7 +42,7 @@ function diskStep(name: string, needs: readonly Step[]): Step {
     name,
     scope: 'variant',
     needs,
-    code: ['steps/disk.ts', '../vm/disk-files.ts'],
+    code: ['steps/disk.ts', 'steps/stock.ts', '../vm/disk-files.ts'],
     inputs: async (context) => ({
       ...debianOf(context),
       packages: packagesOf(context),
@@ -106,7 +105,7 @@ function writeFiles(folder: string): void {
   write('usr/local/lib/lab/agent', readFileSync(guestFile('agent'), 'utf8'))
   write('usr/local/sbin/lab-agent', readFileSync(guestFile('agent-service'), 'utf8'), 0o755)
   for (const unit of MASKED) link('/dev/null', join(folder, 'etc/systemd/system', unit))
-  for (const unit of ['lab-agent.service']) link(`../${unit}`, join(folder, 'etc/systemd/system/multi-user.target.wants', unit))
+  link('../lab-agent.service', join(folder, 'etc/systemd/system/multi-user.target.wants/lab-agent.service'))
 }
 
 function link(to: string, path: string): void {
@@ -122,11 +121,7 @@ function hooks(context: Context): string[] {
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {
   const logFile = join(context.paths.logs, `disk-${context.variant}.log`)
-  const list = join(context.paths.work, `disk-${context.variant}.sources`)
-  const entries = suiteList(suite)
-  if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
-  writeFileSync(list, entries)
-  const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${packagesOf(context).join(',')}`, ...hooks(context).map((hook) => `--customize-hook=${hook}`), suite, '-', list]
+  const command = mmdebstrap(suite, join(context.paths.work, `disk-${context.variant}.sources`), packagesOf(context), hooks(context))
   const unpack = [
     'mkdir root && tar --extract --directory root --numeric-owner',
     'cp -R --no-preserve=ownership files/. root/',
@@ -136,7 +131,7 @@ async function install(context: Context, suite: string, folder: string): Promise
   ]
   // Only root, or who takes himself for root, can make files of others.
   const fakeroot = process.getuid?.() === 0 ? [] : ['fakeroot']
-  const script = `set -o pipefail; ${words.map(quote).join(' ')} | ${[...fakeroot, 'sh', '-e', '-c', unpack.join('\n')].map(quote).join(' ')}`
+  const script = `set -o pipefail; ${command} | ${[...fakeroot, 'sh', '-e', '-c', unpack.join('\n')].map(quote).join(' ')}`
   await runLogged(['bash', '-c', script], {
     cwd: folder,
     env: withSbin(),

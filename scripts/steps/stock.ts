@@ -57,14 +57,21 @@ export function installDeb(deb: string): string[] {
   return [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
 }
 
-async function install(context: Context, suite: string, folder: string): Promise<void> {
-  const list = join(context.paths.work, 'stock.sources')
+/**
+ * @param list file for the archives of this host
+ * @returns the command that writes an installed Debian to its output, as tar does
+ * @throws Failure of kind `environment` if this host knows no archive of Debian
+ */
+export function mmdebstrap(suite: string, list: string, packages: readonly string[], hooks: readonly string[]): string {
   const entries = suiteList(suite)
   if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
   writeFileSync(list, entries)
-  const hooks = installDeb(dkmsPackage(context))
-  const words = ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${PACKAGES.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
-  const script = `set -o pipefail; ${words.map(quote).join(' ')} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
+  return ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list].map(quote).join(' ')
+}
+
+async function install(context: Context, suite: string, folder: string): Promise<void> {
+  const command = mmdebstrap(suite, join(context.paths.work, 'stock.sources'), PACKAGES, installDeb(dkmsPackage(context)))
+  const script = `set -o pipefail; ${command} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
   await runLogged(['bash', '-c', script], {
     doing: `installing ${suite} and the package`,
     log: logFile(context),
