@@ -77,7 +77,7 @@ export async function runCommand(words: readonly string[]): Promise<void> {
   }
   const context = createContext(parseVariables(rest, process.env))
   if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
-  if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: 'KERNEL=stock is for kmod, e2e, vm, vm-log and vm-capture.' })
+  if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: 'KERNEL=stock is for kmod, e2e, bench, install-test, vm, vm-log, vm-capture and clean.' })
   setLevel(context)
   if (isSet(context.variables, 'DRYRUN')) await sayPlan(context, name, command)
   else await command.run(context)

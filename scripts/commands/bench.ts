@@ -9,11 +9,11 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { setUp } from '../build/setup.ts'
 import type { Command } from '../command.ts'
-import { bringGuest } from '../lab/guest.ts'
-import { step as repo } from '../steps/repo.ts'
+import { bringGuest, testedStep } from '../lab/guest.ts'
 
 const command: Command = {
   summary: 'measure what a forwarded packet costs, in instructions',
+  anyKernel: true,
   help: `Boots one virtual machine whose clock counts instructions, and sends 60-byte UDP by pktgen
 through the gateway, with and without checksum, to one remote address and port, in 1, 1,000, 20,000 and 100,000
 flows: from inside, back (replies), and each packet a new flow. The same for plain forwarding, IPVS
@@ -25,8 +25,9 @@ packets that did not is refused, and fails the command. ONLY= chooses parts by w
 their names: ${partNames().join('; ')}.
 
 Instructions are counted, not cache misses; compare within one run. The tables are printed, and
-all figures are in dist/VARIANT/bench/results.json.`,
-  step: repo,
+all figures are in dist/VARIANT/bench/results.json.
+KERNEL=stock measures on the distribution's own kernel, whose configuration is not the debug one of TARGET's.`,
+  step: testedStep,
   async run(context) {
     const parts = chooseParts(context.variables.ONLY)
     if (parts.length === 0) {

@@ -19,7 +19,8 @@ recordings of runs with failures stay, in test/run-NUMBER.
 SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
 memory after each suite; it takes its time.
 KERNEL=stock runs them on the distribution's own kernel (Debian 13's of TARGET=lts-6.12, Debian 12's of lts), into
-which apt has installed the package of make kmod; it needs mmdebstrap.
+which apt has installed the package of make kmod; it needs mmdebstrap. It stays as it was installed: make clean KERNEL=stock
+brings the kernel that the archive has by now.
 FASTPATH=1 runs them with net.ipv4.vs.snat_fastpath on; those about rules that see each packet do not apply then.
 Results are in dist/VARIANT/test: junit.xml, a pcap of each link, consoles, kernel logs;
 those of the run before in test.previous. Tests that were not run count as errors there.

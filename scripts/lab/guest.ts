@@ -35,14 +35,17 @@ export const testedStep = (context: Context): Step => (context.stock ? stock : r
  */
 export async function bringGuest(context: Context): Promise<Guest> {
   const parts = context.stock ? await stockParts(context) : await packagedParts(context)
-  const image = assemble(parts, join(context.paths.work, `guest-${context.variant}`, 'image'))
+  const image = assemble(parts, join(guestFolder(context), 'image'))
   return { image, accelerator: await findAccelerator(image, context.variant, context.paths.cache) }
 }
+
+/** What the image is made of, and the image. */
+export const guestFolder = (context: Context): string => join(context.paths.work, `guest-${context.variant}`)
 
 const furniture = (context: Context): Furniture => ({
   busybox: busyboxFile(context),
   tools: guestTools(context),
-  cache: join(context.paths.work, `guest-${context.variant}`, 'root'),
+  cache: join(guestFolder(context), 'root'),
 })
 
 async function packagedParts(context: Context): Promise<Parts> {

@@ -78,7 +78,8 @@ export interface InstalledDisk {
   initrd: string
 }
 
-const diskFolder = (context: Context): string => join(context.paths.work, `disk-${context.variant}`)
+/** Everything of the disk, before and after it was made. */
+export const diskFolder = (context: Context): string => join(context.paths.work, `disk-${context.variant}`)
 
 export function installedDisk(context: Context): InstalledDisk {
   const folder = diskFolder(context)

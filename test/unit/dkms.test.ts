@@ -13,6 +13,7 @@ import type { Context, Variables } from '../../scripts/build/context.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { verifyPackage } from '../../scripts/package/publish.ts'
 import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
+import clean from '../../scripts/commands/clean.ts'
 import { step as stock, stockFolder } from '../../scripts/steps/stock.ts'
 import { createFixture, fails, hookPatch, kernelTarball } from './fixture.ts'
 
@@ -159,6 +160,10 @@ test.serial('a distribution is installed with its own kernel and the package, an
   t.true(words.includes(`--customize-hook=copy-in ${dkmsPackage(c)} /tmp\n`), words)
   t.regex(words, /apt-get --option Dpkg::Use-Pty=0 install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
   t.regex(words, /\ntrixie\n-\n.*stock\.sources\n$/)
+  // What the archive has by now comes after this, and what was prepared stays.
+  await clean.run(c)
+  t.false(existsSync(stockFolder(c)))
+  t.true(existsSync(c.paths.tree))
 })
 
 test('a stock kernel is only for what tests it, and for lines that have one', (t) => {
