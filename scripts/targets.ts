@@ -75,6 +75,8 @@ export const FLAVOURS: readonly Flavour[] = [
 export interface TargetFlavour {
   /** What it has behind its release. */
   release: string
+  /** About how many lines its build prints from nothing, if that is less than of {@link Target.lines}. */
+  lines?: number
   /** Fragments of other flavours and of the released kernel that it does without; its own has what it needs of them. */
   without?: readonly string[]
 }
@@ -147,7 +149,7 @@ const MAINLINE = {
     warnings: ['C=2', 'CF=-D__CHECK_ENDIAN__', 'W=1'],
   },
   releaseVariable: 'LOCALVERSION',
-  flavours: { debug: { release: '+debug' }, sanitize: { release: '+sanitize', without: ['20-server.config'] } },
+  flavours: { debug: { release: '+debug' }, sanitize: { release: '+sanitize', lines: 2900, without: ['20-server.config'] } },
   lacks: {},
 } as const satisfies Partial<Target>
 

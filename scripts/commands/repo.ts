@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { join } from 'node:path'
 import { withBuildLock } from '../build/lock.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { signPackages } from '../package/sign.ts'
-import { createRepository, step, sumsFile } from '../steps/repo.ts'
+import { createRepository, signedFolder, step, sumsFile } from '../steps/repo.ts'
 
 const command: Command = {
   summary: 'make dist an RPM repository with checksums; SIGN= makes a signed copy, for apt too',
@@ -22,7 +21,7 @@ docs/hosting.md says how to serve it.`,
     await bring(context, step)
     process.stdout.write(`${sumsFile(context)}\n`)
     // No build may change the packages meanwhile.
-    if (SIGN) await withBuildLock(context, () => signPackages(dist, join(dist, 'signed'), SIGN, (folder) => createRepository(context, folder)))
+    if (SIGN) await withBuildLock(context, () => signPackages(dist, signedFolder(context), SIGN, (folder) => createRepository(context, folder)))
   },
 }
 export default command

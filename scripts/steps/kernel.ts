@@ -98,7 +98,7 @@ export async function make(context: Context, name: string, ...goals: string[]): 
 
 /** @returns about how many lines a build from nothing prints; of one that continues nobody knows */
 const expectedLines = (context: Context): number | undefined =>
-  isCompiled(context.paths.build) ? undefined : context.target.lines[context.config]
+  isCompiled(context.paths.build) ? undefined : (context.flavour?.lines ?? context.target.lines[context.config])
 
 /** Counts results in a ccache stats log: a comment line with the file, then a line a result (ccache(1), stats_log). */
 function ccacheFacts(statsLog: string): Facts {

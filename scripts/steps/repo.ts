@@ -62,6 +62,9 @@ export async function createRepository({ paths }: Context, folder = paths.dist):
   }
 }
 
+/** The signed copy, which only make repo SIGN= makes. */
+export const signedFolder = ({ paths }: Context): string => join(paths.dist, 'signed')
+
 export const sumsFile = (context: Context): string => join(context.paths.dist, 'SHA256SUMS')
 
 /** Writes dist's SHA256SUMS, which `sha256sum --check` reads. */
@@ -72,7 +75,8 @@ async function writeSums(context: Context): Promise<Facts> {
     .flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))
   const lines: string[] = []
   for (const name of [...packaged, ...patches].sort()) lines.push(`${await sha256File(join(dist, name))}  ${name}\n`)
-  writeIfChanged(sumsFile(context), lines.join(''))
+  const changed = writeIfChanged(sumsFile(context), lines.join(''))
   log.info(`${lines.length} files in ${sumsFile(context)}`)
+  if (changed && existsSync(signedFolder(context))) log.warn(`${signedFolder(context)} is of earlier packages; make repo SIGN=KEY makes it anew.`)
   return { files: lines.length }
 }

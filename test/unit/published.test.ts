@@ -2,16 +2,17 @@
 /** What is done with packages that are there: a repository of them, and the proof that they can be made again. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { sha256File } from '../../scripts/base/files.ts'
+import { log } from '../../scripts/base/log.ts'
 import type { Context } from '../../scripts/build/context.ts'
 import repo from '../../scripts/commands/repo.ts'
 import reproduce from '../../scripts/commands/reproduce.ts'
 import { rebuildAndCompare } from '../../scripts/package/reproduce.ts'
 import { buildPackages, REPRODUCIBLE } from '../../scripts/package/rpm.ts'
-import { step as repository, sumsFile } from '../../scripts/steps/repo.ts'
+import { signedFolder, step as repository, sumsFile } from '../../scripts/steps/repo.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
 /** A package with one file, which a line of shell writes into %{buildroot}/data. */
@@ -97,6 +98,21 @@ test('dist becomes a repository whose digests hold, the same each time, without 
   t.is(read(sumsFile(context)), sums)
   writeFileSync(join(dist, 'SRPMS/fixture-1-1.src.rpm'), 'damaged')
   t.is(spawnSync('sha256sum', ['--check', '--quiet', 'SHA256SUMS'], { cwd: dist }).status, 1)
+})
+
+test.serial('whoever builds other packages is told that the signed copy is of the earlier ones', async (t) => {
+  const { context } = await packaged(t, SAME)
+  const said: string[] = []
+  const before = { ...log }
+  log.warn = (line) => void said.push(line)
+  t.teardown(() => Object.assign(log, before))
+  await repository.run(context)
+  mkdirSync(signedFolder(context))
+  await repository.run(context)
+  t.deepEqual(said, [])
+  rmSync(join(context.paths.dist, 'SRPMS'), { recursive: true })
+  await repository.run(context)
+  t.deepEqual(said, [`${signedFolder(context)} is of earlier packages; make repo SIGN=KEY makes it anew.`])
 })
 
 test('without a kernel that builds there is neither repository nor proof', async (t) => {
