@@ -29,6 +29,7 @@ import rfc from './rfc.ts'
 import rules from './rules.ts'
 import scope from './scope.ts'
 import snat from './snat.ts'
+import sysv from './sysv.ts'
 import tables from './tables.ts'
 import tcp from './tcp.ts'
 import tools from './tools.ts'
@@ -37,5 +38,5 @@ import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, whohad, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, whohad, load, change, fuzz,
 ]
