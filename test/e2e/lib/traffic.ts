@@ -2,6 +2,7 @@
 /** Traffic patterns that several tests use. */
 
 import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Lab } from '../../../vm/lab.ts'
 import { Connection, type Host } from '../../../vm/host/index.ts'
 import { echo, type Packet, sides, summary, udp } from '../../../vm/packet/index.ts'
@@ -107,16 +108,18 @@ export async function everyKindGoesOut(lab: Lab, pool: string, port = 40001): Pr
 const BURST = 5
 
 /**
- * Sends without pause while `work` runs, as fast as the gateway takes it.
+ * Sends while `work` runs, as fast as the gateway takes it.
  *
  * @param send one round of packets
+ * @param pause between some rounds and the next, in milliseconds: what the gateway forwards takes time from `work`
  */
-export async function during<T>(lab: Lab, send: (round: number) => void, work: () => Promise<T>): Promise<T> {
+export async function during<T>(lab: Lab, send: (round: number) => void, work: () => Promise<T>, pause = 0): Promise<T> {
   let done = false
   const pump = async () => {
     for (let round = 0; !done; round += BURST) {
       for (let count = 0; count < BURST; count++) send(round + count)
       await lab.breathe()
+      if (pause > 0) await delay(pause)
     }
   }
   const working = work().finally(() => (done = true))
