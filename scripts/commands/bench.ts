@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { chooseParts, measure, partNames } from '../../vm/bench/measure.ts'
-import { tables } from '../../vm/bench/report.ts'
+import { textLines } from '../../vm/bench/report.ts'
 import { Machine } from '../../vm/qemu/machine.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
@@ -23,6 +23,9 @@ flows while 0, 50, 90, 95 and 99 % of the ports are taken, in one block.
 What was sent is counted at the other end, where it has to arrive translated; a figure of
 packets that did not is refused, and fails the command. ONLY= chooses parts by words of
 their names: ${partNames().join('; ')}.
+
+REPEAT=5 measures all parts five times in that boot, one after the other and not each five times in a row; every
+repeat is kept, and the tables have the median and the spread.
 
 Instructions are counted, not cache misses; compare within one run. The tables are printed, and
 all figures are in dist/VARIANT/bench/results.json.
@@ -46,14 +49,14 @@ KERNEL=stock measures on the distribution's own kernel, whose configuration is n
         bootLimit: 300_000,
       })
       try {
-        return await measure(machine, parts, (line) => log.info(line))
+        return await measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep: () => undefined })
       } finally {
         await machine.stop()
       }
     })
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'results.json'), `${JSON.stringify({ kernel: image.release, ...results }, null, 2)}\n`)
-    for (const line of tables(results)) process.stdout.write(`${line}\n`)
+    for (const line of textLines(results)) process.stdout.write(`${line}\n`)
     const refused = results.measurements.filter((one) => one.refused !== undefined).length
     if (refused > 0) throw new Failure('test', `${refused} figures mean nothing: their packets did not go the way that was to be measured.`)
   },
