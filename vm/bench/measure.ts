@@ -17,6 +17,9 @@ import { type Kind, type Measurement, nameOf, type Results } from './results.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
 import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
 
+/** What is counted, and how, for those who read or compare the figures. */
+export const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
+
 export const FLOWS = [1, 1_000, 20_000, 100_000] as const
 /** Those that are new, or beside others. */
 export const [, , MANY_FLOWS] = FLOWS
