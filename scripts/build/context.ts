@@ -51,6 +51,8 @@ export const VARIABLES = {
   WRITE: 'file that vm-capture writes the packets to, beside showing them',
   LEVEL: 'IPVS debug level that vm-log sets (default 12)',
   LINK: 'network link that vm-capture follows (default outside)',
+  A: 'results of make bench, a file or a folder, that bench-compare compares with',
+  B: 'those that it says of what has changed',
 } as const
 
 export type Variable = keyof typeof VARIABLES
