@@ -23,6 +23,8 @@ repeat is kept, and the tables have the median and the spread.
 Instructions are counted, not cache misses; compare within one run. The tables are printed, and
 all figures are in dist/VARIANT/bench/results.json, with the commit, the kernel and how they were measured. Until a run
 has come to its end, what it has measured is in dist/VARIANT/bench.unfinished, and the results of the run before stay.
+At the end, the figures are compared with those of a commit, as make bench-compare does it, if test/bench has a baseline of
+this kernel: by how much what is slower or faster. Being slower is no failure of this command.
 KERNEL=stock measures on the distribution's own kernel, whose configuration is not the debug one of TARGET's.`,
   step: testedStep,
   run: runBench,

@@ -3,16 +3,17 @@
 
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { cpus, release, type } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
+import { comparisonLines, compare } from '../../vm/bench/compare.ts'
 import { chooseParts, measure, METHOD, type Part, partNames } from '../../vm/bench/measure.ts'
 import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
-import { type Host, type Origin, RESULTS_FILE, type Stored, toStored } from '../../vm/bench/stored.ts'
+import { baselineText, commitOf, type Host, knownOf, type Origin, readKnown, readStored, RESULTS_FILE, type Stored, toStored } from '../../vm/bench/stored.ts'
 import { qemuVersion } from '../../vm/qemu/accelerator.ts'
 import { Machine } from '../../vm/qemu/machine.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
-import { replaceFolder, writeIfChanged } from '../base/files.ts'
+import { makeFolder, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
@@ -66,12 +67,48 @@ export async function benchIn(context: Context, { guest, measuring, print }: Ben
     aside.write(results, true)
     replaceFolder(aside.folder, folder)
     for (const line of textLines(results)) print(line)
+    for (const line of againstBaseline(context, readStored(folder))) print(line)
     log.info(`results are in ${folder}`)
     requireMeaning(results)
   } catch (error) {
     if (aside.isThere) log.warn(`what was measured is in ${aside.folder}`)
     throw error
   }
+}
+
+/** @returns path of what is compared with at the end of each run */
+const baselineFile = ({ paths }: Context, variant: string): string => join(paths.root, 'test/bench', `baseline-${variant}.json`)
+
+/** @returns lines about what is slower or faster than the baseline in the repository, or why nothing is said of that */
+function againstBaseline(context: Context, stored: Stored): string[] {
+  const path = baselineFile(context, stored.variant)
+  const name = relative(context.paths.root, path)
+  if (!existsSync(path)) return [`no baseline to compare with: there is no ${name} (make bench-baseline writes it)`]
+  try {
+    const [before, after] = [readKnown(path), knownOf('this run', stored)]
+    return comparisonLines({ ...before, file: name }, after, compare(before, after), commitOf(before.origin))
+  } catch (error) {
+    // An hour of measuring has not failed because of what it would be compared with.
+    if (error instanceof Failure) return [`not compared with the baseline: ${error.message}`]
+    throw error
+  }
+}
+
+/**
+ * Makes the last results the baseline.
+ *
+ * @returns its path
+ * @throws Failure of kind `usage` when there are none, or some of them mean nothing
+ */
+export function writeBaseline(context: Context): string {
+  const folder = folderOf(context)
+  const stored = readStored(folder)
+  const refused = refusals(stored)
+  if (refused.length > 0) throw new Failure('usage', `${folder} has figures that mean nothing: a baseline would not have them.`, { excerpt: refused })
+  const path = baselineFile(context, stored.variant)
+  makeFolder(dirname(path))
+  writeIfChanged(path, baselineText(stored))
+  return path
 }
 
 /** What becomes of results while they are not complete. */

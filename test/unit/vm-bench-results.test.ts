@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The folder of the benchmark's results, and the files in it. */
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Context } from '../../scripts/build/context.ts'
-import { benchIn, type Benchmark, chosenParts } from '../../scripts/lab/bench.ts'
+import { benchIn, type Benchmark, chosenParts, writeBaseline } from '../../scripts/lab/bench.ts'
+import { compare } from '../../vm/bench/compare.ts'
 import type { Measurement } from '../../vm/bench/results.ts'
-import { readKnown, readStored } from '../../vm/bench/stored.ts'
+import { baselineText, readKnown, readStored } from '../../vm/bench/stored.ts'
 import { results, rounds, stored } from './bench-fixture.ts'
 import { createFixture, fails } from './fixture.ts'
 
@@ -128,4 +129,65 @@ test('files that are not ours, of another schema or damaged are told apart', asy
     t.regex((await fails(t, 'usage', async () => readKnown(path))).message, message)
   }
   t.deepEqual(readStored(write('good', good)), good)
+})
+
+const baselineOf = ({ paths }: Context): string => join(paths.root, 'test/bench/baseline-lts.json')
+
+test('without a baseline a run says so in one line; with one, what is slower than its commit', async (t) => {
+  const { context } = createFixture(t)
+  const c = context({ REPEAT: '2' })
+  const figures = (snat: number): Measurement[] => [...rounds({ way: 'plain forwarding' }, 6000, 6001), ...rounds({ way: 'IPVS SNAT' }, snat, snat + 1)]
+  const first = await run(c, measuring(figures(6500)))
+  t.deepEqual(first.filter((line) => line.includes('baseline')), ['no baseline to compare with: there is no test/bench/baseline-lts.json (make bench-baseline writes it)'])
+
+  t.is(writeBaseline(c), baselineOf(c))
+  const second = await run(c, measuring(figures(6695)))
+  t.deepEqual(second.slice(-2), [
+    'slower by 3.0 % than an unknown commit: IPVS SNAT, out, 1 flow, with checksum: 6501 instructions, then 6696 (noise 0.1 %)',
+    'the same as an unknown commit within noise (0.1 %): 1 figure',
+  ])
+})
+
+test('a baseline is a line a figure, and is read as the results that it is of', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const of = stored([...rounds({ way: 'IPVS SNAT' }, 6500.04, 6501, 6499.96), ...rounds({ way: 'IPVS SNAT', kind: 'new', flows: 200, occupancy: 95 }, 15_475, 15_480, 15_470)], { rounds: 3 })
+  mkdirSync(folderOf(c), { recursive: true })
+  writeFileSync(join(folderOf(c), 'results.json'), JSON.stringify(of))
+  writeBaseline(c)
+  t.deepEqual(readFileSync(baselineOf(c), 'utf8').split('\n').filter((line) => line.includes('IPVS')), [
+    '    "IPVS SNAT, out, 1 flow, with checksum": [6500,6501,6500],',
+    '    "IPVS SNAT, new, 200 flows, with checksum, 95 % taken": [15475,15480,15470]',
+  ])
+  const baseline = readKnown(baselineOf(c))
+  const { host: _host, measurements: _measurements, loads: _loads, inapplicable: _inapplicable, format: _format, schema: _schema, complete: _complete, ...origin } = of
+  t.deepEqual(baseline.origin, origin)
+  t.deepEqual([...baseline.figures.values()].map(({ values }) => values), [[6500, 6501, 6500], [15_475, 15_480, 15_470]])
+  t.deepEqual(compare(baseline, readKnown(folderOf(c))).same.length, 2)
+})
+
+test('what a run cannot be compared with takes nothing from it', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  write('test/bench/baseline-lts.json', '{}')
+  const lines = await run(c, measuring(rounds({ way: 'IPVS SNAT' }, 6500)))
+  t.regex(lines.at(-1) ?? '', /^not compared with the baseline: .*baseline-lts\.json is not from make bench/)
+  t.deepEqual(wayOf(folderOf(c)), ['IPVS SNAT'])
+})
+
+test('no baseline is made of nothing, nor of figures that mean nothing', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  t.regex((await fails(t, 'usage', async () => writeBaseline(c))).message, /^There is no .*bench\.$/)
+  const refused = rounds({ way: 'IPVS SNAT' }, 6500).map((one) => ({ ...one, refused: '9 of 10 arrived translated' }))
+  await t.throwsAsync(run(c, measuring(refused)))
+  t.regex((await fails(t, 'usage', async () => writeBaseline(c))).message, /figures that mean nothing/)
+  t.false(existsSync(baselineOf(c)))
+})
+
+test('a baseline that is damaged is told of', async (t) => {
+  const path = join(folderFor(t), 'baseline.json')
+  writeFileSync(path, baselineText(stored(rounds({ way: 'IPVS SNAT' }, 6500))).replace('[6500]', '[]'))
+  t.regex((await fails(t, 'usage', async () => readKnown(path))).message, /is damaged: figures\.$/)
+  await fails(t, 'usage', async () => readStored(path))
 })
