@@ -20,8 +20,9 @@ their names: ${partNames().join('; ')}.
 REPEAT=5 measures all parts five times in that boot, one after the other and not each five times in a row; every
 repeat is kept, and the tables have the median and the spread.
 
-Instructions are counted, not cache misses; compare within one run. The tables are printed, and
-all figures are in dist/VARIANT/bench/results.json, with the commit, the kernel and how they were measured. Until a run
+Instructions are counted, not cache misses; compare within one run. The tables are printed. In dist/VARIANT/bench are
+results.json with every repeat, the commit, the kernel and how it was measured, plots (SVG), and report.md with all of it and what was
+refused. Until a run
 has come to its end, what it has measured is in dist/VARIANT/bench.unfinished, and the results of the run before stay.
 At the end, the figures are compared with those of a commit, as make bench-compare does it, if test/bench has a baseline of
 this kernel: by how much what is slower or faster. Being slower is no failure of this command.

@@ -4,8 +4,11 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { cpus, release, type } from 'node:os'
 import { dirname, join, relative } from 'node:path'
+import { chartsOf } from '../../vm/bench/charts.ts'
 import { comparisonLines, compare } from '../../vm/bench/compare.ts'
+import { reportOf, svgFile } from '../../vm/bench/markdown.ts'
 import { chooseParts, measure, METHOD, type Part, partNames } from '../../vm/bench/measure.ts'
+import { svgOf } from '../../vm/bench/plot.ts'
 import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
 import { baselineText, commitOf, type Host, knownOf, type Origin, readKnown, readStored, RESULTS_FILE, type Stored, toStored } from '../../vm/bench/stored.ts'
@@ -64,16 +67,24 @@ export async function benchIn(context: Context, { guest, measuring, print }: Ben
   const aside = new Aside(`${folder}.unfinished`, (results, complete) => toStored(origin, thisHost(), results, complete))
   try {
     const results = await measuring((known) => aside.write(known, false))
-    aside.write(results, true)
+    const stored = aside.write(results, true)
+    const comparison = againstBaseline(context, stored)
+    await writeReport(aside.folder, stored, comparison)
     replaceFolder(aside.folder, folder)
-    for (const line of textLines(results)) print(line)
-    for (const line of againstBaseline(context, readStored(folder))) print(line)
+    for (const line of [...textLines(results), ...comparison]) print(line)
     log.info(`results are in ${folder}`)
     requireMeaning(results)
   } catch (error) {
     if (aside.isThere) log.warn(`what was measured is in ${aside.folder}`)
     throw error
   }
+}
+
+/** Writes what people read of results into their folder: plots, and a report that shows them. */
+async function writeReport(folder: string, stored: Stored, comparison: readonly string[]): Promise<void> {
+  const charts = chartsOf(stored, `${stored.kernel}, ${commitOf(stored)}`)
+  for (const chart of charts) writeIfChanged(join(folder, svgFile(chart)), await svgOf(chart))
+  writeIfChanged(join(folder, 'report.md'), reportOf(stored, charts, comparison))
 }
 
 /** @returns path of what is compared with at the end of each run */
@@ -125,12 +136,14 @@ class Aside {
     return this.begun && existsSync(this.folder)
   }
 
-  write(results: Results, complete: boolean): void {
+  write(results: Results, complete: boolean): Stored {
     // What another run has left there is kept until there is something of this one.
     if (!this.begun) rmSync(this.folder, { recursive: true, force: true })
     this.begun = true
     mkdirSync(this.folder, { recursive: true })
-    writeIfChanged(join(this.folder, RESULTS_FILE), `${JSON.stringify(this.stored(results, complete), null, 2)}\n`)
+    const stored = this.stored(results, complete)
+    writeIfChanged(join(this.folder, RESULTS_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+    return stored
   }
 }
 

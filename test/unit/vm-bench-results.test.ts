@@ -50,6 +50,10 @@ test('results say where they come from, and have every repeat', async (t) => {
   t.true(all.host.processors > 0)
   t.true(Math.abs(Date.parse(all.date) - Date.now()) < 60_000)
   t.deepEqual(all.measurements.map(({ round, instructions }) => [round, instructions]), [[1, 6000], [2, 6002]])
+  t.deepEqual(readdirSync(folderOf(c)), ['out.svg', 'report.md', 'results.json'])
+  const report = readFileSync(join(folderOf(c), 'report.md'), 'utf8')
+  t.true(report.includes('](out.svg)'))
+  t.regex(report, /^- no baseline to compare with/m)
   t.false(existsSync(unfinished(c)))
 })
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
+import { chartsOf } from '../../vm/bench/charts.ts'
+import { reportOf } from '../../vm/bench/markdown.ts'
 import { ALONE, BESIDE, chooseParts, countsOf, measure, partNames } from '../../vm/bench/measure.ts'
 import { INSIDE, POOL, rateOf, REMOTE, sending } from '../../vm/bench/network.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench/nftables.ts'
+import { svgOf } from '../../vm/bench/plot.ts'
 import { textLines } from '../../vm/bench/report.ts'
 import { figuresOf, type Measurement, nameOf, type Results, summaryOf } from '../../vm/bench/results.ts'
+import { results, rounds, stored } from './bench-fixture.ts'
 
 test('what pktgen says becomes instructions per packet, as 6.1 and as 2.6.32 say it', (t) => {
   t.deepEqual(rateOf('OK: 400000(c399000+d1000) usec, 40000 (60byte,0frags)'), { instructions: 10_000, sent: 40_000 })
@@ -112,11 +116,9 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
 
 test('of several rounds, tables have the median and the spread, and what was refused once is refused', (t) => {
   t.deepEqual(summaryOf([5, 1, 2, 4]), { median: 3, low: 1, high: 5 })
-  const rounds = (way: string, ...counts: number[]): Measurement[] =>
-    counts.map((instructions, index) => ({ way, kind: 'out', checksum: true, flows: 1, round: index + 1, instructions, sent: 10, arrived: 10 }))
   const measurements = [
-    ...rounds('plain forwarding', 6000, 6012, 6006), ...rounds('IPVS SNAT', 6506, 6500, 6520),
-    ...rounds('iptables SNAT', 8000, 8000, 8000).map((one) => (one.round === 2 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
+    ...rounds({ way: 'plain forwarding' }, 6000, 6012, 6006), ...rounds({ way: 'IPVS SNAT' }, 6506, 6500, 6520),
+    ...rounds({ way: 'iptables SNAT' }, 8000, 8000, 8000).map((one) => (one.round === 2 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
   ]
   const figures = figuresOf(measurements)
   t.deepEqual(figures.map(nameOf), ['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].map((way) => `${way}, out, 1 flow, with checksum`))
@@ -172,4 +174,81 @@ test('a part that this kernel cannot do is asked for once', async (t) => {
   t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy'])
   t.deepEqual([...new Set(results.measurements.map(({ way, kind }) => `${way}, ${kind}`))], ['plain forwarding, out', 'plain forwarding, new'])
   t.false(machine.scripts.some((script) => script.includes('iptables -t nat')))
+})
+
+/** Heights of the bars of a plot, and lengths of the lines of their ranges, in their order. */
+function drawnIn(svg: string): { bars: number[]; ranges: number[]; colours: string[] } {
+  const bars = [...svg.matchAll(/<path d="M[^"]*v([\d.]+)h[^"]*" fill="(#\w{6})"/g)]
+  return {
+    bars: bars.map(([, height]) => Number(height)),
+    ranges: [...svg.matchAll(/<line [^>]*y2="(-?[\d.]+)" stroke="black"/g)].map(([, length]) => Math.abs(Number(length))),
+    colours: bars.map(([, , colour = '']) => colour),
+  }
+}
+
+test('bars are as high as their figures are large, from 0 on, with the range of the rounds and units', async (t) => {
+  const measurements = [...rounds({ way: 'plain forwarding' }, 6000, 6000, 6000), ...rounds({ way: 'IPVS SNAT' }, 6500, 6400, 6800), ...rounds({ way: 'nftables, flowtable' }, 3000, 3000, 3000)]
+  const [chart, ...others] = chartsOf(results(...measurements), 'a kernel')
+  t.deepEqual(others, [])
+  t.like(chart, { name: 'out', title: '60-byte UDP with checksum: out', axes: { x: 'flows', y: 'guest instructions per packet' } })
+  const svg = chart ? await svgOf(chart) : ''
+  const { bars, ranges } = drawnIn(svg)
+  t.is(bars.length, 3)
+  const ofPlain = (value: number | undefined): number => Number(((value ?? NaN) / (bars[0] ?? NaN)).toFixed(3))
+  t.deepEqual(bars.map(ofPlain), [1, 1.083, 0.5])
+  t.deepEqual(ranges.map(ofPlain), [0, 0.067, 0])
+  for (const text of ['guest instructions per packet', 'flows', '0', '60-byte UDP with checksum: out', 'IPVS SNAT', 'nftables, flowtable']) t.true(svg.includes(`>${text}<`), text)
+  t.regex(svg, />a kernel\.</)
+  t.regex(svg, /Bars: medians of 3 rounds\. Lines: from the smallest to the largest\./)
+  t.notRegex(svg, />iptables SNAT</)
+})
+
+test('what means nothing is not drawn but named, and the others keep their colours', async (t) => {
+  const measurements = ['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].flatMap((way) => rounds({ way }, 6000))
+  const [all] = chartsOf(results(...measurements), 'a kernel')
+  const [some] = chartsOf(results(...measurements.map((one) => (one.way === 'plain forwarding' ? { ...one, refused: '9 of 10 arrived translated' } : one))), 'a kernel')
+  if (!all || !some) return t.fail('nothing is drawn')
+  const [ofAll, ofSome] = [await svgOf(all), await svgOf(some)]
+  t.is(new Set(drawnIn(ofAll).colours).size, 3)
+  t.deepEqual(drawnIn(ofSome).colours, drawnIn(ofAll).colours.slice(1))
+  t.regex(ofSome, /Not drawn, because packets went astray: plain forwarding \(1\)\./)
+  t.regex(ofSome, /Measured once\./)
+})
+
+test('each kind of figure has its chart', (t) => {
+  const charts = chartsOf(results(
+    ...rounds({ way: 'IPVS SNAT' }, 6500), ...rounds({ way: 'IPVS SNAT', kind: 'back', checksum: false }, 6500), ...rounds({ way: ALONE, kind: 'in' }, 7000),
+    ...rounds({ way: 'IPVS SNAT', kind: 'new', flows: 200, occupancy: 90 }, 15_000), ...rounds({ way: 'IPVS SNAT, rules', kind: 'new', flows: 1_000, rules: { count: 1_000, shape: 'ports' } }, 10_000),
+  ), 'a kernel')
+  t.deepEqual(charts.map(({ name, bars }) => [name, bars.map(({ x, series, median }) => [x, series, median])]), [
+    ['out', [['1', 'IPVS SNAT', 6500]]],
+    ['back-without-checksum', [['1', 'IPVS SNAT', 6500]]],
+    ['lvs-nat', [['1', ALONE, 7000]]],
+    ['occupancy', [['90', 'IPVS SNAT', 15_000]]],
+    ['rules-new', [['ports', '1,000 rules', 10_000]]],
+  ])
+})
+
+test('the report names machine, kernel, commit and spread, and what was refused and not applicable', (t) => {
+  const measurements = [
+    ...rounds({ way: 'plain forwarding' }, 6000, 6003), ...rounds({ way: 'IPVS SNAT' }, 6500, 6530), ...rounds({ way: 'IPVS SNAT, fast' }, 4973, 4973),
+    ...rounds({ way: 'iptables SNAT' }, 8000, 8000).map((one) => ({ ...one, refused: '9 of 10 arrived translated' })),
+  ]
+  const all = { ...stored(measurements, { rounds: 2, dirty: true }), inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }] }
+  const lines = reportOf(all, chartsOf(all, 'a kernel'), ['slower by 3.0 % than commit 1: IPVS SNAT']).split('\n')
+  for (const line of [
+    '| kernel | 6.1.192-1.snat1.x86_64 (lts) |',
+    '| commit | commit 0123456789ab with changes |',
+    '| machine | QEMU emulator version 7.2.0, on A Processor (2 processors, Linux 6.1) |',
+    '| rounds | 2 of 2 |',
+    '| spread | of half of the figures at most 0.05 %, at most 0.46 % (IPVS SNAT, out, 1 flow, with checksum) |',
+    '- slower by 3.0 % than commit 1: IPVS SNAT',
+    '- iptables SNAT, out, 1 flow, with checksum: in 2 of 2 rounds: 9 of 10 arrived translated',
+    '- nftables SNAT: this kernel has no nf_tables',
+    '| out | 1 flow | 1,000 flows | 20,000 flows | 100,000 flows |',
+    '|---|---:|---:|---:|---:|',
+    '| iptables SNAT | refused | - | - | - |',
+    '![60-byte UDP with checksum: out](out.svg)',
+  ]) t.true(lines.includes(line), line)
+  t.true(reportOf(stored([]), [], []).includes('## Refused\n\nNone.\n'))
 })

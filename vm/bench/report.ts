@@ -14,7 +14,7 @@ export interface Table {
 }
 
 /** One for each direction. */
-const DIRECTIONS: readonly { kind: Kind; title: string; flows: readonly number[] }[] = [
+export const DIRECTIONS: readonly { kind: Kind; title: string; flows: readonly number[] }[] = [
   { kind: 'out', title: 'out', flows: FLOWS },
   { kind: 'back', title: 'back', flows: FLOWS },
   { kind: 'new', title: 'each packet a new flow', flows: [MANY_FLOWS] },
