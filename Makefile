@@ -26,9 +26,9 @@ $(COMMANDS:=-help): %-help: $(MAIN)
 # Most of a run that has nothing to do is Node finding modules: so they are one file, packages
 # too. Folders are among the prerequisites, so that a deleted file is noticed; links are not,
 # because an editor's lock is one that leads nowhere; vm itself is not, because it is a goal.
-# It is made aside: another make of this checkout may be about to read it.
+# It is made aside: another make of this checkout may be about to read it. What only one command needs stays outside.
 $(MAIN): Makefile $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
-	@aside=$(@D).$$$$ && node_modules/.bin/esbuild scripts/main.ts --outdir=$$aside --bundle --platform=node --format=esm \
+	@aside=$(@D).$$$$ && node_modules/.bin/esbuild scripts/main.ts --outdir=$$aside --bundle --platform=node --format=esm --external:vega \
 		--out-extension:.js=.mjs --sourcemap --sources-content=false --log-level=warning \
 		--banner:js='import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);' && \
 		mkdir -p $(@D) && mv $$aside/main.mjs.map $$aside/main.mjs $(@D) && rmdir $$aside

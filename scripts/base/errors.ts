@@ -12,6 +12,7 @@ export const EXIT = {
   build: 6,
   test: 7,
   lostVm: 8,
+  slower: 9,
   internal: 70,
   interrupted: 130,
 } as const

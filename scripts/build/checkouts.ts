@@ -47,7 +47,7 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
  */
 export async function withNothingRunning<T>(context: Context, kernels: readonly Context[], work: () => Promise<T>): Promise<T> {
   const names = kernels.flatMap((kernel) => variants(kernel))
-  const locks = names.flatMap((name) => [[`e2e-${name}`, 'end-to-end test run'], [`vm-${name}`, 'virtual machine'], [`install-${name}`, 'installation test']] as const)
+  const locks = names.flatMap((name) => [[`e2e-${name}`, 'end-to-end test run'], [`vm-${name}`, 'virtual machine'], [`bench-${name}`, 'benchmark'], [`install-${name}`, 'installation test']] as const)
   const take = (index: number): Promise<T> => {
     const [name, what] = locks[index] ?? []
     if (name === undefined) return work()

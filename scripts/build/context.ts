@@ -29,8 +29,8 @@ export const VARIABLES = {
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
-  ONLY: 'end-to-end tests to run: words that their names contain, separated by commas',
-  REPEAT: 'how many times the end-to-end tests are run (default 1)',
+  ONLY: 'end-to-end tests to run, or parts of the benchmark: words that their names contain, separated by commas',
+  REPEAT: 'how many times the end-to-end tests are run, or the parts of the benchmark (default 1)',
   LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
   SEED: 'which ones: a number (default 12)',
@@ -51,6 +51,8 @@ export const VARIABLES = {
   WRITE: 'file that vm-capture writes the packets to, beside showing them',
   LEVEL: 'IPVS debug level that vm-log sets (default 12)',
   LINK: 'network link that vm-capture follows (default outside)',
+  A: 'results of make bench, a file or a folder, that bench-compare compares with',
+  B: 'those that it says of what has changed',
 } as const
 
 export type Variable = keyof typeof VARIABLES
@@ -77,7 +79,7 @@ export interface Context {
   /** {@link name} with `-CONFIG` unless it is the default, and `-FLAVOUR` or `-stock` if there is one: names the folder in dist. */
   readonly variant: string
   readonly jobs: number
-  /** How many times the end-to-end tests are run. */
+  /** How many times the end-to-end tests are run, or the parts of the benchmark. */
   readonly repeat: number
   /** How many labs run them at the same time. */
   readonly labs: number

@@ -13,9 +13,8 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { isSet, type Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
-import { revision } from '../build/revision.ts'
 import { writeEvidence } from '../steps/all.ts'
-import { bringGuest, isQuick, type Guest } from './guest.ts'
+import { bringGuest, isQuick, testedRevision, type Guest } from './guest.ts'
 
 export interface Counts {
   passed: number
@@ -122,9 +121,8 @@ type Properties = Readonly<Record<string, string>>
 
 /** What the report says of what was tested. */
 async function properties(context: Context): Promise<Properties> {
-  const { commit, dirty } = await revision(context)
-  const tested = isQuick(context) ? 'modules of the prepared tree over the packages in dist' : 'packages in dist'
-  return { commit: commit ?? 'unknown', dirty: String(dirty || isQuick(context)), tested }
+  const { commit, dirty, tested } = await testedRevision(context)
+  return { commit: commit ?? 'unknown', dirty: String(dirty), tested }
 }
 
 /** Two runs at once would write over each other's captures, which are the evidence. */

@@ -9,6 +9,7 @@ import type { Accelerator } from '../../vm/qemu/arguments.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { isSet, type Context } from '../build/context.ts'
+import { type Revision, revision } from '../build/revision.ts'
 import { bring, type Step } from '../build/step.ts'
 import { kernelRelease } from '../steps/kernel.ts'
 import { bringModules, ipvsModules } from '../steps/modules.ts'
@@ -23,6 +24,13 @@ export interface Guest {
 
 /** Whether edits of the modules are to be tried that are in no package yet. */
 export const isQuick = ({ variables }: Context): boolean => isSet(variables, 'QUICK')
+
+/** @returns what the virtual machines run, and the commit that it is of; that of edits says nothing of them */
+export async function testedRevision(context: Context): Promise<Revision & { tested: string }> {
+  const { commit, dirty } = await revision(context)
+  const quick = isQuick(context)
+  return { commit, dirty: dirty || quick, tested: quick ? 'modules of the prepared tree over the packages in dist' : 'packages in dist' }
+}
 
 /** @returns the step that makes what the virtual machines run */
 export const testedStep = (context: Context): Step => (context.stock ? stock : repo)

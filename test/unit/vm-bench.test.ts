@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
-import { ALONE, BESIDE, chooseParts, countsOf, type Measurement, partNames } from '../../vm/bench/measure.ts'
+import { chartsOf } from '../../vm/bench/charts.ts'
+import { reportOf } from '../../vm/bench/markdown.ts'
+import { ALONE, BESIDE, chooseParts, countsOf, measure, partNames } from '../../vm/bench/measure.ts'
 import { INSIDE, POOL, rateOf, REMOTE, sending } from '../../vm/bench/network.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench/nftables.ts'
-import { tables } from '../../vm/bench/report.ts'
+import { svgOf } from '../../vm/bench/plot.ts'
+import { textLines } from '../../vm/bench/report.ts'
+import { figuresOf, type Measurement, nameOf, type Results, summaryOf } from '../../vm/bench/results.ts'
+import { results, rounds, stored } from './bench-fixture.ts'
 
 test('what pktgen says becomes instructions per packet, as 6.1 and as 2.6.32 say it', (t) => {
   t.deepEqual(rateOf('OK: 400000(c399000+d1000) usec, 40000 (60byte,0frags)'), { instructions: 10_000, sent: 40_000 })
@@ -79,14 +84,14 @@ test('rules of nf_tables are a batch of messages, each acknowledged but its begi
 
 const flowCounts = [1, 1_000, 20_000, 100_000]
 const figures = (way: string, kind: Measurement['kind'], instructions: number): Measurement[] =>
-  flowCounts.map((flows) => ({ way, kind, checksum: true, flows, instructions, sent: 10, arrived: 10 }))
+  flowCounts.map((flows) => ({ way, kind, checksum: true, flows, round: 1, instructions, sent: 10, arrived: 10 }))
 
 test('the table tells what each way adds, in terms of iptables, and refuses what did not arrive', (t) => {
   const occupied = (way: string, occupancy: number, instructions: number): Measurement =>
-    ({ way, kind: 'new', checksum: true, flows: 200, occupancy, instructions, sent: 200, arrived: 190 })
+    ({ way, kind: 'new', checksum: true, flows: 200, occupancy, round: 1, instructions, sent: 200, arrived: 190 })
   const ruled = (count: number, instructions: number): Measurement =>
-    ({ way: 'IPVS SNAT, rules', kind: 'new', checksum: true, flows: 1_000, rules: { count, shape: 'ports' }, instructions, sent: 10, arrived: 10 })
-  const lines = tables({
+    ({ way: 'IPVS SNAT, rules', kind: 'new', checksum: true, flows: 1_000, rules: { count, shape: 'ports' }, round: 1, instructions, sent: 10, arrived: 10 })
+  const lines = textLines({
     measurements: [
       ...figures('plain forwarding', 'out', 6000), ...figures('iptables SNAT', 'out', 8000), ...figures('nftables, flowtable', 'out', 5000),
       ...figures('IPVS SNAT', 'out', 6500).map((one) => (one.flows === 1 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
@@ -94,17 +99,156 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
       ruled(1, 10_000), ruled(1_000, 10_500),
       occupied('IPVS SNAT', 0, 10_000), occupied('IPVS SNAT', 95, 15_000),
     ],
-    loads: [{ how: 'one ipvsadm -R', seconds: 0.08 }],
+    loads: [{ how: 'one ipvsadm -R', round: 1, seconds: 0.08 }],
     inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }],
   })
   const line = (start: string, nth = 0) => lines.filter((one) => one.startsWith(start))[nth] ?? ''
   t.regex(line('IPVS SNAT'), /^IPVS SNAT +refused( +6500 \+500 0\.25){3}$/)
   t.regex(line('iptables SNAT'), /^iptables SNAT +8000 \+2000 /)
   t.regex(line('nftables, flowtable'), /5000 -1000 -0\.50/)
-  t.true(lines.some((one) => /7000, 7070 \+1\.0 %/.test(one)))
+  t.regex(line(BESIDE), /^LVS NAT in, beside 20000 SNAT flows( +7070 \+1\.0 %){4}$/)
   t.true(lines.some((one) => /^IPVS SNAT +10000 x1\.00, 10 .*15000 x1\.50, 10/.test(one)))
   t.regex(line('ports'), /^ports +- +10000, 10500 x1\.05$/)
   t.regex(line('one ipvsadm -R'), /0\.08$/)
-  t.true(lines.includes('refused: IPVS SNAT, out, 1 flows: 9 of 10 arrived translated'))
-  t.true(lines.includes('nftables SNAT: not applicable: this kernel has no nf_tables'))
+  t.true(lines.includes('refused: IPVS SNAT, out, 1 flow, with checksum: 9 of 10 arrived translated'))
+  t.true(lines.includes('not applicable: nftables SNAT: this kernel has no nf_tables'))
+})
+
+test('of several rounds, tables have the median and the spread, and what was refused once is refused', (t) => {
+  t.deepEqual(summaryOf([5, 1, 2, 4]), { median: 3, low: 1, high: 5 })
+  const measurements = [
+    ...rounds({ way: 'plain forwarding' }, 6000, 6012, 6006), ...rounds({ way: 'IPVS SNAT' }, 6506, 6500, 6520),
+    ...rounds({ way: 'iptables SNAT' }, 8000, 8000, 8000).map((one) => (one.round === 2 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
+  ]
+  const figures = figuresOf(measurements)
+  t.deepEqual(figures.map(nameOf), ['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].map((way) => `${way}, out, 1 flow, with checksum`))
+  t.deepEqual(figures[1]?.values, [6506, 6500, 6520])
+  const lines = textLines({ measurements, loads: [1, 2, 3].map((round) => ({ how: 'one ipvsadm -R', round, seconds: round / 10 })), inapplicable: [] })
+  t.regex(lines[0] ?? '', /^Medians of 3 rounds; in brackets/)
+  t.true(lines.some((one) => /^IPVS SNAT +6506 \+500 \(0\.31 %\) +-/.test(one)))
+  t.true(lines.some((one) => /^one ipvsadm -R +0\.20 \(100\.00 %\)$/.test(one)))
+  t.true(lines.includes('refused: iptables SNAT, out, 1 flow, with checksum: in 1 of 3 rounds: 9 of 10 arrived translated'))
+})
+
+/** A machine that answers as one does where every packet arrives, at one more microsecond for each that was sent before. */
+function fakeMachine(lacking: RegExp) {
+  let sent = 0
+  const answer = (script: string): string => [
+    ...[...script.matchAll(/packets (?:source|sink) (\d+) /g)].map(([, count]) => {
+      sent++
+      return `begin\nforwarded 7\nOK: ${Number(count) * 6 + sent}(c1+d0) usec, ${count} (60byte,0frags)\nforwarded 7\narrived ${count}\n`
+    }),
+    'seconds 0.5\n',
+  ].join('')
+  return {
+    scripts: [] as string[],
+    async sh(script: string) {
+      this.scripts.push(script)
+      return answer(script)
+    },
+    run: async (script: string) => ({ status: lacking.test(script) ? 1 : 0, output: '' }),
+    put: async () => undefined,
+  }
+}
+
+test('all parts are measured once, then all again, and what is known is kept after each', async (t) => {
+  const progress: string[] = []
+  const kept: number[] = []
+  const parts = chooseParts('plain,iptables,rules')
+  const results = await measure(fakeMachine(/UDPCSUM/), parts, { rounds: 2, progress: (line) => progress.push(line), keep: (known: Results) => kept.push(known.measurements.length) })
+  // Nine figures of each way without a checksum, five of occupancy, twenty of rules.
+  t.deepEqual(kept, [9, 18, 23, 43, 52, 61, 66, 86])
+  t.is(progress.filter((line) => /^round \d of 2$/.test(line)).length, 2)
+  t.deepEqual(results.inapplicable.map(({ what }) => what), ['UDP with a checksum'])
+  t.deepEqual(results.measurements.map(({ round }) => round), [...Array<number>(43).fill(1), ...Array<number>(43).fill(2)])
+  t.deepEqual(results.loads.map(({ round }) => round), [1, 1, 1, 2, 2, 2])
+  for (const figure of figuresOf(results.measurements)) {
+    t.is(figure.values.length, 2, nameOf(figure))
+    t.is(figure.refused, undefined)
+  }
+})
+
+test('a part that this kernel cannot do is asked for once', async (t) => {
+  const machine = fakeMachine(/iptables -t nat -L|inside\.do/)
+  const results = await measure(machine, chooseParts('iptables'), { rounds: 3, progress: () => undefined, keep: () => undefined })
+  t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy'])
+  t.deepEqual([...new Set(results.measurements.map(({ way, kind }) => `${way}, ${kind}`))], ['plain forwarding, out', 'plain forwarding, new'])
+  t.false(machine.scripts.some((script) => script.includes('iptables -t nat')))
+})
+
+/** Heights of the bars of a plot, and lengths of the lines of their ranges, in their order. */
+function drawnIn(svg: string): { bars: number[]; ranges: number[]; colours: string[] } {
+  const bars = [...svg.matchAll(/<path d="M[^"]*v([\d.]+)h[^"]*" fill="(#\w{6})"/g)]
+  return {
+    bars: bars.map(([, height]) => Number(height)),
+    ranges: [...svg.matchAll(/<line [^>]*y2="(-?[\d.]+)" stroke="black"/g)].map(([, length]) => Math.abs(Number(length))),
+    colours: bars.map(([, , colour = '']) => colour),
+  }
+}
+
+test('bars are as high as their figures are large, from 0 on, with the range of the rounds and units', async (t) => {
+  const measurements = [...rounds({ way: 'plain forwarding' }, 6000, 6000, 6000), ...rounds({ way: 'IPVS SNAT' }, 6500, 6400, 6800), ...rounds({ way: 'nftables, flowtable' }, 3000, 3000, 3000)]
+  const [chart, ...others] = chartsOf(results(...measurements), 'a kernel')
+  t.deepEqual(others, [])
+  t.like(chart, { name: 'out', title: '60-byte UDP with checksum: out', axes: { x: 'flows', y: 'guest instructions per packet' } })
+  const svg = chart ? await svgOf(chart) : ''
+  const { bars, ranges } = drawnIn(svg)
+  t.is(bars.length, 3)
+  const ofPlain = (value: number | undefined): number => Number(((value ?? NaN) / (bars[0] ?? NaN)).toFixed(3))
+  t.deepEqual(bars.map(ofPlain), [1, 1.083, 0.5])
+  t.deepEqual(ranges.map(ofPlain), [0, 0.067, 0])
+  for (const text of ['guest instructions per packet', 'flows', '0', '60-byte UDP with checksum: out', 'IPVS SNAT', 'nftables, flowtable']) t.true(svg.includes(`>${text}<`), text)
+  t.regex(svg, />a kernel\.</)
+  t.regex(svg, /Bars: medians of 3 rounds\. Lines: from the smallest to the largest\./)
+  t.notRegex(svg, />iptables SNAT</)
+})
+
+test('what means nothing is not drawn but named, and the others keep their colours', async (t) => {
+  const measurements = ['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].flatMap((way) => rounds({ way }, 6000))
+  const [all] = chartsOf(results(...measurements), 'a kernel')
+  const [some] = chartsOf(results(...measurements.map((one) => (one.way === 'plain forwarding' ? { ...one, refused: '9 of 10 arrived translated' } : one))), 'a kernel')
+  if (!all || !some) return t.fail('nothing is drawn')
+  const [ofAll, ofSome] = [await svgOf(all), await svgOf(some)]
+  t.is(new Set(drawnIn(ofAll).colours).size, 3)
+  t.deepEqual(drawnIn(ofSome).colours, drawnIn(ofAll).colours.slice(1))
+  t.regex(ofSome, /Not drawn, because packets went astray: plain forwarding \(1\)\./)
+  t.regex(ofSome, /Measured once\./)
+})
+
+test('each kind of figure has its chart', (t) => {
+  const charts = chartsOf(results(
+    ...rounds({ way: 'IPVS SNAT' }, 6500), ...rounds({ way: 'IPVS SNAT', kind: 'back', checksum: false }, 6500), ...rounds({ way: ALONE, kind: 'in' }, 7000),
+    ...rounds({ way: 'IPVS SNAT', kind: 'new', flows: 200, occupancy: 90 }, 15_000), ...rounds({ way: 'IPVS SNAT, rules', kind: 'new', flows: 1_000, rules: { count: 1_000, shape: 'ports' } }, 10_000),
+  ), 'a kernel')
+  t.deepEqual(charts.map(({ name, bars }) => [name, bars.map(({ x, series, median }) => [x, series, median])]), [
+    ['out', [['1', 'IPVS SNAT', 6500]]],
+    ['back-without-checksum', [['1', 'IPVS SNAT', 6500]]],
+    ['lvs-nat', [['1', ALONE, 7000]]],
+    ['occupancy', [['90', 'IPVS SNAT', 15_000]]],
+    ['rules-new', [['ports', '1,000 rules', 10_000]]],
+  ])
+})
+
+test('the report names machine, kernel, commit and spread, and what was refused and not applicable', (t) => {
+  const measurements = [
+    ...rounds({ way: 'plain forwarding' }, 6000, 6003), ...rounds({ way: 'IPVS SNAT' }, 6500, 6530), ...rounds({ way: 'IPVS SNAT, fast' }, 4973, 4973),
+    ...rounds({ way: 'iptables SNAT' }, 8000, 8000).map((one) => ({ ...one, refused: '9 of 10 arrived translated' })),
+  ]
+  const all = { ...stored(measurements, { rounds: 2, dirty: true }), inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }] }
+  const lines = reportOf(all, chartsOf(all, 'a kernel'), ['slower by 3.0 % than commit 1: IPVS SNAT']).split('\n')
+  for (const line of [
+    '| kernel | 6.1.192-1.snat1.x86_64 (lts) |',
+    '| commit | commit 0123456789ab with changes |',
+    '| machine | QEMU emulator version 7.2.0, on A Processor (2 processors, Linux 6.1) |',
+    '| rounds | 2 of 2 |',
+    '| spread | of half of the figures at most 0.05 %, at most 0.46 % (IPVS SNAT, out, 1 flow, with checksum) |',
+    '- slower by 3.0 % than commit 1: IPVS SNAT',
+    '- iptables SNAT, out, 1 flow, with checksum: in 2 of 2 rounds: 9 of 10 arrived translated',
+    '- nftables SNAT: this kernel has no nf_tables',
+    '| out | 1 flow | 1,000 flows | 20,000 flows | 100,000 flows |',
+    '|---|---:|---:|---:|---:|',
+    '| iptables SNAT | refused | - | - | - |',
+    '![60-byte UDP with checksum: out](out.svg)',
+  ]) t.true(lines.includes(line), line)
+  t.true(reportOf(stored([]), [], []).includes('## Refused\n\nNone.\n'))
 })

@@ -13,48 +13,12 @@ import type { Machine } from '../qemu/machine.ts'
 import {
   type End, type Flows, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream, VIP,
 } from './network.ts'
+import { type Kind, type Measurement, nameOf, type Results } from './results.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
 import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
 
-/** Which packets of a flow: from inside, replies, from a client to a balanced service, the first of each flow from inside. */
-export type Kind = 'out' | 'back' | 'in' | 'new'
-
-export interface Measurement {
-  way: string
-  kind: Kind
-  checksum: boolean
-  flows: number
-  /** Percent of the port range that was taken before; only where that is what is measured. */
-  occupancy?: number
-  /** How many rules there are, and what they differ by; only where that is what is measured. */
-  rules?: { count: number; shape: string }
-  /** Guest instructions from pktgen's sending to the drop at the other end, per packet that was sent. */
-  instructions: number
-  sent: number
-  /** Those that came with the translated addresses. */
-  arrived: number
-  /** Why the figure means nothing. */
-  refused?: string
-}
-
-/** What cannot be measured on this kernel, and why. */
-export interface Inapplicable {
-  what: string
-  reason: string
-}
-
-/** How long loading rules takes. */
-export interface Load {
-  how: string
-  /** Seconds of the guest: 10^9 instructions each. */
-  seconds: number
-}
-
-export interface Results {
-  measurements: Measurement[]
-  loads: Load[]
-  inapplicable: Inapplicable[]
-}
+/** What is counted, and how, for those who read or compare the figures. */
+export const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
 
 export const FLOWS = [1, 1_000, 20_000, 100_000] as const
 /** Those that are new, or beside others. */
@@ -77,8 +41,11 @@ const NEWCOMERS = [50_000, 200] as const
 /** The clock follows the instructions, not the wall, so a limit must be generous. */
 const LIMIT_MS = 900_000
 
+/** What is asked of the machine. */
+type Guest = Pick<Machine, 'sh' | 'run' | 'put'>
+
 /** A part of the benchmark that can be chosen by its name. */
-interface Part {
+export interface Part {
   name: string
   way: Way
   run: (bench: Bench) => Promise<void>
@@ -107,9 +74,11 @@ class Bench {
   /** Whether pktgen can put a UDP checksum in, and send from a namespace. */
   checksums: readonly boolean[] = [true, false]
   replies = true
+  /** Which one it is that now measures everything once. */
+  round = 1
 
   constructor(
-    private readonly machine: Machine,
+    private readonly machine: Guest,
     private readonly progress: (line: string) => void,
   ) {}
 
@@ -141,15 +110,14 @@ class Bench {
     this.progress(`${what}: not applicable: ${reason}`)
   }
 
-  add(measurement: Measurement): void {
-    this.results.measurements.push(measurement)
-    const { way, kind, checksum, flows, occupancy, rules, instructions, sent, arrived, refused } = measurement
-    const what = [way, kind, `${flows} flows`, checksum ? 'checksum' : 'no checksum', ...(occupancy === undefined ? [] : [`${occupancy} % taken`]), ...(rules ? [`rules ${rules.count}, ${rules.shape}`] : [])]
-    this.progress(`${what.join(', ')}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
+  add(measurement: Omit<Measurement, 'round'>): void {
+    this.results.measurements.push({ ...measurement, round: this.round })
+    const { instructions, sent, arrived, refused } = measurement
+    this.progress(`${nameOf(measurement)}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
   }
 
   addLoad(how: string, seconds: number): void {
-    this.results.loads.push({ how, seconds })
+    this.results.loads.push({ how, round: this.round, seconds })
     this.progress(`loading rules, ${how}: ${seconds} s`)
   }
 }
@@ -317,17 +285,35 @@ async function askRules(bench: Bench): Promise<void> {
   }
 }
 
+export interface Course {
+  /** How often everything is measured. What changes while the machine runs meets all ways alike, because they take turns. */
+  rounds: number
+  /** Called with a line about each figure. */
+  progress: (line: string) => void
+  /** Called after each part with all that was measured until then. */
+  keep: (results: Results) => void
+}
+
 /**
  * @param machine one CPU, started with `instructionClock`
- * @param parts what {@link chooseParts} chose
- * @param progress called with a line about each figure
+ * @param parts what {@link chooseParts} chose: all of them once, then all of them again
  */
-export async function measure(machine: Machine, parts: readonly Part[], progress: (line: string) => void): Promise<Results> {
+export async function measure(machine: Guest, parts: readonly Part[], { rounds, progress, keep }: Course): Promise<Results> {
   const bench = new Bench(machine, progress)
   await bench.setUp()
-  for (const part of parts) {
-    if (await bench.can(part.way.possible)) await part.run(bench)
-    else bench.lacks(part.name, part.way.lacking)
+  const possible = new Set(parts)
+  for (let round = 1; round <= rounds; round++) {
+    if (rounds > 1) progress(`round ${round} of ${rounds}`)
+    bench.round = round
+    for (const part of possible) {
+      if (round > 1 || await bench.can(part.way.possible)) {
+        await part.run(bench)
+      } else {
+        possible.delete(part)
+        bench.lacks(part.name, part.way.lacking)
+      }
+      keep(bench.results)
+    }
   }
   return bench.results
 }

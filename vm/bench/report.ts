@@ -1,128 +1,190 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/** Tables of what was measured, for people. */
+/** Tables of what was measured, for people: on a terminal and in Markdown. */
 
-import { ALONE, BESIDE, FLOWS, type Kind, type Load, MANY_FLOWS, type Measurement, OCCUPANCIES, type Results } from './measure.ts'
+import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
+import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
 import { IPTABLES, IPVS, PLAIN, WAYS } from './ways.ts'
 
-const NAME_WIDTH = 18
-const CELL_WIDTH = 19
-const LOAD_WIDTH = 28
-
-interface Column {
-  kind: Kind
-  flows: number
+export interface Table {
+  title: string
+  /** What the columns are; the first one is that of the rows' names. */
+  head: readonly string[]
+  rows: readonly (readonly string[])[]
 }
 
-const FORWARDING: readonly { title: string; columns: readonly Column[] }[] = [
-  { title: 'out', columns: FLOWS.map((flows): Column => ({ kind: 'out', flows })) },
-  { title: 'back', columns: FLOWS.map((flows): Column => ({ kind: 'back', flows })) },
-  { title: 'new', columns: [{ kind: 'new', flows: MANY_FLOWS }] },
+/** One for each direction. */
+export const DIRECTIONS: readonly { kind: Kind; title: string; flows: readonly number[] }[] = [
+  { kind: 'out', title: 'out', flows: FLOWS },
+  { kind: 'back', title: 'back', flows: FLOWS },
+  { kind: 'new', title: 'each packet a new flow', flows: [MANY_FLOWS] },
 ]
 
-const row = (name: string, cells: readonly string[]): string => `${name.padEnd(NAME_WIDTH)}${cells.map((cell) => cell.padStart(CELL_WIDTH)).join('')}`.trimEnd()
-const grouped = (count: number): string => count.toLocaleString('en-US', { maximumFractionDigits: 0 })
+export const percent = (part: number, digits = 1): string => `${(part * 100).toFixed(digits)} %`
+export const signedPercent = (part: number): string => `${part < 0 ? '' : '+'}${percent(part)}`
 
-class Figures {
-  constructor(private readonly measurements: readonly Measurement[]) {}
+/** A median, and behind it, where there are several rounds, their spread. */
+const withSpread = (text: string, summary: Summary, rounds: number): string => (rounds > 1 ? `${text} (${percent(spreadOf(summary), 2)})` : text)
 
-  find(way: string, column: Column, checksum: boolean, occupancy?: number): Measurement | undefined {
-    return this.measurements.find((one) =>
-      one.way === way && one.kind === column.kind && one.flows === column.flows && one.checksum === checksum && one.occupancy === occupancy)
+export class Figures {
+  readonly all: readonly Figure[]
+
+  constructor(results: Results) {
+    this.all = figuresOf(results.measurements)
   }
 
-  /** @returns the count of a figure that means something */
-  count(way: string, column: Column, checksum: boolean): number | undefined {
-    const found = this.find(way, column, checksum)
-    return found?.refused === undefined ? found?.instructions : undefined
+  find(subject: Subject): Figure | undefined {
+    const name = nameOf(subject)
+    return this.all.find((one) => nameOf(one) === name)
   }
 
-  /** Count, surplus over plain forwarding, and that in terms of what iptables adds. */
-  cell(way: string, column: Column, checksum: boolean): string {
-    const found = this.find(way, column, checksum)
-    const plain = this.count(PLAIN.name, column, checksum)
+  /** @returns the median of a figure that means something */
+  count(subject: Subject): number | undefined {
+    const found = this.find(subject)
+    return found?.refused === undefined ? found?.instructions.median : undefined
+  }
+
+  has(test: (one: Figure) => boolean): boolean {
+    return this.all.some(test)
+  }
+
+  /** Whether packets had checksums that were measured, those with one first. */
+  get checksums(): boolean[] {
+    return [true, false].filter((checksum) => this.has((one) => one.checksum === checksum))
+  }
+}
+
+const figureCell = ({ instructions, values }: Figure, text: string): string => withSpread(text, instructions, values.length)
+
+/** Count, surplus over plain forwarding, and that in terms of what iptables adds. */
+function forwardedCell(figures: Figures, subject: Subject): string {
+  const found = figures.find(subject)
+  const plain = figures.count({ ...subject, way: PLAIN.name })
+  if (!found) return '-'
+  if (found.refused !== undefined) return 'refused'
+  const { median } = found.instructions
+  if (subject.way === PLAIN.name || plain === undefined) return figureCell(found, median.toFixed(0))
+  const surplus = median - plain
+  const reference = (figures.count({ ...subject, way: IPTABLES.name }) ?? NaN) - plain
+  const ratio = subject.way === IPTABLES.name || !Number.isFinite(reference) ? '' : ` ${(surplus / reference).toFixed(2)}`
+  return figureCell(found, `${median.toFixed(0)} ${surplus < 0 ? '' : '+'}${surplus.toFixed(0)}${ratio}`)
+}
+
+const flowsHead = (flows: readonly number[]): string[] => flows.map((count) => countOf(count, 'flow'))
+
+function forwarding(figures: Figures, checksum: boolean): Table[] {
+  return DIRECTIONS.flatMap(({ kind, title, flows }) => {
+    const ways = WAYS.filter(({ name }) => figures.has((one) => one.way === name && one.kind === kind && one.checksum === checksum && one.occupancy === undefined))
+    if (ways.length === 0) return []
+    return [{
+      title: `60-byte UDP ${withChecksum(checksum)}, ${title}: instructions per packet, those over plain forwarding, and the part of what iptables SNAT adds`,
+      head: [title, ...flowsHead(flows)],
+      rows: ways.map(({ name: way }) => [way, ...flows.map((count) => forwardedCell(figures, { way, kind, checksum, flows: count }))]),
+    }]
+  })
+}
+
+function balancing(figures: Figures, checksum: boolean): Table[] {
+  if (!figures.has((one) => one.kind === 'in' && one.checksum === checksum)) return []
+  const subject = (way: string, flows: number): Subject => ({ way, kind: 'in', checksum, flows })
+  const cell = (way: string, flows: number): string => {
+    const [found, alone] = [figures.find(subject(way, flows)), figures.count(subject(ALONE, flows))]
     if (!found) return '-'
     if (found.refused !== undefined) return 'refused'
-    if (way === PLAIN.name || plain === undefined) return found.instructions.toFixed(0)
-    const surplus = found.instructions - plain
-    const reference = (this.count(IPTABLES.name, column, checksum) ?? NaN) - plain
-    const ratio = way === IPTABLES.name || !Number.isFinite(reference) ? '' : ` ${(surplus / reference).toFixed(2)}`
-    return `${found.instructions.toFixed(0)} ${surplus < 0 ? '' : '+'}${surplus.toFixed(0)}${ratio}`
+    const { median } = found.instructions
+    return figureCell(found, `${median.toFixed(0)}${way === ALONE || alone === undefined ? '' : ` ${signedPercent(median / alone - 1)}`}`)
   }
+  return [{
+    title: `LVS NAT in, UDP ${withChecksum(checksum)}: instructions per packet, and what SNAT beside it adds`,
+    head: ['in', ...flowsHead(FLOWS)],
+    rows: [ALONE, BESIDE].map((way) => [way, ...FLOWS.map((flows) => cell(way, flows))]),
+  }]
 }
 
-const withChecksum = (checksum: boolean): string => (checksum ? 'with checksum' : 'without checksum')
-const heading = (columns: readonly Column[], title: string): string[] => columns.map(({ flows }) => `${title}, ${grouped(flows)} flow${flows === 1 ? '' : 's'}`)
-
-function forwarding(figures: Figures, checksum: boolean): string[] {
-  return [
-    `60-byte UDP ${withChecksum(checksum)}: instructions per packet, those over plain forwarding, and the part of what iptables SNAT adds`,
-    ...FORWARDING.flatMap(({ title, columns }) => [
-      row('', heading(columns, title)),
-      ...WAYS.map((way) => row(way.name, columns.map((column) => figures.cell(way.name, column, checksum)))),
-    ]),
-  ]
-}
-
-function balancing(figures: Figures, checksum: boolean): string[] {
-  const columns = FLOWS.map((flows): Column => ({ kind: 'in', flows }))
-  const cell = (column: Column): string => {
-    const [alone, beside] = [figures.count(ALONE, column, checksum), figures.count(BESIDE, column, checksum)]
-    if (alone === undefined || beside === undefined) return 'refused'
-    return `${alone.toFixed(0)}, ${beside.toFixed(0)} ${percent(beside / alone - 1)}`
-  }
-  return [`LVS NAT in, UDP ${withChecksum(checksum)}: alone, and beside ${grouped(MANY_FLOWS)} SNAT flows`, row('', heading(columns, 'in')), row('', columns.map(cell))]
-}
-
-const percent = (part: number): string => `${part < 0 ? '' : '+'}${(part * 100).toFixed(1)} %`
-
-function occupancy(measurements: readonly Measurement[]): string[] {
+function occupancy(figures: Figures): Table[] {
+  const [first] = figures.all.filter((one) => one.occupancy !== undefined)
+  if (!first) return []
+  const find = (way: string, taken: number): Figure | undefined => figures.all.find((one) => one.way === way && one.occupancy === taken)
   const cell = (way: string, taken: number): string => {
-    const found = measurements.find((one) => one.way === way && one.occupancy === taken)
-    const empty = measurements.find((one) => one.way === way && one.occupancy === 0)
+    const [found, empty] = [find(way, taken), find(way, 0)]
     if (!found || !empty) return '-'
     if (found.refused !== undefined) return 'refused'
-    return `${found.instructions.toFixed(0)} x${(found.instructions / empty.instructions).toFixed(2)}, ${found.sent - found.arrived}`
+    const { median } = found.instructions
+    const times = empty.refused === undefined ? ` x${(median / empty.instructions.median).toFixed(2)}` : ''
+    return figureCell(found, `${median.toFixed(0)}${times}, ${found.sent - found.arrived}`)
   }
-  const [first] = measurements.filter((one) => one.occupancy !== undefined)
-  return [
-    `A new flow by how much of the port range is taken, in one block: instructions, times those at 0 %, and flows refused of ${first?.sent}`,
-    row('', OCCUPANCIES.map((taken) => `${taken} %`)),
-    ...[IPVS, IPTABLES].map(({ name }) => row(name, OCCUPANCIES.map((taken) => cell(name, taken)))),
-  ]
+  return [{
+    title: `A new flow by how much of the port range is taken, in one block: instructions, times those at 0 %, and flows refused of ${first.sent}`,
+    head: ['taken', ...OCCUPANCIES.map((taken) => `${taken} %`)],
+    rows: [IPVS, IPTABLES].filter(({ name }) => find(name, 0)).map(({ name }) => [name, ...OCCUPANCIES.map((taken) => cell(name, taken))]),
+  }]
 }
 
-function rules(measurements: readonly Measurement[]): string[] {
+function rules(figures: Figures): Table[] {
+  if (!figures.has((one) => one.rules !== undefined)) return []
   const cell = (shape: string, kind: Kind): string => {
-    const [few, many] = RULE_COUNTS.map((count) =>
-      measurements.find((one) => one.kind === kind && one.rules?.shape === shape && one.rules.count === count))
+    const [few, many] = RULE_COUNTS.map((count) => figures.all.find((one) => one.kind === kind && one.rules?.shape === shape && one.rules.count === count))
     if (!few || !many) return '-'
     if (few.refused !== undefined || many.refused !== undefined) return 'refused'
-    return `${few.instructions.toFixed(0)}, ${many.instructions.toFixed(0)} x${(many.instructions / few.instructions).toFixed(2)}`
+    const [ofFew, ofMany] = [few, many].map((one) => figureCell(one, one.instructions.median.toFixed(0)))
+    return `${ofFew}, ${ofMany} x${(many.instructions.median / few.instructions.median).toFixed(2)}`
   }
+  return [{
+    title: `Rules that differ by something, the last one matches: instructions with ${RULE_COUNTS.map(grouped).join(' and ')}, and how many times as many`,
+    head: ['rules differ by', 'established', 'new flow'],
+    rows: SHAPES.map(({ name }) => [name, cell(name, 'out'), cell(name, 'new')]),
+  }]
+}
+
+function loading(loads: readonly Load[]): Table[] {
+  if (loads.length === 0) return []
+  const row = (how: string, rounds: readonly Load[]): string[] => {
+    const summary = summaryOf(rounds.map(({ seconds }) => seconds))
+    return [how, withSpread(summary.median.toFixed(2), summary, rounds.length)]
+  }
+  return [{
+    title: `Loading ${grouped(MANY_RULES)} rules: seconds of 1,000,000,000 instructions`,
+    head: ['loaded by', 'seconds'],
+    rows: [...groupedBy(loads, ({ how }) => how)].map(([how, rounds]) => row(how, rounds)),
+  }]
+}
+
+/** @returns a table of everything that was measured */
+export function tablesOf(results: Results): Table[] {
+  const figures = new Figures(results)
   return [
-    `Rules that differ by something, the last one matches: instructions with ${RULE_COUNTS.map(grouped).join(' and ')}, and how many times as many`,
-    row('', ['established', 'new flow']),
-    ...SHAPES.map(({ name }) => row(name, [cell(name, 'out'), cell(name, 'new')])),
+    ...figures.checksums.flatMap((checksum) => forwarding(figures, checksum)),
+    ...figures.checksums.flatMap((checksum) => balancing(figures, checksum)),
+    ...occupancy(figures), ...rules(figures), ...loading(results.loads),
   ]
 }
 
-function loading(loads: readonly Load[]): string[] {
-  return [`Loading ${grouped(MANY_RULES)} rules: seconds of 1,000,000,000 instructions`, ...loads.map(({ how, seconds }) => `${how.padEnd(LOAD_WIDTH)}${seconds.toFixed(2)}`)]
+/** @returns what is to be read before the tables */
+export const legend = (results: Results): string[] =>
+  roundsOf(results) > 1 ? [`Medians of ${roundsOf(results)} rounds; in brackets the largest less the smallest of them, in percent of the median.`] : []
+
+/** @returns a line for each figure that means nothing */
+export const refusals = ({ measurements }: Results): string[] =>
+  figuresOf(measurements).flatMap((figure) => (figure.refused === undefined ? [] : [`${nameOf(figure)}: ${figure.refused}`]))
+
+/** @returns a line for each thing that this kernel cannot do */
+export const inapplicables = ({ inapplicable }: Results): string[] => inapplicable.map(({ what, reason }) => `${what}: ${reason}`)
+
+const SEPARATOR = '  '
+
+/** @returns lines of a terminal */
+function textOf({ title, head, rows }: Table): string[] {
+  const lines = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...lines.map((cells) => (cells[column] ?? '').length)))
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(SEPARATOR).trimEnd()
+  return [title, ...lines.map(line)]
 }
 
-/** @returns lines */
-export function tables({ measurements, loads, inapplicable }: Results): string[] {
-  const figures = new Figures(measurements)
-  const checksums = [true, false].filter((checksum) => measurements.some((one) => one.checksum === checksum))
-  const has = (test: (one: Measurement) => boolean) => measurements.some(test)
-  return [
-    ...checksums.flatMap((checksum) => [...forwarding(figures, checksum), '']),
-    ...checksums.filter(() => has(({ kind }) => kind === 'in')).flatMap((checksum) => [...balancing(figures, checksum), '']),
-    ...(has((one) => one.occupancy !== undefined) ? [...occupancy(measurements), ''] : []),
-    ...(has((one) => one.rules !== undefined) ? [...rules(measurements), ''] : []),
-    ...(loads.length > 0 ? [...loading(loads), ''] : []),
-    ...inapplicable.map(({ what, reason }) => `${what}: not applicable: ${reason}`),
-    ...measurements.flatMap(({ way, kind, flows, refused }) => (refused === undefined ? [] : [`refused: ${way}, ${kind}, ${flows} flows: ${refused}`])),
-  ]
-}
+/** @returns lines of a terminal: all tables, and what is missing in them */
+export const textLines = (results: Results): string[] => [
+  ...legend(results),
+  ...tablesOf(results).flatMap((table) => [...textOf(table), '']),
+  ...inapplicables(results).map((line) => `not applicable: ${line}`),
+  ...refusals(results).map((line) => `refused: ${line}`),
+]

@@ -30,7 +30,7 @@ const FILES: Readonly<Record<string, Buffer>> = {
   ...rulesFiles(),
 }
 
-export async function putFiles(machine: Machine): Promise<void> {
+export async function putFiles(machine: Pick<Machine, 'put'>): Promise<void> {
   for (const [path, content] of Object.entries(FILES)) await machine.put(path, content)
 }
 

@@ -48,7 +48,8 @@ export async function findAccelerator(image: Image, kernel: string, cache: strin
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 
-async function qemuVersion(): Promise<string> {
+/** @returns the line that QEMU says of itself */
+export async function qemuVersion(): Promise<string> {
   const { stdout } = await capture([QEMU, '--version'], { kind: 'environment' })
   return stdout.split('\n')[0] ?? ''
 }
