@@ -69,9 +69,9 @@ export async function benchIn(context: Context, { guest, measuring, print }: Ben
     const results = await measuring((known) => aside.write(known, false))
     const stored = aside.write(results, true)
     const comparison = againstBaseline(context, stored)
+    for (const line of [...textLines(results), ...comparison]) print(line)
     await writeReport(aside.folder, stored, comparison)
     replaceFolder(aside.folder, folder)
-    for (const line of [...textLines(results), ...comparison]) print(line)
     log.info(`results are in ${folder}`)
     requireMeaning(results)
   } catch (error) {
