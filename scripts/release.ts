@@ -19,3 +19,6 @@ export const BUILD_HOST = 'localhost'
 
 /** Who the changelogs of the packages name. */
 export const PACKAGER = 'LVS SNAT gateway <lvs-snat@localhost>'
+
+/** What names in statements about releases begin with (RFC 4151): the project has no domain. */
+export const IDENTITY = 'tag:lvs-snat@localhost,2026:'

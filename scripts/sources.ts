@@ -173,6 +173,22 @@ export const SOURCES: readonly Source[] = [
 /** Names in {@link SOURCES} of what the static tools are made of. */
 export const TOOL_SOURCES = ['ipvsadm', 'keepalived', 'busybox', 'iptables', 'ethtool', 'popt', 'libnl', 'openssl'] as const
 
+/** Licences of sources, as SPDX names them; of a target's kernel by the name that the target has for it. */
+export const SOURCE_LICENSES: Readonly<Record<string, string>> = {
+  'linux-6.1': 'GPL-2.0-only WITH Linux-syscall-note',
+  'linux-6.12': 'GPL-2.0-only WITH Linux-syscall-note',
+  kernel: 'GPL-2.0-only',
+  ipvsadm: 'GPL-2.0-or-later',
+  keepalived: 'GPL-2.0-or-later',
+  busybox: 'GPL-2.0-only',
+  iptables: 'GPL-2.0-or-later',
+  ethtool: 'GPL-2.0-only',
+  popt: 'MIT',
+  libnl: 'LGPL-2.1-only',
+  openssl: 'Apache-2.0',
+  musl: 'MIT',
+}
+
 /** The archive of CentOS releases, and its mirrors. */
 const CENTOS_VAULT = [
   'https://vault.centos.org',

@@ -15,6 +15,13 @@ export async function sha256File(path: string): Promise<string> {
   return hash.digest('hex')
 }
 
+/** @returns a line for each file of a folder, which `sha256sum --check` reads there */
+export async function checksums(folder: string, names: readonly string[]): Promise<string> {
+  const lines: string[] = []
+  for (const name of names) lines.push(`${await sha256File(join(folder, name))}  ${name}\n`)
+  return lines.join('')
+}
+
 /**
  * Writes a file aside and renames it, unless it has that content already.
  *

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** A signed copy of what is in dist: packages, a repository for dnf, and one for apt. */
 
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createHash } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
@@ -26,21 +26,21 @@ export const KEY_FILE = 'KEY.asc'
  * @throws Failure of kind `usage` for a key that there is not, `environment` when signing fails
  */
 export async function signPackages(dist: string, folder: string, key: string, createRepository: (folder: string) => Promise<void>): Promise<void> {
-  const signer = await findKey(key)
+  const signer = await requireKey(key)
   const aside = asideOf(folder)
   try {
-    const rpms = copyFiles(dist, aside, RPM_FOLDERS)
+    const rpms = copyFiles(dist, aside, filesIn(dist, RPM_FOLDERS))
     if (rpms.length > 0) {
       // rpm of Debian looks for gpg nowhere.
       const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
       await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${signer}`, '--addsign', ...rpms], { kind: 'environment' })
       for (const path of rpms) setTime(path)
       await createRepository(aside)
-      await gpg('--local-user', signer, '--armor', '--detach-sign', join(aside, 'repodata', 'repomd.xml'))
+      await signFile(join(aside, 'repodata', 'repomd.xml'), signer)
     }
-    const debs = copyFiles(dist, aside, [DEB_FOLDER])
+    const debs = copyFiles(dist, aside, filesIn(dist, [DEB_FOLDER]))
     if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, signer)
-    await gpg('--armor', '--output', join(aside, KEY_FILE), '--export', signer)
+    await writeKey(aside, signer)
     mkdirSync(dirname(folder), { recursive: true })
     replaceFolder(aside, folder)
     log.info(`${rpms.length} RPMs and ${debs.length} packages of Debian, signed: ${folder}`)
@@ -51,6 +51,20 @@ export async function signPackages(dist: string, folder: string, key: string, cr
 
 const gpg = (...words: string[]) => capture(['gpg', '--batch', '--yes', '--quiet', ...words], { kind: 'environment' })
 
+/**
+ * Leaves a signature beside a file, with `.asc` behind its name.
+ *
+ * @param signer what {@link requireKey} has returned
+ */
+export async function signFile(path: string, signer: string): Promise<void> {
+  await gpg('--local-user', signer, '--armor', '--detach-sign', path)
+}
+
+/** Puts the public key into a folder. */
+export async function writeKey(folder: string, signer: string): Promise<void> {
+  await gpg('--armor', '--output', join(folder, KEY_FILE), '--export', signer)
+}
+
 /** Names one key, or one of its subkeys, and no other that gpg finds by the same words; rpm finds no macro in it. */
 const EXACT = /^(0x)?[0-9a-f]{8,40}!$/i
 
@@ -58,7 +72,7 @@ const EXACT = /^(0x)?[0-9a-f]{8,40}!$/i
  * @returns the key's fingerprint, or what was given if it says which subkey is to sign
  * @throws Failure of kind `usage` unless it is one that can sign now
  */
-async function findKey(key: string): Promise<string> {
+export async function requireKey(key: string): Promise<string> {
   const { stdout } = await capture(['gpg', '--batch', '--with-colons', '--list-secret-keys', '--', key], { anyExit: true })
   // Fields of a record, see doc/DETAILS of GnuPG: the 2nd is validity, the 12th in capitals what the key can be used for as a whole.
   const records = stdout.split('\n').map((line) => line.split(':'))
@@ -72,10 +86,16 @@ async function findKey(key: string): Promise<string> {
 
 const KEYS_HINT = 'gpg --list-secret-keys shows those that there are; GNUPGHOME= says where.'
 
-/** @returns paths of the copies */
-function copyFiles(from: string, to: string, folders: readonly string[]): string[] {
+const filesIn = (from: string, folders: readonly string[]): string[] => folders.flatMap((name) => listFiles(join(from, name)).map((file) => join(name, file)))
+
+/**
+ * Copies files with the time that those in dist have.
+ *
+ * @param names of files below `from`
+ * @returns paths of the copies
+ */
+export function copyFiles(from: string, to: string, names: readonly string[]): string[] {
   mkdirSync(to, { recursive: true })
-  const names = folders.filter((name) => existsSync(join(from, name))).flatMap((name) => listFiles(join(from, name)).map((file) => join(name, file)))
   return names.map((name) => {
     const path = join(to, name)
     mkdirSync(dirname(path), { recursive: true })
@@ -85,7 +105,8 @@ function copyFiles(from: string, to: string, folders: readonly string[]): string
   })
 }
 
-const setTime = (path: string): void => utimesSync(path, SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH)
+/** Gives a file the time that stands for "now". */
+export const setTime = (path: string): void => utimesSync(path, SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH)
 
 const sha256 = (content: string | Buffer): string => createHash('sha256').update(content).digest('hex')
 

@@ -3,11 +3,12 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { listFiles, sha256File, writeIfChanged } from '../base/files.ts'
+import { checksums, listFiles, writeIfChanged } from '../base/files.ts'
 import type { Context } from '../build/context.ts'
 import { revision } from '../build/revision.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { toolVersions } from '../build/toolversions.ts'
+import type { Stored } from '../source/store.ts'
 import { step as config } from './config.ts'
 import { step as exportStep } from './export.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
@@ -44,20 +45,25 @@ const EVIDENCE = 'EVIDENCE.SHA256SUMS'
 /** Writes the manifest, anew after each of its files. */
 export async function writeEvidence({ paths: { dist } }: Context): Promise<void> {
   const names = ['metadata.json', ...['test', 'test-install'].flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))].filter((name) => existsSync(join(dist, name)))
-  const lines = await Promise.all(names.map(async (name) => `${await sha256File(join(dist, name))}  ${name}\n`))
-  writeIfChanged(join(dist, EVIDENCE), lines.join(''))
+  writeIfChanged(join(dist, EVIDENCE), await checksums(dist, names))
 }
 
-/** The command that makes the same packages again. */
-function reproduction(context: Context): string {
+/** @returns the command that makes the same packages again */
+export function reproduction(context: Context): string {
   const { target, srpm, config, flavour } = context
   const choices = [...(srpm ? [`KERNEL=${srpm.kernel}`] : []), ...(Object.keys(target.configs).length > 1 ? [`CONFIG=${config}`] : [])]
   return ['make', `TARGET=${target.name}`, ...choices, ...(flavour ? [`${flavour.variable}=1`] : [])].join(' ')
 }
 
+/** @returns the sources that were fetched for it */
+export const fetchedSources = (context: Context): Stored[] =>
+  Object.keys(readStamp(context, fetch)?.facts ?? {}).map((name) => {
+    const { path: _path, ...stored } = sourceFile(context, name)
+    return { ...stored, name }
+  })
+
 /** What went into dist, how long each phase took when it last ran, and how to do it again. */
 async function metadata(context: Context): Promise<Json> {
-  const names = Object.keys(readStamp(context, fetch)?.facts ?? {})
   const phases = PHASES.filter(({ applies }) => applies?.(context) ?? true).map((phase): [string, Json] => {
     const stamp = readStamp(context, phase)
     return [phase.name, { seconds: stamp?.seconds ?? null, inputs: stamp?.inputs ?? null, facts: stamp?.facts ?? null }]
@@ -68,10 +74,7 @@ async function metadata(context: Context): Promise<Json> {
     kernelRelease: kernelRelease(context),
     command: reproduction(context),
     ...(await revision(context)),
-    sources: names.map((name) => {
-      const { path: _path, size: _size, ...stored } = sourceFile(context, name)
-      return { ...stored, name }
-    }),
+    sources: fetchedSources(context).map(({ size: _size, ...stored }) => stored),
     tools: await toolVersions(),
     host: readFileSync('/proc/version', 'utf8').trim(),
     phases: Object.fromEntries(phases),

@@ -28,6 +28,9 @@ const HOOKS = ['etc/kernel/postinst.d/ipvs-snat', 'etc/kernel/header_postinst.d/
 /** The kernel lines that some distribution has as its own; the newest comes first, as it names the package. */
 const LINES = TARGETS.filter(({ stock }) => stock).reverse()
 
+/** The targets that the package is of. */
+export const DKMS_TARGETS: readonly string[] = LINES.map(({ name }) => name)
+
 const lineContexts = (context: Context): Context[] => LINES.map(({ name }) => contextFor(context, name))
 
 export const step: Step = {

@@ -3,7 +3,7 @@
 
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { asideOf, listFiles, replaceFolder, sha256File, writeIfChanged } from '../base/files.ts'
+import { asideOf, checksums, listFiles, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -67,16 +67,17 @@ export const signedFolder = ({ paths }: Context): string => join(paths.dist, 'si
 
 export const sumsFile = (context: Context): string => join(context.paths.dist, 'SHA256SUMS')
 
+/** @returns names of the files in dist that the checksums cover */
+export function coveredFiles({ paths: { dist } }: Context): string[] {
+  const patches = readdirSync(dist).filter((name) => name.endsWith('.patch'))
+  return [...COVERED.flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`)), ...patches].sort()
+}
+
 /** Writes dist's SHA256SUMS, which `sha256sum --check` reads. */
 async function writeSums(context: Context): Promise<Facts> {
-  const { dist } = context.paths
-  const patches = readdirSync(dist).filter((name) => name.endsWith('.patch'))
-  const packaged = COVERED.filter((folder) => existsSync(join(dist, folder)))
-    .flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))
-  const lines: string[] = []
-  for (const name of [...packaged, ...patches].sort()) lines.push(`${await sha256File(join(dist, name))}  ${name}\n`)
-  const changed = writeIfChanged(sumsFile(context), lines.join(''))
-  log.info(`${lines.length} files in ${sumsFile(context)}`)
+  const names = coveredFiles(context)
+  const changed = writeIfChanged(sumsFile(context), await checksums(context.paths.dist, names))
+  log.info(`${names.length} files in ${sumsFile(context)}`)
   if (changed && existsSync(signedFolder(context))) log.warn(`${signedFolder(context)} is of earlier packages; make repo SIGN=KEY makes it anew.`)
-  return { files: lines.length }
+  return { files: names.length }
 }

@@ -9,13 +9,12 @@ import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
-import type { Context, Variables } from '../../scripts/build/context.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { verifyPackage } from '../../scripts/package/publish.ts'
 import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
 import clean from '../../scripts/commands/clean.ts'
 import { step as stock, stockFolder } from '../../scripts/steps/stock.ts'
-import { createFixture, fails, hookPatch, kernelTarball } from './fixture.ts'
+import { createBothLines, createFixture, fails } from './fixture.ts'
 
 const KERNEL = '6.12.9+deb13-amd64'
 const HEADER = '/* IPVS */\n'
@@ -81,19 +80,6 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
 })
 
-/** A checkout with both kernel lines, and what the package is made of. */
-function bothLines(t: ExecutionContext): { root: string; context: (variables?: Variables) => Context } {
-  const { root, context, write } = createFixture(t)
-  for (const name of ['family', 'dkms.conf', 'Kbuild', 'kernel-hook', 'control', 'postinst', 'prerm', 'copyright', 'README.md']) {
-    write(`specs/dkms/${name}`, readFileSync(join(ROOT, 'specs/dkms', name), 'utf8'))
-  }
-  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
-  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
-  write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
-  const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
-  return { root, context: (variables) => context({ SOURCE, ...variables }) }
-}
-
 for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n'], ['3.2.2', '']] as const) {
   test(`a kernel that DKMS ${version} does not build for is installed all the same`, (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
@@ -111,7 +97,7 @@ for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n
 }
 
 test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
-  const { root, context } = bothLines(t)
+  const { root, context } = createBothLines(t)
   const c = context()
   await bring(c, dkms)
   const deb = dkmsPackage(c)
@@ -139,7 +125,7 @@ test('the package holds the IPVS of every line that a distribution has, with the
 })
 
 test.serial('a distribution is installed with its own kernel and the package, and has to come out with modules of it', async (t) => {
-  const { root, context } = bothLines(t)
+  const { root, context } = createBothLines(t)
   const c = context({ TARGET: 'lts-6.12', KERNEL: 'stock' })
   const path = process.env['PATH']
   t.teardown(() => (process.env['PATH'] = path))

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** A checkout with a fake kernel of a few files, so that the toolchain's own tests take seconds. */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import ts from 'typescript'
 import { Failure, type FailureKind } from '../../scripts/base/errors.ts'
+import { ROOT } from '../../scripts/base/root.ts'
 import { createContext, type Context, type Variables } from '../../scripts/build/context.ts'
 import { runCommand } from '../../scripts/cli.ts'
 import { SOURCES } from '../../scripts/sources.ts'
@@ -126,6 +127,18 @@ export function createFixture(t: ExecutionContext): Fixture {
   return { root, cache, kernel, context, write }
 }
 
+/** Makes a checkout with both kernel lines of distributions, and what the package for DKMS is made of. */
+export function createBothLines(t: ExecutionContext): Fixture {
+  const fixture = createFixture(t)
+  const { root, write } = fixture
+  for (const name of readdirSync(join(ROOT, 'specs/dkms'))) write(`specs/dkms/${name}`, read(ROOT, 'specs/dkms', name))
+  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
+  write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
+  const SOURCE = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(dirname(root), '6.12.3')}`)
+  return { ...fixture, context: (variables) => fixture.context({ SOURCE, ...variables }) }
+}
+
 /** @returns the path of a fake kernel's tarball */
 export function kernelTarball(folder: string, version = '6.1.7', core = coreFile()): string {
   const sublevel = version.split('.')
@@ -159,6 +172,25 @@ function writeBelow(folder: string, name: string, content: string): string {
   writeFileSync(path, content)
   return path
 }
+
+/** A keyring of the test's own, and gpg on it; its tests are serial. */
+export function createKeyring(t: ExecutionContext): { folder: string; gpg: (...words: string[]) => string } {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-sign-'))
+  const home = join(folder, 'gpg')
+  const before = process.env['GNUPGHOME']
+  process.env['GNUPGHOME'] = home
+  t.teardown(() => {
+    spawnSync('gpgconf', ['--kill', 'all'])
+    if (before === undefined) delete process.env['GNUPGHOME']
+    else process.env['GNUPGHOME'] = before
+    rmSync(folder, { recursive: true, force: true })
+  })
+  mkdirSync(home, { mode: 0o700 })
+  return { folder, gpg: (...words) => execFileSync('gpg', ['--batch', '--quiet', '--passphrase', '', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }) }
+}
+
+/** @returns the first fingerprint that gpg lists */
+export const fingerprint = (listed: string): string => /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] ?? ''
 
 /** Expects a failure of a kind, and returns it for a look at its message. */
 export async function fails(t: ExecutionContext, kind: FailureKind, work: () => Promise<unknown>): Promise<Failure> {

@@ -2,14 +2,13 @@
 /** Packages and repositories signed with a key of the user's, and verified by the programs that will. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
 import { KEY_FILE, signPackages } from '../../scripts/package/sign.ts'
 import { createRepository } from '../../scripts/steps/repo.ts'
-import { createFixture } from './fixture.ts'
+import { createFixture, createKeyring, fingerprint } from './fixture.ts'
 
 const SPEC = `Name: fixture
 Version: 1
@@ -22,26 +21,8 @@ A package.
 %files
 `
 
-/** A keyring of the test's own, and gpg on it. */
-function keyring(t: ExecutionContext): { folder: string; gpg: (...words: string[]) => string } {
-  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-sign-'))
-  const home = join(folder, 'gpg')
-  const before = process.env['GNUPGHOME']
-  process.env['GNUPGHOME'] = home
-  t.teardown(() => {
-    spawnSync('gpgconf', ['--kill', 'all'])
-    if (before === undefined) delete process.env['GNUPGHOME']
-    else process.env['GNUPGHOME'] = before
-    rmSync(folder, { recursive: true, force: true })
-  })
-  mkdirSync(home, { mode: 0o700 })
-  return { folder, gpg: (...words) => execFileSync('gpg', ['--batch', '--quiet', '--passphrase', '', ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }) }
-}
-
-const fingerprint = (listed: string): string => /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] ?? ''
-
 test.serial('only one key that can sign now is taken, and its public half alone is published', async (t) => {
-  const { folder, gpg } = keyring(t)
+  const { folder, gpg } = createKeyring(t)
   const dist = join(folder, 'dist')
   mkdirSync(join(dist, 'RPMS'), { recursive: true })
   gpg('--quick-generate-key', 'Old <old@example.org>', 'rsa2048', 'sign')
@@ -67,7 +48,7 @@ test.serial('only one key that can sign now is taken, and its public half alone 
 test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it was changed', async (t) => {
   const { context } = createFixture(t)
   const c = context()
-  const { folder, gpg } = keyring(t)
+  const { folder, gpg } = createKeyring(t)
   gpg('--quick-generate-key', 'packager@example.org', 'rsa2048', 'sign')
   const key = fingerprint(gpg('--with-colons', '--list-keys'))
 

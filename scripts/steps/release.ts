@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** A release: what dist has of all targets, in one folder, with what tells of it. */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { Failure } from '../base/errors.ts'
+import { asideOf, checksums, listFiles, replaceFolder, sha256File } from '../base/files.ts'
+import { log } from '../base/log.ts'
+import { capture } from '../base/run.ts'
+import { contextFor, type Context, type Variable } from '../build/context.ts'
+import { bring, type Facts, type Step } from '../build/step.ts'
+import { requireVersion, type Version } from '../build/tag.ts'
+import { toolVersions } from '../build/toolversions.ts'
+import { publish } from '../package/publish.ts'
+import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
+import { TARGETS } from '../targets.ts'
+import { step as all } from './all.ts'
+import { DKMS_TARGETS, dkmsPackage, step as dkms } from './dkms.ts'
+import { step as fetch } from './fetch.ts'
+import { describeRelease } from './release-facts.ts'
+import { coveredFiles, createRepository, sumsFile } from './repo.ts'
+
+/** The folder of the package that is for the kernels of several targets. */
+const DKMS = 'dkms'
+/** The folder of a signed copy, in that of a target. */
+const SIGNED = 'signed'
+const SUMS = 'SHA256SUMS'
+
+/** What a release is not made otherwise for. */
+const ABOUT_ONE: readonly Variable[] = ['TARGET', 'KERNEL', 'CONFIG', 'SRPM', 'SRPM_SHA256']
+
+/**
+ * @returns the targets that are released, in the order of their table
+ * @throws Failure of kind `usage` for WITHOUT= that names others, or all, and for what is about one target
+ */
+export function releasedContexts(context: Context): Context[] {
+  const { variables, flavour } = context
+  const given = [...ABOUT_ONE.filter((name) => variables[name]), ...(flavour ? [flavour.variable] : [])]
+  if (given.length > 0) throw new Failure('usage', `A release has every target as it is: ${given.join(' and ')} mean nothing for it.`, { hint: 'WITHOUT= names targets that are left out; make fetch brings the source of one.' })
+  const without = leftOut(context)
+  const unknown = without.find((name) => !TARGETS.some((target) => target.name === name))
+  if (unknown !== undefined) throw new Failure('usage', `WITHOUT= names "${unknown}", which is no target.`, { hint: `Targets: ${TARGETS.map(({ name }) => name).join(', ')}` })
+  const released = TARGETS.filter(({ name }) => !without.includes(name))
+  if (released.length === 0) throw new Failure('usage', 'WITHOUT= names all targets: there is nothing left to release.')
+  return released.map(({ name }) => contextFor(context, name))
+}
+
+const leftOut = ({ variables }: Context): string[] => (variables.WITHOUT ?? '').split(',').filter(Boolean)
+
+/** The package for DKMS holds the sources of all lines that it is for. */
+const hasDkms = (context: Context): boolean => DKMS_TARGETS.every((name) => !leftOut(context).includes(name))
+
+/** Of each target what is left out with it, for messages. */
+export const saysLeftOut = (context: Context): string[] => [
+  ...leftOut(context).map((name) => `TARGET=${name}`),
+  ...(hasDkms(context) ? [] : [`the package for DKMS, which is for ${DKMS_TARGETS.join(' and ')}`]),
+]
+
+/**
+ * Brings the sources of all targets, before anything is built of one.
+ *
+ * @throws Failure of kind `source` that names all targets whose sources there are not
+ */
+export async function requireSources(contexts: readonly Context[]): Promise<void> {
+  const lacking: { target: string; error: Failure }[] = []
+  for (const context of contexts) {
+    try {
+      await bring(context, fetch)
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== 'source') throw error
+      lacking.push({ target: context.target.name, error })
+    }
+  }
+  if (lacking.length === 0) return
+  const names = lacking.map(({ target }) => target).join(',')
+  throw new Failure('source', `Nothing is released: there are no sources for ${names}.`, {
+    excerpt: lacking.map(({ target, error }) => `${target}: ${error.message}`),
+    hint: [`Bring them by make fetch TARGET=NAME (make fetch-help), or say that it is to be without: WITHOUT=${names}`, ...lacking.map(({ error }) => error.details.hint ?? '')].filter(Boolean).join('\n'),
+  })
+}
+
+/** @returns the folder of the release that VERSION= names */
+export const releaseFolder = ({ paths, variables }: Context): string => join(paths.root, 'dist', 'release', variables.VERSION ?? '')
+
+/** @returns the step that makes the release of the context's variables */
+export function releaseStep(context: Context): Step {
+  const contexts = releasedContexts(context)
+  return {
+    name: 'release',
+    scope: 'checkout',
+    needs: [],
+    after: [...contexts.map(({ target }): Step => ({ ...all, context: (given) => contextFor(given, target.name) })), ...(hasDkms(context) ? [dkms] : [])],
+    code: ['steps/release.ts', 'steps/release-facts.ts', 'package/describe.ts', 'package/provenance.ts', 'package/publish.ts', 'package/sbom.ts', 'package/sign.ts'],
+    inputs: async () => ({
+      version: await requireVersion(context),
+      targets: Object.fromEntries(await Promise.all(contexts.map(async (each) => [each.target.name, await sha256File(sumsFile(each))] as const))),
+      dkms: hasDkms(context) ? await sha256File(dkmsPackage(context)) : null,
+      tools: await toolVersions(),
+    }),
+    outputs: () => [join(releaseFolder(context), SUMS)],
+    run: () => collect(context, contexts),
+  }
+}
+
+/** The folder is complete, and was looked through, before it gets its name. */
+async function collect(context: Context, contexts: readonly Context[]): Promise<Facts> {
+  const folder = releaseFolder(context)
+  const version = await requireVersion(context)
+  log.step('release', `${version.version} of ${contexts.map(({ target }) => target.name).join(', ')}`)
+  mkdirSync(dirname(folder), { recursive: true })
+  const aside = asideOf(folder)
+  mkdirSync(aside)
+  try {
+    for (const each of contexts) await collectTarget(each, join(aside, each.variant))
+    if (hasDkms(context)) await collectDkms(context, join(aside, DKMS))
+    writeFileSync(join(aside, 'CHANGELOG.md'), `# lvs-snat ${version.version}\n\n${version.changes}\n`)
+    await writeFacts(context, contexts, version, aside)
+    const files = listFiles(aside)
+    writeFileSync(join(aside, SUMS), await checksums(aside, files))
+    for (const name of listFiles(aside)) setTime(join(aside, name))
+    await verifyRelease(aside)
+    replaceFolder(aside, folder)
+    log.info(`${files.length} files in ${folder}`)
+    return { files: files.length }
+  } finally {
+    rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+/** Of a target: packages, repository and patch, and the checksums that they have in dist. */
+async function collectTarget(context: Context, folder: string): Promise<void> {
+  const names = coveredFiles(context)
+  copyFiles(context.paths.dist, folder, names)
+  const sums = await checksums(folder, names)
+  if (sums !== readFileSync(sumsFile(context), 'utf8')) {
+    throw new Failure('build', `${context.paths.dist} is not what its SHA256SUMS says.`, { hint: `Remove it; the same command makes it again: rm -r ${context.paths.dist}` })
+  }
+  writeFileSync(join(folder, SUMS), sums)
+}
+
+async function collectDkms(context: Context, folder: string): Promise<void> {
+  await publish([dkmsPackage(context)], join(folder, 'DEBS'))
+}
+
+/** What tells of the files that are there: a list, the bill of materials, and how they were made. */
+async function writeFacts(context: Context, contexts: readonly Context[], version: Version, folder: string): Promise<void> {
+  const lines = DKMS_TARGETS.filter(() => hasDkms(context)).map((name) => contextFor(context, name))
+  const facts = await describeRelease({ context, contexts, dkms: { contexts: lines, folder: join(folder, DKMS) }, version, folder, without: leftOut(context) })
+  const write = (name: string, content: unknown): void => writeFileSync(join(folder, name), `${JSON.stringify(content, null, 2)}\n`)
+  write('manifest.json', facts.manifest)
+  write(`lvs-snat-${version.version}.spdx.json`, facts.sbom)
+  // The statement is about all files but itself and their checksums.
+  const files = listFiles(folder)
+  const digests = new Map(await Promise.all(files.map(async (name) => [name, await sha256File(join(folder, name))] as const)))
+  write(`lvs-snat-${version.version}.intoto.json`, await facts.statement(digests))
+}
+
+/**
+ * Looks through a release as its users do.
+ *
+ * @throws Failure of kind `build` when a file is missing, is another, or is not told of
+ */
+export async function verifyRelease(folder: string): Promise<void> {
+  const { exitCode, stdout, stderr } = await capture(['sha256sum', '--check', '--strict', '--quiet', SUMS], { cwd: folder, anyExit: true })
+  const told = new Set(readFileSync(join(folder, SUMS), 'utf8').split('\n').map((line) => line.slice(66)))
+  const untold = listFiles(folder).filter((name) => !told.has(name) && !isSignature(name))
+  if (exitCode === 0 && untold.length === 0) return
+  throw new Failure('build', `${folder} is not what its ${SUMS} says.`, { excerpt: [...`${stdout}${stderr}`.split('\n').filter(Boolean), ...untold.map((name) => `${name}: not told of`)] })
+}
+
+/** Signatures differ each time, and vouch for themselves. */
+const isSignature = (name: string): boolean => [SUMS, `${SUMS}.asc`, KEY_FILE].includes(name) || name.split('/')[1] === SIGNED
+
+/**
+ * Adds what the key vouches for: signed copies of the packages with their repositories, and a signature of the checksums.
+ *
+ * @param signer what `requireKey` has returned
+ */
+export async function signRelease(context: Context, signer: string): Promise<void> {
+  const folder = releaseFolder(context)
+  const packaged = [...releasedContexts(context).map(({ variant }) => variant), DKMS].map((name) => join(folder, name)).filter((path) => existsSync(path))
+  for (const path of packaged) await signPackages(path, join(path, SIGNED), signer, (where) => createRepository(context, where))
+  await signFile(join(folder, SUMS), signer)
+  await writeKey(folder, signer)
+}
