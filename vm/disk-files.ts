@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What makes a freshly installed Debian a gateway of the lab: packages, and files that its administrator has written. */
 
-import { ROOT_DELAY } from './installed.ts'
 import { KERNEL_COMMAND_LINE } from './qemu/arguments.ts'
 import { GATEWAY, LINKS, POOL, ROUTER } from './topology.ts'
 
@@ -88,7 +87,7 @@ function network(link: (typeof LINKS)[number]): string {
 function grubDefaults(): string {
   return [
     'GRUB_DEFAULT=saved', 'GRUB_TIMEOUT=1', 'GRUB_DISABLE_SUBMENU=y', 'GRUB_DISABLE_OS_PROBER=true', 'GRUB_DISTRIBUTOR=Debian',
-    'GRUB_CMDLINE_LINUX_DEFAULT=""', `GRUB_CMDLINE_LINUX="${[...KERNEL_COMMAND_LINE, ROOT_DELAY].join(' ')}"`,
+    'GRUB_CMDLINE_LINUX_DEFAULT=""', `GRUB_CMDLINE_LINUX="${KERNEL_COMMAND_LINE.join(' ')}"`,
     'GRUB_TERMINAL=serial', 'GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"', '',
   ].join('\n')
 }

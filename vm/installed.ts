@@ -25,8 +25,6 @@ const BOOT_LIMIT_MS = 600_000
 const END_LIMIT_MS = 300_000
 /** Only what fails ever takes that long. */
 const PATIENCE = 4
-/** How long the initramfs waits for the disk, at most: half a minute by itself. */
-export const ROOT_DELAY = 'rootdelay=600'
 const MEMORY_MEGABYTES = 1024
 /** How often an inside host tries to reach the outside while it is watched what leaves. */
 const OFFER_MS = 100
@@ -94,7 +92,7 @@ export class InstalledGateway {
     const { disks, accelerator, sockets, results } = this.options
     this.current = await Machine.start({
       name, disks, accelerator, sockets, logs: results,
-      ...(image ? { image, append: ['root=LABEL=root', 'ro', ROOT_DELAY] } : {}),
+      ...(image ? { image, append: ['root=LABEL=root', 'ro'] } : {}),
       memoryMegabytes: MEMORY_MEGABYTES,
       bootLimit: BOOT_LIMIT_MS,
       patience: PATIENCE,
