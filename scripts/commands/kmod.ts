@@ -3,15 +3,15 @@ import { basename, join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { publish } from '../package/publish.ts'
-import { dkmsPackage, step as dkms } from '../steps/dkms.ts'
+import { dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
 import { kmodPackages, step, WHITELIST } from '../steps/kmod.ts'
 import { requireSrpm } from '../steps/srpm.ts'
 
 const command: Command = {
-  summary: 'the IPVS modules alone, for the stock kernel: for DKMS (Debian), or kmod-ipvs-snat (RHEL 6)',
+  summary: 'the IPVS modules alone, for the stock kernel: for DKMS (Debian, EL10), or kmod-ipvs-snat (RHEL 6)',
   anyKernel: true,
-  help: `Of lts and lts-6.12: writes ipvs-snat-dkms_VERSION_all.deb, for the kernels of Debian 12 and 13. It holds the sources of
-IPVS of both with the series in them; DKMS compiles those of a kernel when it is installed, and refuses one whose
+  help: `Of lts and lts-6.12: writes ipvs-snat-dkms_VERSION_all.deb, for the kernels of Debian 12 and 13, and the same as an RPM, for
+those of EL10, into the folder DKMS. It holds the sources of IPVS of both with the series in them; DKMS compiles those of a kernel when it is installed, and refuses one whose
 IPVS is another. The README.md in it tells of updates and Secure Boot. make e2e KERNEL=stock tests it.
 
 Of el6: writes ipvs-snat-kmod-VERSION.src.rpm, which an EL6 host with the kernel-devel package of its stock kernel
@@ -27,6 +27,7 @@ Into dist/VARIANT; prints the paths.`,
     if (context.target.stock) {
       await bring(context, dkms)
       await deliver(join(context.paths.dist, 'DEBS'), dkmsPackage(context))
+      for (const path of dkmsRpms(context)) await deliver(join(context.paths.dist, 'DKMS'), path)
       return
     }
     requireSrpm(context)

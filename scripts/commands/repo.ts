@@ -12,7 +12,7 @@ is, and SHA256SUMS over packages, repository and exported patch.
 Check a copy with: cd dist/lts && sha256sum --check SHA256SUMS
 
 SIGN=KEY, a key that gpg can sign with, makes dist/VARIANT/signed as well: the packages signed, repodata with
-repomd.xml.asc, what make kmod has made for Debian as a repository of apt (DEBS/InRelease), and KEY.asc.
+repomd.xml.asc, what make kmod has made for Debian as a repository of apt (DEBS/InRelease) and for EL10 among the other RPMs, and KEY.asc.
 docs/hosting.md says how to serve it.`,
   step,
   async run(context) {
@@ -21,7 +21,7 @@ docs/hosting.md says how to serve it.`,
     await bring(context, step)
     process.stdout.write(`${sumsFile(context)}\n`)
     // No build may change the packages meanwhile.
-    if (SIGN) await withBuildLock(context, () => signPackages(dist, signedFolder(context), SIGN, (folder) => createRepository(context, folder)))
+    if (SIGN) await withBuildLock(context, () => signPackages(dist, signedFolder(context), SIGN, (folder, folders) => createRepository(context, folder, folders)))
   },
 }
 export default command

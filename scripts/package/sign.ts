@@ -11,7 +11,7 @@ import { capture } from '../base/run.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 
 /** The folders of dist that are signed. */
-const RPM_FOLDERS = ['RPMS', 'SRPMS']
+const RPM_FOLDERS = ['RPMS', 'SRPMS', 'DKMS']
 const DEB_FOLDER = 'DEBS'
 /** The public key beside them. */
 export const KEY_FILE = 'KEY.asc'
@@ -22,10 +22,10 @@ export const KEY_FILE = 'KEY.asc'
  * @param dist folder with the packages
  * @param folder the signed copy, which is replaced as a whole
  * @param key as gpg knows it; a fingerprint is best
- * @param createRepository makes `repodata` in a folder
+ * @param createRepository makes `repodata` in a folder, of the packages in some of its folders
  * @throws Failure of kind `usage` for a key that there is not, `environment` when signing fails
  */
-export async function signPackages(dist: string, folder: string, key: string, createRepository: (folder: string) => Promise<void>): Promise<void> {
+export async function signPackages(dist: string, folder: string, key: string, createRepository: (folder: string, folders: readonly string[]) => Promise<void>): Promise<void> {
   const signer = await requireKey(key)
   const aside = asideOf(folder)
   try {
@@ -35,7 +35,7 @@ export async function signPackages(dist: string, folder: string, key: string, cr
       const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
       await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${signer}`, '--addsign', ...rpms], { kind: 'environment' })
       for (const path of rpms) setTime(path)
-      await createRepository(aside)
+      await createRepository(aside, RPM_FOLDERS)
       await signFile(join(aside, 'repodata', 'repomd.xml'), signer)
     }
     const debs = copyFiles(dist, aside, filesIn(dist, [DEB_FOLDER]))

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/** IPVS with SNAT as a package that DKMS compiles for the kernels of Debian, at each update of theirs. */
+/** IPVS with SNAT as a package that DKMS compiles for the kernels of distributions, at each update of theirs: for Debian, and as an RPM. */
 
 import { createHash } from 'node:crypto'
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { digestTree, listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import { contextFor, type Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
 import { APPLIED, appliedCommit, PRISTINE, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
-import { PACKAGER, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { lint } from '../package/lint.ts'
+import { publish } from '../package/publish.ts'
+import { buildPackages, setGlobals } from '../package/rpm.ts'
+import { BUILD_HOST, PACKAGER, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
 import { TARGETS } from '../targets.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
@@ -38,44 +41,60 @@ export const step: Step = {
   scope: 'checkout',
   needs: [],
   after: LINES.map(({ name }) => ({ ...patch, context: (context) => contextFor(context, name) })),
-  code: ['steps/dkms.ts'],
+  code: ['steps/dkms.ts', 'package/lint.ts', 'package/publish.ts', 'package/rpm.ts'],
   inputs: async (context) => ({
     series: await Promise.all(lineContexts(context).map(async (line) => (await appliedCommit(line)) ?? '')),
     sources: lineContexts(context).map((line) => sourceFile(line, line.source).from),
-    files: Object.values(digestTree(specFolder(context))),
-    release: [RELEASE, PACKAGER, SOURCE_DATE_EPOCH],
+    files: Object.values(digestTree(specFolder(context), licenseFile(context), join(context.paths.root, 'specs', 'rpmlint.toml'))),
+    release: [RELEASE, PACKAGER, SOURCE_DATE_EPOCH, BUILD_HOST],
   }),
-  outputs: (context) => [dkmsPackage(context)],
+  outputs: (context) => [dkmsPackage(context), ...dkmsRpms(context)],
   async run(context): Promise<Facts> {
     for (const line of lineContexts(context)) await requireSaved(line, 'the package for DKMS cannot be made')
     const version = packageVersion(context)
     log.step('kmod', `${PACKAGE} ${version}`)
     rmSync(builtFolder(context), { recursive: true, force: true })
-    const root = join(builtFolder(context), 'root')
-    await fillRoot(context, root, version)
-    await pack(root, join(builtFolder(context), `${PACKAGE}_${version}_all.deb`))
-    rmSync(root, { recursive: true })
+    const source = join(builtFolder(context), 'source')
+    await fillSource(context, source, version)
+    await packDeb(context, source, version)
+    await packRpms(context, source, version)
+    rmSync(source, { recursive: true })
     return { package: PACKAGE, version }
   },
 }
 
 const specFolder = (context: Context): string => join(context.paths.root, 'specs', 'dkms')
+const licenseFile = (context: Context): string => join(context.paths.root, 'specs', 'static', 'GPL-2.0.txt')
 const builtFolder = (context: Context): string => join(context.paths.checkout, 'dkms')
 
-/** @returns path of the package */
+/** @returns path of the package for Debian */
 export const dkmsPackage = (context: Context): string => join(builtFolder(context), `${PACKAGE}_${packageVersion(context)}_all.deb`)
 
-/** Grows with each of the kernels whose IPVS it has, and with each release of the series. */
-const packageVersion = (context: Context): string => `${lineContexts(context).map(preparedVersion).join('+')}-${RELEASE}`
+/** @returns paths of the RPM and its source package */
+export const dkmsRpms = (context: Context): string[] => ['noarch', 'src'].map((kind) => join(builtFolder(context), `${PACKAGE}-${packageVersion(context)}.${kind}.rpm`))
 
-async function fillRoot(context: Context, root: string, version: string): Promise<void> {
-  const source = join(root, 'usr/src', `${NAME}-${version}`)
+/** Grows with each of the kernels whose IPVS it has. */
+const kernelsVersion = (context: Context): string => lineContexts(context).map(preparedVersion).join('+')
+
+/** Grows with each release of the series as well. */
+const packageVersion = (context: Context): string => `${kernelsVersion(context)}-${RELEASE}`
+
+const readSpec = (context: Context, name: string, version: string): string => readFileSync(join(specFolder(context), name), 'utf8').replaceAll('@version@', version)
+
+/** What DKMS needs, wherever it is. */
+async function fillSource(context: Context, source: string, version: string): Promise<void> {
   for (const line of lineContexts(context)) await fillLine(context, line, join(source, line.target.line), version)
   const families = await Promise.all(lineContexts(context).map(familyRow))
-  const spec = (name: string): string => readFileSync(join(specFolder(context), name), 'utf8').replaceAll('@version@', version)
   write(join(source, 'families'), families.join(''))
-  write(join(source, 'family'), spec('family'))
-  write(join(source, 'dkms.conf'), spec('dkms.conf'))
+  write(join(source, 'dkms.conf'), readSpec(context, 'dkms.conf', version))
+  for (const name of listFiles(source)) chmodSync(join(source, name), 0o644)
+  write(join(source, 'family'), readSpec(context, 'family', version), 0o755)
+}
+
+async function packDeb(context: Context, source: string, version: string): Promise<void> {
+  const root = join(builtFolder(context), 'root')
+  const spec = (name: string): string => readSpec(context, name, version)
+  cpSync(source, join(root, 'usr/src', `${NAME}-${version}`), { recursive: true })
   write(join(root, 'usr/share/doc', PACKAGE, 'copyright'), spec('copyright'))
   write(join(root, 'usr/share/doc', PACKAGE, 'README.md'), spec('README.md'))
   for (const hook of HOOKS) write(join(root, hook), spec('kernel-hook'), 0o755)
@@ -83,6 +102,29 @@ async function fillRoot(context: Context, root: string, version: string): Promis
   const control = [`Package: ${PACKAGE}`, `Version: ${version}`, `Maintainer: ${PACKAGER}`, spec('control')].join('\n')
   write(join(root, 'DEBIAN/control'), control)
   for (const script of ['postinst', 'prerm']) write(join(root, 'DEBIAN', script), spec(script), 0o755)
+  await pack(root, dkmsPackage(context))
+  rmSync(root, { recursive: true })
+}
+
+async function packRpms(context: Context, source: string, version: string): Promise<void> {
+  const top = join(builtFolder(context), 'rpm')
+  const tarball = `${PACKAGE}-${version}.tar.xz`
+  cpSync(source, join(top, 'files/source'), { recursive: true })
+  write(join(top, 'files/README.md'), readSpec(context, 'README.md', version))
+  await capture([
+    ...['tar', '--create', '--sort=name', `--mtime=@${SOURCE_DATE_EPOCH}`, '--owner=0', '--group=0', '--numeric-owner', '--mode=u=rwX,go=rX'],
+    ...['--use-compress-program=xz --threads=1', '--file', join(top, tarball), '--directory', join(top, 'files'), '.'],
+  ])
+  const packages = await buildPackages(context, {
+    name: PACKAGE,
+    spec: setGlobals(readSpec(context, `${PACKAGE}.spec`, version), { dkms_version: kernelsVersion(context), dkms_release: RELEASE, build_host: BUILD_HOST }),
+    sources: [{ name: tarball, path: join(top, tarball) }, { name: basename(licenseFile(context)), path: licenseFile(context) }],
+    topdir: join(top, 'rpmbuild'),
+    log: join(context.paths.logs, 'dkms.log'),
+  })
+  log.info(`rpmlint, dkms: ${await lint(context, 'dkms', packages)}`)
+  await publish(packages, builtFolder(context))
+  rmSync(top, { recursive: true })
 }
 
 async function fillLine(context: Context, line: Context, folder: string, version: string): Promise<void> {

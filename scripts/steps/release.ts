@@ -15,12 +15,12 @@ import { publish } from '../package/publish.ts'
 import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
 import { TARGETS } from '../targets.ts'
 import { step as all } from './all.ts'
-import { DKMS_TARGETS, dkmsPackage, step as dkms } from './dkms.ts'
+import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from './dkms.ts'
 import { step as fetch } from './fetch.ts'
 import { describeRelease } from './release-facts.ts'
 import { coveredFiles, createRepository, sumsFile } from './repo.ts'
 
-/** The folder of the package that is for the kernels of several targets. */
+/** The folder of the packages that are for the kernels of several targets. */
 const DKMS = 'dkms'
 /** The folder of a signed copy, in that of a target. */
 const SIGNED = 'signed'
@@ -94,7 +94,7 @@ export function releaseStep(context: Context): Step {
     inputs: async () => ({
       version: await requireVersion(context),
       targets: Object.fromEntries(await Promise.all(contexts.map(async (each) => [each.target.name, await sha256File(sumsFile(each))] as const))),
-      dkms: hasDkms(context) ? await sha256File(dkmsPackage(context)) : null,
+      dkms: hasDkms(context) ? await Promise.all([dkmsPackage(context), ...dkmsRpms(context)].map(sha256File)) : null,
       tools: await toolVersions(),
     }),
     outputs: () => [join(releaseFolder(context), SUMS)],
@@ -139,7 +139,11 @@ async function collectTarget(context: Context, folder: string): Promise<void> {
 }
 
 async function collectDkms(context: Context, folder: string): Promise<void> {
+  const [binary = '', source = ''] = dkmsRpms(context)
   await publish([dkmsPackage(context)], join(folder, 'DEBS'))
+  await publish([binary], join(folder, 'RPMS', 'noarch'))
+  await publish([source], join(folder, 'SRPMS'))
+  await createRepository(context, folder)
 }
 
 /** What tells of the files that are there: a list, the bill of materials, and how they were made. */
@@ -179,7 +183,7 @@ const isSignature = (name: string): boolean => [SUMS, `${SUMS}.asc`, KEY_FILE].i
 export async function signRelease(context: Context, signer: string): Promise<void> {
   const folder = releaseFolder(context)
   const packaged = [...releasedContexts(context).map(({ variant }) => variant), DKMS].map((name) => join(folder, name)).filter((path) => existsSync(path))
-  for (const path of packaged) await signPackages(path, join(path, SIGNED), signer, (where) => createRepository(context, where))
+  for (const path of packaged) await signPackages(path, join(path, SIGNED), signer, (where, folders) => createRepository(context, where, folders))
   await signFile(join(folder, SUMS), signer)
   await writeKey(folder, signer)
 }

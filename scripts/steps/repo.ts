@@ -45,13 +45,16 @@ const OPTIONS = [
   '--workers=1',
 ]
 
-/** @param folder the repository: dist, or the signed copy of it */
-export async function createRepository({ paths }: Context, folder = paths.dist): Promise<void> {
+/**
+ * @param folder the repository: dist, or the signed copy of it
+ * @param folders whose packages are in it
+ */
+export async function createRepository({ paths }: Context, folder = paths.dist, folders: readonly string[] = PACKAGES): Promise<void> {
   const aside = asideOf(join(folder, 'repodata'))
   mkdirSync(aside)
   try {
     const list = join(aside, 'packages')
-    writeFileSync(list, PACKAGES.flatMap((name) => listFiles(join(folder, name)).map((path) => `${name}/${path}\n`)).join(''))
+    writeFileSync(list, folders.flatMap((name) => listFiles(join(folder, name)).map((path) => `${name}/${path}\n`)).join(''))
     await runLogged(['createrepo_c', ...OPTIONS, '--pkglist', list, '--outputdir', aside, folder], {
       log: join(paths.logs, 'createrepo.log'),
       doing: 'making the RPM repository',

@@ -3,24 +3,35 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
+import { listFiles } from '../../scripts/base/files.ts'
 import { ROOT } from '../../scripts/base/root.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { verifyPackage } from '../../scripts/package/publish.ts'
-import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
 import clean from '../../scripts/commands/clean.ts'
+import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
 import { step as stock, stockFolder } from '../../scripts/steps/stock.ts'
 import { createBothLines, createFixture, fails } from './fixture.ts'
 
 const KERNEL = '6.12.9+deb13-amd64'
 const HEADER = '/* IPVS */\n'
 
+interface Machine {
+  version: string
+  header?: string
+  /** As Debian has it. */
+  changelog?: string
+  kernel?: string
+  /** The changelog that rpm tells of the headers. */
+  rpm?: string
+}
+
 /** A package with the IPVS of 6.12.7-2, and a machine with headers of one kernel. */
-function machine(t: ExecutionContext, { version, header = HEADER, changelog }: { version: string; header?: string; changelog?: string }): { out: string; why: string } {
+function machine(t: ExecutionContext, { version, header = HEADER, changelog, kernel = KERNEL, rpm = '' }: Machine): { out: string; why: string } {
   const root = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   const put = (name: string, content: string | Buffer): void => {
@@ -30,15 +41,18 @@ function machine(t: ExecutionContext, { version, header = HEADER, changelog }: {
   const [major, patchlevel, sublevel] = version.split('.')
   const macros = Object.entries({ MAJOR: major, PATCHLEVEL: patchlevel, SUBLEVEL: sublevel }).map(([name, value]) => `#define LINUX_VERSION_${name} ${value}\n`)
   put('headers/include/generated/uapi/linux/version.h', macros.join(''))
-  put(`lib/modules/${KERNEL}/source/include/net/ip_vs.h`, header)
-  if (changelog !== undefined) put(`usr/share/doc/linux-headers-${KERNEL}/changelog.Debian.gz`, gzipSync(changelog))
+  put(`lib/modules/${kernel}/source/include/net/ip_vs.h`, header)
+  if (changelog !== undefined) put(`usr/share/doc/linux-headers-${kernel}/changelog.Debian.gz`, gzipSync(changelog))
   put('package/families', `6.12 6.12.7 6.12.7-2 ${createHash('sha256').update(HEADER).digest('hex')}\n6.1 6.1.9 6.1.9-1 0\n`)
+  put('bin/rpm', `#!/bin/sh\n[ "$*" = "--query --changelog --file ${realpathSync(root)}/headers/Makefile" ] || exit 1\ncat <<'EOF'\n${rpm}\nEOF\n`)
+  chmodSync(join(root, 'bin/rpm'), 0o755)
   copyFileSync(join(ROOT, 'specs/dkms/family'), join(root, 'package/family'))
-  const { stdout, stderr, status } = spawnSync('sh', [join(root, 'package/family'), KERNEL, join(root, 'headers'), root], { encoding: 'utf8' })
+  const { stdout, stderr, status } = spawnSync('sh', [join(root, 'package/family'), kernel, join(root, 'headers'), root], { encoding: 'utf8', env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin` } })
   t.is(status, 0, stderr)
   return { out: stdout.trim(), why: stderr.trim() }
 }
 
+const EL = '6.12.0-55.9.1.el10_0.x86_64'
 const KNOWN = 'linux (6.12.7-2) trixie; urgency=medium\n\n    - ipvs: known already\n'
 
 test('a kernel is known by its line, its header, and a changelog without changes of IPVS since', (t) => {
@@ -46,6 +60,7 @@ test('a kernel is known by its line, its header, and a changelog without changes
   t.deepEqual(machine(t, { version: '6.12.3' }), { out: '6.12', why: '' })
   const changelog = `linux (6.12.9-1) trixie; urgency=high\n\n    - ipv6: fix something\n\n${KNOWN}`
   t.deepEqual(machine(t, { version: '6.12.9', changelog }), { out: '6.12', why: '' })
+  t.deepEqual(machine(t, { version: '6.12.0', kernel: EL, rpm: '* Thu Apr 10 2025 A <a@example.org> [6.12.0-55.9.1.el10_0]\n- net: fix something' }), { out: '6.12', why: '' })
 })
 
 for (const [why, kernel, sentence] of [
@@ -55,9 +70,11 @@ for (const [why, kernel, sentence] of [
   ['has a changelog that begins later', { version: '6.12.9', changelog: 'linux (6.12.9-1) trixie\n' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
   ['changes IPVS', { version: '6.12.9', changelog: `linux (6.12.9-1) trixie\n\n    - ipvs: fix it (CVE-1)\n\n${KNOWN}` },
     'it changes IPVS of 6.12.7, of which the sources here are (ipvs: fix it (CVE-1)); install a newer ipvs-snat-dkms'],
+  ['is of EL and tells of no changes', { version: '6.12.0', kernel: EL }, 'its package kernel-devel does not tell what was changed in it'],
+  ['is of EL and has another IPVS', { version: '6.12.0', kernel: EL, rpm: '- net: x\n- ipvs: fix it (A Person) [RHEL-1]' }, 'RHEL has changed its IPVS (ipvs: fix it (A Person) [RHEL-1])'],
 ] as const) {
   test(`a kernel that ${why} keeps its own modules, and one sentence says so`, (t) => {
-    t.deepEqual(machine(t, kernel), { out: '', why: `ipvs-snat: Linux ${KERNEL} keeps its own IPVS, without SNAT, because ${sentence}.` })
+    t.deepEqual(machine(t, kernel), { out: '', why: `ipvs-snat: Linux ${'kernel' in kernel ? kernel.kernel : KERNEL} keeps its own IPVS, without SNAT, because ${sentence}.` })
   })
 }
 
@@ -116,9 +133,26 @@ test('the package holds the IPVS of every line that a distribution has, with the
   t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat '6\.12\.3\+6\.1\.7-1\.snat1'/)
   // Else an update would ask an administrator who has changed it.
   t.is(readFileSync(join(unpacked, 'etc/kernel/postinst.d/ipvs-snat'), 'utf8'), readFileSync(join(ROOT, 'specs/dkms/kernel-hook'), 'utf8'))
+  const rpms = dkmsRpms(c)
+  const firstRpms = rpms.map((path) => readFileSync(path))
   rmSync(deb)
   await bring(c, dkms)
   t.deepEqual(readFileSync(deb), first)
+  rpms.forEach((path, index) => t.true(firstRpms[index]?.equals(readFileSync(path)), path))
+
+  const [binary = ''] = rpms
+  t.true(binary.endsWith('/ipvs-snat-dkms-6.12.3+6.1.7-1.snat1.noarch.rpm'), binary)
+  const query = (...words: string[]): string[] => execFileSync('rpm', ['--query', '--package', '--nosignature', ...words, binary], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n')
+  t.deepEqual(query('--queryformat', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}'), ['ipvs-snat-dkms 6.12.3+6.1.7 1.snat1 noarch GPL-2.0-only'])
+  t.deepEqual([...new Set(query('--requires'))].filter((name) => !name.startsWith('rpmlib(')), ['/bin/sh', 'dkms >= 3.1'])
+  t.true(query('--scripts').includes('dkms remove -m ipvs-snat -v 6.12.3+6.1.7-1.snat1 --all || :'))
+  const fromRpm = join(root, 'from-rpm')
+  mkdirSync(fromRpm)
+  execFileSync('sh', ['-c', 'rpm2cpio "$0" | cpio --extract --make-directories --quiet', binary], { cwd: fromRpm, stdio: 'ignore' })
+  const name = 'usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1'
+  t.deepEqual(listFiles(join(fromRpm, name)), listFiles(source))
+  for (const file of listFiles(source)) t.is(readFileSync(join(fromRpm, name, file), 'utf8'), readFileSync(join(source, file), 'utf8'), file)
+  t.deepEqual(listFiles(fromRpm).filter((file) => !file.startsWith(name)), ['usr/share/doc/ipvs-snat-dkms/README.md', 'usr/share/licenses/ipvs-snat-dkms/COPYING'])
 
   writeFileSync(deb, first.subarray(0, first.length - 100))
   await fails(t, 'build', () => verifyPackage(deb))

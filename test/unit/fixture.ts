@@ -132,6 +132,7 @@ export function createBothLines(t: ExecutionContext): Fixture {
   const fixture = createFixture(t)
   const { root, write } = fixture
   for (const name of readdirSync(join(ROOT, 'specs/dkms'))) write(`specs/dkms/${name}`, read(ROOT, 'specs/dkms', name))
+  for (const name of ['specs/static/GPL-2.0.txt', 'specs/rpmlint.toml']) write(name, read(ROOT, name))
   write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
   write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
   write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')

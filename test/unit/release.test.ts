@@ -16,7 +16,7 @@ import { buildPackages } from '../../scripts/package/rpm.ts'
 import { declaredLicense, packageUrl, sbom } from '../../scripts/package/sbom.ts'
 import { requireKey } from '../../scripts/package/sign.ts'
 import { SOURCE_LICENSES, SOURCES } from '../../scripts/sources.ts'
-import { dkmsPackage, step as dkms } from '../../scripts/steps/dkms.ts'
+import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
 import { step as exportStep } from '../../scripts/steps/export.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
 import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/steps/release.ts'
@@ -222,7 +222,9 @@ test.serial('a release has the packages of all targets, and says of what they we
     'lts/SRPMS/ipvsadm-1.0-1+a.src.rpm', 'lts/SRPMS/kernel-6.1-1.0-1+a.src.rpm', 'lts/lvs-snat-6.1.7.patch',
   ])
   t.true(files.includes('lts/repodata/repomd.xml') && files.includes('lts-6.12/lvs-snat-6.12.3.patch'))
-  t.true(files.includes(`dkms/DEBS/${basename(dkmsPackage(c))}`))
+  const [rpm = '', srpm = ''] = dkmsRpms(c).map((path) => basename(path))
+  t.deepEqual(files.filter((name) => /^dkms\/(?!repodata)/.test(name)), [`dkms/DEBS/${basename(dkmsPackage(c))}`, `dkms/RPMS/noarch/${rpm}`, `dkms/SRPMS/${srpm}`])
+  t.true(files.includes('dkms/repodata/repomd.xml'))
   t.is(read(folder, 'CHANGELOG.md'), '# lvs-snat 1.1.0\n\n### Added\n\n- A release.\n')
   await t.notThrowsAsync(() => verifyRelease(folder))
 

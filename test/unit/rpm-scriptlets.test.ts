@@ -31,7 +31,7 @@ async function run(body: string, tools: string[], argument = '1', root = ''): Pr
   const host = mkdtempSync(join(folder, 'host-'))
   const calls = join(host, 'calls')
   mkdirSync(join(host, 'bin'))
-  for (const tool of ['rm', 'cat']) symlinkSync(`/bin/${tool}`, join(host, 'bin', tool))
+  for (const tool of ['rm', 'cat', 'basename', 'dirname']) symlinkSync(`/bin/${tool}`, join(host, 'bin', tool))
   for (const tool of tools) {
     const path = join(host, 'bin', tool.replace('!', ''))
     writeFileSync(path, `#!/bin/sh\necho "$(basename "$0") $*" >> ${calls}\n${READS_INPUT.has(tool) ? `cat >> ${calls}\n` : ''}exit ${tool.startsWith('!') ? 1 : 0}\n`.replace('$(basename "$0")', '${0##*/}'))
@@ -131,11 +131,10 @@ function kmodHost(modules: string[]): string {
   return root
 }
 
-/** The scriptlet with the files of that host in place of this one's. */
-async function kmodScriptlet(section: string): Promise<string> {
-  const body = await scriptlet('kmod', section, 'ipvs-snat-kmod')
-  return body.replaceAll(/(?<= )\/(?=lib\/|boot\/|var\/)/g, '$ROOT/')
-}
+/** A scriptlet with the files of the host's ROOT in place of this one's. */
+const onRoot = (body: string): string => body.replaceAll(/(?<= )\/(?=lib\/|boot\/|var\/)/g, '$ROOT/')
+
+const kmodScriptlet = async (section: string): Promise<string> => onRoot(await scriptlet('kmod', section, 'ipvs-snat-kmod'))
 
 test('kmod: its modules are offered to the other kernels', async (t) => {
   const root = kmodHost(['ip_vs.ko', 'ip_vs_rr.ko'])
@@ -185,4 +184,34 @@ test('kmod: what its modules need of the kernel and give to others', async (t) =
   t.is(await find('provides', '/lib/ip_vs.ko\n/etc/depmod.d/x.conf\n'), 'ksym(ip_vs_new) = 0x0000beef\nksym(register_ip_vs_scheduler) = 0x4660b4b4\n')
   t.is(await find('requires', '/lib/ip_vs.ko\n/lib/ip_vs_rr.ko\n'), 'kernel(__alloc_skb) = 0x25421969\n')
   t.is(await find('requires', '/etc/depmod.d/x.conf\n'), '')
+})
+
+const DKMS = 'ipvs-snat -v 6.12.95+6.1.192-1.snat1'
+const dkmsScriptlet = async (section: string): Promise<string> => onRoot(await scriptlet('dkms', section, 'ipvs-snat-dkms'))
+
+/** A host with an earlier version in DKMS, and two kernels of which one has headers. */
+function dkmsHost(): string {
+  const root = mkdtempSync(join(folder, 'root-'))
+  for (const name of ['var/lib/dkms/ipvs-snat/6.12.90+6.1.1-1.snat1/source', 'lib/modules/6.12.0-1.el10/build/include', 'lib/modules/6.12.0-2.el10']) mkdirSync(join(root, name), { recursive: true })
+  return root
+}
+
+test('ipvs-snat-dkms: an upgrade takes the version before away, and the new one is built for kernels with headers', async (t) => {
+  const { exitCode, calls } = await run(await dkmsScriptlet('post'), ['dkms'], '2', dkmsHost())
+  t.is(exitCode, 0)
+  t.deepEqual(calls, ['dkms remove -m ipvs-snat -v 6.12.90+6.1.1-1.snat1 --all', `dkms add -m ${DKMS}`, `dkms install -m ${DKMS} -k 6.12.0-1.el10`])
+  t.is((await run(await dkmsScriptlet('preun'), ['dkms'], '1', dkmsHost())).calls.length, 0)
+})
+
+test('ipvs-snat-dkms: the same version once more is not added twice, and stays; removal takes it away', async (t) => {
+  const root = mkdtempSync(join(folder, 'root-'))
+  mkdirSync(join(root, 'var/lib/dkms/ipvs-snat/6.12.95+6.1.192-1.snat1/source'), { recursive: true })
+  t.deepEqual((await run(await dkmsScriptlet('post'), ['dkms'], '1', root)).calls, [])
+  t.deepEqual((await run(await dkmsScriptlet('preun'), ['dkms'], '0', root)).calls, [`dkms remove -m ${DKMS} --all`])
+})
+
+test('ipvs-snat-dkms: a DKMS that fails, as for a kernel whose IPVS is not known, does not fail the transaction', async (t) => {
+  for (const [section, argument] of [['post', '1'], ['preun', '0']] as const) {
+    t.is((await run(await dkmsScriptlet(section), ['!dkms'], argument, dkmsHost())).exitCode, 0, section)
+  }
 })
