@@ -305,10 +305,33 @@ snat_rule {
   test('what somebody has changed by hand meanwhile is found out, and put right', RELOAD, async (lab) => {
     await running(lab, twoHosts('pool two'), async () => {
       await saves(lab, /--id 2 /)
+      const before = await saved(lab)
       await lab.gateway.sh('ipvsadm --clear-snat')
       await reload(lab, twoHosts('accept'))
       await saves(lab, new RegExp(`-F ${B}/32 --accept`))
       assert.match(await saved(lab), new RegExp(`-F ${A}/32 --pool one`))
+      for (const loss of ['ipvsadm --clear-snat', 'rmmod ip_vs && modprobe ip_vs']) {
+        await reload(lab, twoHosts('pool two'))
+        await saves(lab, /--pool two/)
+        await lab.gateway.sh(loss)
+        await reload(lab, twoHosts('pool two')) // of the same file
+        await saves(lab, /--id 2 /)
+        assert.equal(await saved(lab), before, loss)
+      }
+    })
+  }, { limit: LIMIT_S }),
+
+  test('a pool that a rule of somebody else needs stays, and all else is changed', RELOAD, async (lab) => {
+    const one = `snat_pool one {\n  address ${P0}\n}\n`
+    await running(lab, `${one}snat_pool mail {\n  address ${P1}\n}\n`, async () => {
+      await saves(lab, /--pool mail/)
+      await lab.gateway.sh('ipvsadm --add-rule --id 77 -F 10.9.0.0/16 --pool mail')
+      await reload(lab, `${one}snat_rule {\n  from ${A}\n  pool one\n}\n`)
+      await saves(lab, new RegExp(`-F ${A}/32 --pool one`))
+      assert.match(await saved(lab), new RegExp(`--pool mail -z ${P1}\n`))
+      await lab.gateway.sh('ipvsadm --delete-rule --id 77')
+      await reload(lab, one)
+      await until('the pool is gone', async () => !/mail/.test(await saved(lab)))
     })
   }, { limit: LIMIT_S }),
 
@@ -341,6 +364,32 @@ snat_rule {
       await saves(lab, new RegExp(`-F ${B}/32 --accept`))
     })
   }, { limit: LIMIT_S * 2 }),
+
+  test('what the kernel would refuse, and what would be left out in silence, is told by file and line', BAD, async (lab) => {
+    const rule = (...words: string[]): string => `snat_rule {\n${words.map((word) => `  ${word}\n`).join('')}}\n`
+    const hop = (address: string): string => `  next_hop 203.0.113.254 {\n    address ${address}\n  }\n`
+    const bad: readonly (readonly [config: string, line: number, message: RegExp])[] = [
+      ...['0.0.0.1', '127.0.0.1', '224.0.0.1', '126.0.0.0-128.0.0.0'].map((range) => [rule(`snat_ip ${range}`), 2, /is no address of hosts/] as const),
+      [rule('snat_ip 192.168.100.1001'), 2, /'192\.168\.100\.1001' is no IPv4 address/],
+      [rule('from 192.168.100.1001/32', 'drop'), 2, /'192\.168\.100\.1001\/32' is no IPv4 address/],
+      ...['gw', 'new_gw'].map((word) => [rule(`${word} 127.0.0.1`, `snat_ip ${P0}`), 2, /'127\.0\.0\.1' is no next hop/] as const),
+      ...['any', 'a/b', 'eth0:1'].map((name) => [rule(`oif ${name}`, 'drop'), 2, new RegExp(`'${name}' is no name of an interface`)] as const),
+      [rule('mark 0x101/0xff', 'drop'), 2, /mark '0x101\/0xff' has bits beyond its mask/],
+      [rule('proto tcp', 'dport 80 443', 'drop'), 3, /'443' is too much behind 'dport'/],
+      [rule('accept no'), 2, /'no' is too much behind 'accept'/],
+      [`snat_pool "" {\n  address ${P0}\n}\n`, 1, /'' is no name of a pool/],
+      [`snat_pool rule:1 {\n  address ${P0}\n}\n`, 1, /'rule:1' is a name of a pool that a rule or zone has for itself/],
+      [`snat_pool two {\n${hop(P0)}${hop(P1)}}\n`, 5, /pool 'two' has the next hop 203\.0\.113\.254 already/],
+      [`snat_pool much {\n  address 10.0.0.0-10.1.0.0\n}\n`, 1, /more than 65536 addresses of pools/],
+      [`snat_pool master {\n  vrrp_instance nobody\n  address ${P0}\n}\n`, 1, /there is no vrrp_instance 'nobody'/],
+    ]
+    for (const [config, line, message] of bad) {
+      await lab.gateway.put('/tmp/bad.conf', Buffer.from(config))
+      const { status, output } = await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1')
+      assert.notEqual(status, 0, config)
+      assert.match(output, new RegExp(`\\((/tmp/bad\\.conf: )?Line ${line}\\) SNAT: .*${message.source}`), config)
+    }
+  }, { limit: LIMIT_S }),
 
   test('blocks of ports come out of the file, and a reload that changes them leaves hosts what they have', BLOCKS, async (lab) => {
     await lab.gateway.sh(`for address in ${P0} ${P1}; do ip addr add $address/32 dev outside; done`)
@@ -471,6 +520,15 @@ zone 192.168.2.0 255.255.255.0 {
     })
   }, { limit: LIMIT_S }),
 
+  test('what was changed by hand keeps no address from being left alone when it stops', STOP, async (lab) => {
+    await running(lab, twoHosts('pool two'), async () => {
+      await saves(lab, /--id 2 /)
+      await lab.gateway.sh(`ipvsadm --delete-address --pool one -z ${P0}`)
+      await stop(lab)
+      await saves(lab, new RegExp(`--pool two -z ${P1} -w 0`))
+    })
+  }, { limit: LIMIT_S }),
+
   test('a next hop that does not answer takes its addresses out, and back, under traffic', HEALTH, async (lab) => {
     const hop = (address: string, pool: string): string => `next_hop ${address} {
     address ${pool}
@@ -535,6 +593,12 @@ snat_rule {
       await up(ROUTER2, true)
       await weight(P1, 1)
       assertNothingPrivateLeft(lab)
+      await reload(lab, `${config}misspelled\n`)
+      await until('the log says that it stays', async () => /SNAT: its configuration is wrong/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      await up(ROUTER, false)
+      await weight(P0, 0)
+      await up(ROUTER, true)
+      await weight(P0, 1)
     })
   }, { limit: LIMIT_S }),
 
@@ -567,6 +631,32 @@ snat_rule {
       lab.links.outside.detach(second)
     }
   }, { limit: LIMIT_S * 2, needs: ['ping-sockets'] }),
+
+  test('a VRRP instance that gets another name goes on to be master', VRRP, async (lab) => {
+    const config = (name: string): string => `
+vrrp_instance ${name} {
+  state MASTER
+  interface inside
+  virtual_router_id 52
+  priority 150
+  advert_int 1
+  virtual_ipaddress {
+    192.168.1.254/24
+  }
+}
+snat_pool one {
+  vrrp_instance ${name}
+  address ${P0}
+}
+`
+    await running(lab, config('before'), async () => {
+      await saves(lab, new RegExp(`--pool one -z ${P0}\n`))
+      await reload(lab, config('after'))
+      // by then the checker process has told the kernel
+      await until('it was reloaded', async () => /Reload complete/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      await saves(lab, new RegExp(`--pool one -z ${P0}\n`))
+    }, '')
+  }, { limit: LIMIT_S }),
 
   test('what is configured is told by SIGUSR1, in words, and in JSON', TOLD, async (lab) => {
     const config = `${twoHosts(`snat_ip ${P2}`)}snat_pool blocks {\n  block_size 256\n  log_conns\n  address ${P3}\n}\n`

@@ -33,12 +33,12 @@ test('what the kernel takes of a pool, keepalived tells it, and knows again', (t
   t.deepEqual(names.filter((name) => !library.includes(`(attrs[${name}]`)), [], 'known again')
 })
 
-test("the limits of blocks of ports are the kernel's", (t) => {
+test("the limits are the kernel's", (t) => {
   const engine = ['config.h', 'block.c', 'parse.c'].map((name) => readFileSync(join(PATCHES, `engine/net/netfilter/ipvs/ip_vs_snat_${name}`), 'utf8')).join('')
   const value = (text: string, name: string): string | undefined => new RegExp(`#define ${name}\\s+(\\d+)`).exec(text)?.[1]
   const pairs: readonly (readonly [ours: string, kernels: string])[] = [
     ['MIN_BLOCK_SIZE', 'SNAT_MIN_BLOCK_SIZE'], ['MAX_BLOCK_SIZE', 'SNAT_MAX_BLOCK_SIZE'], ['MAX_HOST_BLOCKS', 'SNAT_MAX_HOST_BLOCKS'],
-    ['DEF_HOST_BLOCKS', 'SNAT_DEF_HOST_BLOCKS'], ['MAX_BLOCKS', 'SNAT_MAX_BLOCKS'], ['MAX_ADDRESS_POOLS', 'SNAT_ADDR_BLOCKS'],
+    ['MAX_RULES', 'SNAT_MAX_RULES'], ['MAX_POOLS', 'SNAT_MAX_POOLS'], ['MAX_ADDRESSES', 'SNAT_MAX_ADDRS'], ['DEF_HOST_BLOCKS', 'SNAT_DEF_HOST_BLOCKS'], ['MAX_BLOCKS', 'SNAT_MAX_BLOCKS'], ['MAX_ADDRESS_POOLS', 'SNAT_ADDR_BLOCKS'],
   ]
   const words = added('keepalived/check/check_snat.c')
   for (const [ours, kernels] of pairs) {
