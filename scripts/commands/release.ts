@@ -7,7 +7,7 @@ import { bring } from '../build/step.ts'
 import { requireVersion, tagRelease } from '../build/tag.ts'
 import type { Command } from '../command.ts'
 import { requireKey } from '../package/sign.ts'
-import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../steps/release.ts'
+import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../collect/release.ts'
 import { TARGETS } from '../targets.ts'
 
 const command: Command = {

@@ -16,6 +16,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   'scripts/kernel': ['scripts/base', 'scripts/build', ...DATA],
   'scripts/package': ['scripts/base', 'scripts/build', 'scripts/source', 'scripts/kernel', ...DATA],
   'scripts/steps': ['scripts/base', 'vm', 'scripts/build', 'scripts/source', 'scripts/kernel', 'scripts/package', ...DATA],
+  'scripts/collect': ['scripts/base', 'scripts/build', 'scripts/source', 'scripts/package', 'scripts/steps', ...DATA],
   'test/e2e': ['scripts/base', 'scripts/targets.ts', 'vm'],
   'scripts/lab': ['scripts/base', 'scripts/build', 'scripts/kernel', 'scripts/steps', 'vm', 'test/e2e', ...DATA],
   'scripts/commands': ['scripts', 'vm', 'test/e2e'],

@@ -14,9 +14,9 @@ import { provenance } from '../package/provenance.ts'
 import { ingredientId, productId, sbom, type Bill, type Ingredient, type Product, type ProductPatch } from '../package/sbom.ts'
 import type { Stored } from '../source/store.ts'
 import { SOURCE_LICENSES } from '../sources.ts'
-import { fetchedSources, reproduction } from './all.ts'
-import { kernelRelease } from './kernel.ts'
-import { toolPackages } from './tools.ts'
+import { fetchedSources, reproduction } from '../steps/all.ts'
+import { kernelRelease } from '../steps/kernel.ts'
+import { toolPackages } from '../steps/tools.ts'
 
 /** What is described, and where it is. */
 export interface Release {

@@ -13,12 +13,12 @@ import { requireVersion, type Version } from '../build/tag.ts'
 import { toolVersions } from '../build/toolversions.ts'
 import { publish } from '../package/publish.ts'
 import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
+import { step as all } from '../steps/all.ts'
+import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
+import { step as fetch } from '../steps/fetch.ts'
+import { coveredFiles, createRepository, sumsFile } from '../steps/repo.ts'
 import { TARGETS } from '../targets.ts'
-import { step as all } from './all.ts'
-import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from './dkms.ts'
-import { step as fetch } from './fetch.ts'
-import { describeRelease } from './release-facts.ts'
-import { coveredFiles, createRepository, sumsFile } from './repo.ts'
+import { describeRelease } from './facts.ts'
 
 /** The folder of the packages that are for the kernels of several targets. */
 const DKMS = 'dkms'
@@ -90,7 +90,7 @@ export function releaseStep(context: Context): Step {
     scope: 'checkout',
     needs: [],
     after: [...contexts.map(({ target }): Step => ({ ...all, context: (given) => contextFor(given, target.name) })), ...(hasDkms(context) ? [dkms] : [])],
-    code: ['steps/release.ts', 'steps/release-facts.ts', 'package/describe.ts', 'package/provenance.ts', 'package/publish.ts', 'package/sbom.ts', 'package/sign.ts'],
+    code: ['collect/release.ts', 'collect/facts.ts', 'package/describe.ts', 'package/provenance.ts', 'package/publish.ts', 'package/sbom.ts', 'package/sign.ts'],
     inputs: async () => ({
       version: await requireVersion(context),
       targets: Object.fromEntries(await Promise.all(contexts.map(async (each) => [each.target.name, await sha256File(sumsFile(each))] as const))),
