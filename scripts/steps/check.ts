@@ -138,6 +138,8 @@ const logOf = (context: Context): string => join(context.paths.logs, 'check.log'
 async function checkTree(context: Context): Promise<string> {
   const tree = join(context.paths.work, 'check-tree')
   if (!existsSync(join(tree, '.git'))) {
+    // An interrupted run may have left the beginning of one.
+    rmSync(tree, { recursive: true, force: true })
     await treeGit(context).run('worktree', 'prune')
     await treeGit(context).run('worktree', 'add', '--quiet', '--force', '--detach', tree, BASE)
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import check from '../../scripts/commands/check.ts'
@@ -15,10 +15,12 @@ function withPatch(fixture: Fixture, line: string): void {
   fixture.write(`patches/lts/${SECOND}`, hookPatch(10, 'ipvs: hook more').replace('+int hooked_10;', `+${line}`))
 }
 
-test('a series that is clean passes, each commit built, and is not checked again', async (t) => {
+test('a series that is clean passes, each commit built, after an interrupt too, and is not checked again', async (t) => {
   const fixture = createFixture(t)
   withPatch(fixture, 'int hooked_more;')
   const context = fixture.context()
+  // What an interrupt leaves of a work tree that git was about to make.
+  mkdirSync(join(context.paths.work, 'check-tree/net'), { recursive: true })
   const { facts } = await bring(context, step)
   t.deepEqual(facts, { patches: 3, commits: 3, versions: {} })
   t.true(existsSync(join(context.paths.work, 'check-build-build/net/netfilter/ipvs/ip_vs_core.o')))
