@@ -368,6 +368,40 @@ snat_rule {
     })
   }, { limit: LIMIT_S * 2 }),
 
+  test('rules in a virtual server that is left out stay as they are', BAD, async (lab) => {
+    const config = (server: string, address = P0, words = ''): string => `
+virtual_server ${server} {
+  ${words}
+  snat_rule {
+    from ${A}
+    snat_ip ${address}
+  }
+}
+`
+    await running(lab, config('fwmark 1'), async () => {
+      await saves(lab, new RegExp(`-z ${P0}\n`))
+      const before = await saved(lab)
+      for (const [server, message] of [
+        ['1.2.3.444 80', /\((\/tmp\/keepalived\.conf: )?Line 2\) Invalid virtual server IP address\/port 1\.2\.3\.444\/80/],
+        ['fwmark 4294967296', /\((\/tmp\/keepalived\.conf: )?Line 2\) virtual server fwmark '4294967296'/],
+      ] as const) {
+        await reload(lab, config(server))
+        await until('the log says that it stays', async () => /SNAT: its configuration is wrong/.test(await lab.gateway.sh(`cat ${LOG}`)))
+        assert.equal(await saved(lab), before, server)
+        assert.match((await lab.gateway.run(`keepalived -t -f ${CONF} 2>&1`)).output, message)
+      }
+      // A real server that is left out has no rules in it.
+      await reload(lab, config('fwmark 1', P1, 'real_server 1.2.3.444 80 {\n  }'))
+      await saves(lab, new RegExp(`-z ${P1}\n`))
+    })
+    await lab.gateway.sh('ipvsadm --clear-snat')
+    // Who has nothing of SNAT is told nothing of it.
+    await running(lab, 'virtual_server 1.2.3.444 80 {\n}\n', async () => {
+      await until('it has started', async () => /Startup complete/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /SNAT:/)
+    })
+  }, { limit: LIMIT_S }),
+
   test('what the kernel would refuse, and what would be left out in silence, is told by file and line', BAD, async (lab) => {
     const rule = (...words: string[]): string => `snat_rule {\n${words.map((word) => `  ${word}\n`).join('')}}\n`
     const hop = (address: string): string => `  next_hop 203.0.113.254 {\n    address ${address}\n  }\n`
