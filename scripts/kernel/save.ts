@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Edits of the prepared tree, written back into `patches/`. */
 
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
-import { BASE, engineFiles, engineFolder, engineFolders, goal, isKnown, seriesFolder, treeGit, treeState } from './series.ts'
+import { BASE, engineFiles, engineFolder, engineFolders, goal, seriesFolder, treeGit, treeState } from './series.ts'
 
 /** What belongs to the engine even if it is new. */
 const ENGINE_FILE = /(^|\/)ip_vs_snat[^/]*\.[ch]$/
@@ -25,9 +25,11 @@ const FORMAT = ['--no-signature', '--zero-commit', '--no-numbered', '--no-stat',
  * @throws Failure of kind `patch` for edits of which it is not known to which patch they belong, `usage` without a tree
  */
 export async function save(context: Context): Promise<void> {
+  requirePrepared(context)
+  const folder = requireSeries(context)
   await requireCommitted(context)
   saveEngine(context, await enginePaths(context))
-  await saveHooks(context)
+  await saveHooks(context, folder)
 }
 
 async function enginePaths(context: Context): Promise<string[]> {
@@ -39,11 +41,12 @@ async function enginePaths(context: Context): Promise<string[]> {
   return [...new Set([...known, ...fresh])]
 }
 
+function requirePrepared(context: Context): void {
+  if (existsSync(join(context.paths.tree, '.git'))) return
+  throw new Failure('usage', 'There is no prepared tree to save from.', { hint: `${goal(context, 'patch')} prepares it.` })
+}
+
 async function requireCommitted(context: Context): Promise<void> {
-  if (!existsSync(join(context.paths.tree, '.git'))) {
-    throw new Failure('usage', 'There is no prepared tree to save from.', { hint: `${goal(context, 'patch')} prepares it.` })
-  }
-  requireKnown(context)
   await requireBase(context)
   await requireSquashed(context)
   const engine = await enginePaths(context)
@@ -57,9 +60,10 @@ async function requireCommitted(context: Context): Promise<void> {
 }
 
 /** What stands on another version has none of the series, which would be lost. */
-function requireKnown(context: Context): void {
-  if (isKnown(context)) return
-  throw new Failure('patch', `The series is not made for this version of ${context.tree.title}, so nothing is saved into it.`, {
+function requireSeries(context: Context): string {
+  const folder = seriesFolder(context)
+  if (folder !== undefined) return folder
+  throw new Failure('patch', `No series is made for this version of ${context.tree.title}, so nothing is saved.`, {
     hint: `Let scripts/trees.ts know the version, then ${goal(context, 'patch')} says what does not fit.`,
   })
 }
@@ -98,15 +102,14 @@ function saveEngine(context: Context, names: readonly string[]): void {
   }
 }
 
-async function saveHooks(context: Context): Promise<void> {
+async function saveHooks(context: Context, folder: string): Promise<void> {
   const scratch = join(context.paths.work, 'save')
   rmSync(scratch, { recursive: true, force: true })
   mkdirSync(scratch, { recursive: true })
   const exclude = [...engineFiles(context).keys()].map((name) => `:(exclude)${name}`)
   await treeGit(context).run('format-patch', ...FORMAT, '--output-directory', scratch, BASE, '--', '.', ...exclude)
   const names = readdirSync(scratch).sort()
-  const folder = seriesFolder(context)
-  for (const name of names) if (writeIfChanged(join(folder, name), readFileSync(join(scratch, name)))) log.info(`saved ${name}`)
+  for (const name of names) if (savePatch(join(folder, name), readFileSync(join(scratch, name)))) log.info(`saved ${name}`)
   for (const name of readdirSync(folder)) {
     if (!name.endsWith('.patch') || names.includes(name)) continue
     rmSync(join(folder, name))
@@ -115,6 +118,20 @@ async function saveHooks(context: Context): Promise<void> {
   saveSeriesFile(join(folder, 'series'), names)
   rmSync(scratch, { recursive: true })
 }
+
+/**
+ * A patch that is a link to that of another series stays one as long as both say the same: where the lines are, and
+ * what the files were before, differs between what the two are made for.
+ */
+function savePatch(path: string, patch: Buffer): boolean {
+  const linked = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false
+  if (linked && existsSync(path) && withoutPlaces(readFileSync(path, 'utf8')) === withoutPlaces(patch.toString())) return false
+  return writeIfChanged(path, patch)
+}
+
+/** @returns a patch without the names of blobs, line numbers and the lines of functions that git puts behind them */
+const withoutPlaces = (patch: string): string =>
+  patch.replace(/^index [0-9a-f]+\.\.[0-9a-f]+/gm, 'index').replace(/^@@ -\d+(,\d+)? \+\d+(,\d+)? @@.*$/gm, '@@ $1 $2')
 
 /** Keeps the comments at the top of the series file, but for those that kept a patch out that is in now. */
 function saveSeriesFile(path: string, names: readonly string[]): void {

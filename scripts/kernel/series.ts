@@ -9,6 +9,7 @@ import { listFiles } from '../base/files.ts'
 import { Git } from '../base/git.ts'
 import { isKernel, type Context } from '../build/context.ts'
 import { readStamp } from '../build/step.ts'
+import type { ToolSeries } from '../trees.ts'
 import { preparedFamily, RECOGNISED_BY } from './family.ts'
 
 /** Tag of the source as it was published. */
@@ -20,7 +21,17 @@ export const BRANCH = 'lvs-snat'
 /** Ref of what the `patch` command last made of the committed series; the branch may be ahead of it. */
 export const APPLIED = 'refs/lvs-snat/applied'
 
-export const seriesFolder = (context: Context): string => join(context.paths.root, 'patches', context.tree.series ?? preparedFamily(context).series)
+/** @returns the folder of the series that is made for the prepared source, or undefined of a tool's version that none is made for */
+export function seriesFolder(context: Context): string | undefined {
+  const name = isKernel(context) ? preparedFamily(context).series : toolSeries(context)?.folder
+  return name === undefined ? undefined : join(context.paths.root, 'patches', name)
+}
+
+function toolSeries(context: Context): ToolSeries | undefined {
+  const version = readStamp(context, RECOGNISED_BY)?.facts['version']
+  return context.tree.series?.find(({ versions }) => versions?.test(typeof version === 'string' ? version : '') ?? true)
+}
+
 /** The engine's files that are the same for every kernel. */
 export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
 /** The engine's files that hide what differs between kernels. */
@@ -38,17 +49,14 @@ export function parseSeries(content: string): string[] {
     .filter(Boolean)
 }
 
-/** @returns whether the series is made for the version of the prepared source */
-export function isKnown(context: Context): boolean {
-  const version = readStamp(context, RECOGNISED_BY)?.facts['version']
-  return context.tree.known?.test(typeof version === 'string' ? version : '') ?? true
-}
-
 /**
- * @returns paths of the tree's patches, in order; none of a version that the series is not made for
+ * @returns paths of the tree's patches, in order; none of a version that no series is made for
  * @throws Failure of kind `patch` if the series names a file that is not there
  */
-export const seriesPatches = (context: Context): string[] => (isKnown(context) ? readSeries(seriesFolder(context)) : [])
+export function seriesPatches(context: Context): string[] {
+  const folder = seriesFolder(context)
+  return folder === undefined ? [] : readSeries(folder)
+}
 
 /**
  * @param folder with patches and their `series`

@@ -8,7 +8,7 @@ import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { commitSeries } from '../kernel/commits.ts'
-import { APPLIED, BASE, BRANCH, engineFolders, isKnown, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, BRANCH, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -17,7 +17,7 @@ export const step: Step = {
   scope: 'target',
   needs: [prep],
   code: ['steps/patch.ts', 'kernel/commits.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
-  inputs: async (context) => ({ files: relativeDigests(context), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
+  inputs: async (context) => ({ files: relativeDigests(context, patchFolders(context)), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: (context) => [appliedRef(context)],
   async run(context) {
     const toolchain = await toolchainPatches(context)
@@ -34,7 +34,9 @@ function appliedRef(context: Context): string {
   return isPacked ? packed : join(context.paths.tree, '.git', APPLIED)
 }
 
-function relativeDigests(context: Context, paths = [...engineFolders(context), seriesFolder(context)]): Json {
+const patchFolders = (context: Context): string[] => [...engineFolders(context), seriesFolder(context) ?? []].flat()
+
+function relativeDigests(context: Context, paths: readonly string[]): Json {
   const digests = digestTree(...paths)
   return Object.fromEntries(Object.entries(digests).map(([path, digest]) => [path.slice(context.paths.root.length + 1), digest]))
 }
@@ -42,8 +44,9 @@ function relativeDigests(context: Context, paths = [...engineFolders(context), s
 /** Applies engine and series; edits in the tree that equal the new series (after `save`) are no obstacle. */
 async function applySeries(context: Context, toolchain: readonly string[]): Promise<void> {
   const what = `${context.tree.title} ${sourceVersion(context)}`
-  log.step('patch', `the ${basename(seriesFolder(context))} series on ${what}`)
-  if (!isKnown(context)) log.warn(`the series is made for other versions: ${what} is packaged without it`)
+  const folder = seriesFolder(context)
+  if (folder === undefined) log.warn(`no series is made for ${what}: it is packaged as it is published`)
+  else log.step('patch', `the ${basename(folder)} series on ${what}`)
   const { base, applied: made } = await commitSeries(context, toolchain, what)
   const git = treeGit(context)
   if ((await git.lines('diff', '--name-only', made)).length > 0) {

@@ -131,9 +131,13 @@ async function findToolchain(): Promise<Json> {
   }
 }
 
+function hasTree(tool: string): boolean {
+  return TREES.some(({ name }) => name === tool)
+}
+
 /** @returns the context of the tool's own tree, if it has a series */
 function treeOf(context: Context, { name }: PackagedTool): Context | undefined {
-  return TREES.some(({ series }) => series === name) ? contextOf(context, name) : undefined
+  return hasTree(name) ? contextOf(context, name) : undefined
 }
 
 /** @returns the tool's patches, in order; its tree has them applied, and nothing else */
@@ -151,7 +155,7 @@ function packageStep(tool: PackagedTool): Step {
       files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static'), ...await toolPatches(context, tool)),
       release: [tool.build, BUILDID, SOURCE_DATE_EPOCH, BUILD_HOST],
     }),
-    after: TREES.filter(({ series }) => series === tool.name).map(() => ({ ...patch, context: (context) => contextOf(context, tool.name) })),
+    after: hasTree(tool.name) ? [{ ...patch, context: (context) => contextOf(context, tool.name) }] : [],
     async make(context, folder) {
       await publish(await buildTool(context, tool), folder)
       rmSync(topdirOf(context, tool.name), { recursive: true, force: true })

@@ -4,19 +4,36 @@ import { join } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { readSeries } from '../../scripts/kernel/series.ts'
+import { TREES } from '../../scripts/trees.ts'
 
 const PATCHES = join(ROOT, 'patches')
 const EXAMPLES = ['snat-zones.conf', 'snat-rules.conf', 'snat-pools.conf'] as const
-const series = readSeries(join(PATCHES, 'keepalived')).map((path) => readFileSync(path, 'utf8')).join('')
+/** One for each line of versions, by their folders. */
+const SERIES = (TREES.find(({ name }) => name === 'keepalived')?.series ?? [])
+  .map(({ folder }) => [folder, readSeries(join(PATCHES, folder)).map((path) => readFileSync(path, 'utf8')).join('')] as const)
+const series = SERIES[0]?.[1] ?? ''
 
-/** @returns what the series adds to a file */
-function added(name: string): string {
-  const [, body = ''] = series.split(`+++ b/${name}\n`)
+/** @returns what a series adds to a file */
+function added(name: string, to = series): string {
+  const [, body = ''] = to.split(`+++ b/${name}\n`)
   const [part = ''] = body.split('\ndiff --git ')
   return part.split('\n').filter((line) => line.startsWith('+')).map((line) => `${line.slice(1)}\n`).join('')
 }
 
-const keywords = [...`${added('keepalived/check/check_snat.c')}${added('keepalived/check/check_parser.c')}`.matchAll(/install_keyword(?:_root)?\("(\w+)"/g)].map(([, name = '']) => name)
+const keywordsOf = (to: string): string[] =>
+  [...`${added('keepalived/check/check_snat.c', to)}${added('keepalived/check/check_parser.c', to)}`.matchAll(/install_keyword(?:_root|_quoted)?\("(\w+)"/g)].map(([, name = '']) => name)
+const keywords = keywordsOf(series)
+
+test('what is new in keepalived, its words and its manual are the same in all versions', (t) => {
+  const newFiles = (text: string): string[] => [...text.matchAll(/^--- \/dev\/null\n\+\+\+ b\/(.*)$/gm)].map(([, name = '']) => name)
+  t.deepEqual(SERIES.map(([folder]) => folder), ['keepalived', 'keepalived-2.3'])
+  t.true(newFiles(series).length > 5, newFiles(series).join())
+  for (const [folder, other] of SERIES) {
+    t.deepEqual(newFiles(other), newFiles(series), folder)
+    t.deepEqual(keywordsOf(other), keywords, folder)
+    for (const name of [...newFiles(series), 'doc/man/man5/keepalived.conf.5.in']) t.is(added(name, other), added(name), `${folder}: ${name}`)
+  }
+})
 
 test("keepalived's copy of the netlink interface is the kernel's", (t) => {
   t.is(added('keepalived/include/ip_vs_snat.h'), readFileSync(join(PATCHES, 'engine/include/uapi/linux/ip_vs_snat.h'), 'utf8'))

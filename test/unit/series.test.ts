@@ -199,12 +199,19 @@ test('a patch that is a link to that of another series stays one until it differ
   await save.run(c)
   t.true(lstatSync(own).isSymbolicLink())
 
+  writeFileSync(shared, before.toString().replace(/^@@ -\d+,(\d+) \+\d+,(\d+) @@.*$/m, '@@ -13,$1 +13,$2 @@ int elsewhere;').replace(/^index \w+\.\.\w+/m, 'index 0123456789ab..ba9876543210'))
+  const elsewhere = readFileSync(shared)
+  t.notDeepEqual(elsewhere, before)
+  await save.run(c)
+  t.true(lstatSync(own).isSymbolicLink(), 'the lines are elsewhere in what the other is made for')
+  t.deepEqual(readFileSync(shared), elsewhere)
+
   writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('hooked_5', 'hooked_five'))
   git(c, 'commit', '--quiet', '--amend', '--no-edit', '--', CORE)
   await save.run(c)
   t.false(lstatSync(own).isSymbolicLink())
   t.true(readFileSync(own, 'utf8').includes('hooked_five'))
-  t.deepEqual(readFileSync(shared), before)
+  t.deepEqual(readFileSync(shared), elsewhere)
 })
 
 test('saving brings back engine edits and new commits, and the result applies', async (t) => {
@@ -290,17 +297,45 @@ test("a tool's series is applied beside the kernel's, and saved by the same comm
   t.is(git(kernel, 'log', '--format=%s', 'pristine..HEAD'), 'ipvs: call the engine\nipvs: add an SNAT engine\n')
 })
 
-test('a version of a tool that its series is not made for stays as it is, and the series too', async (t) => {
+/** A checkout whose keepalived is of a version, with a series of one patch in each of both folders, which tell their folders. */
+function withKeepalived(t: ExecutionContext): { root: string; keepalived: (version: string, variables?: Variables) => Context } {
   const { context, root, write } = createFixture(t)
-  const source = tarball(join(root, '..'), 'keepalived_2.3.3.orig.tar.gz', { 'check.c': coreFile() })
-  const c = context({ SOURCE: (context().variables.SOURCE ?? '').replace(/keepalived=[^,]*/, `keepalived=${source}`), TREE: 'keepalived' })
-  write('patches/keepalived/series', `${TOOL_PATCH}\n`)
-  write(`patches/keepalived/${TOOL_PATCH}`, hookPatch(5).replaceAll(CORE, 'check.c'))
+  for (const folder of ['keepalived', 'keepalived-2.3']) {
+    write(`patches/${folder}/series`, `${TOOL_PATCH}\n`)
+    write(`patches/${folder}/${TOOL_PATCH}`, hookPatch(5, `of patches/${folder}`).replaceAll(CORE, 'check.c'))
+  }
+  const keepalived = (version: string, variables: Variables = {}): Context => {
+    const source = tarball(join(root, '..'), `keepalived_${version}.orig.tar.gz`, { 'check.c': `${coreFile()}/* ${version} */\n` })
+    const SOURCE = (context().variables.SOURCE ?? '').replace(/(keepalived[^=,]*)=[^,]*/g, `$1=${source}`)
+    return context({ SOURCE, TREE: 'keepalived', ...variables })
+  }
+  return { root, keepalived }
+}
+
+test('a version of a tool that no series is made for stays as it is, and the series too', async (t) => {
+  const { root, keepalived } = withKeepalived(t)
+  const c = keepalived('2.2.8')
   await bring(c, patch)
   t.is(git(c, 'log', '--format=%s', 'pristine..HEAD'), '')
   const failure = await fails(t, 'patch', () => save.run(c))
-  t.regex(failure.message, /not made for this version of keepalived/)
+  t.regex(failure.message, /No series is made for this version of keepalived/)
   t.true(existsSync(join(root, 'patches/keepalived', TOOL_PATCH)))
+})
+
+test('a tool has the series that is made for its version, wherever it comes from', async (t) => {
+  const { root, keepalived } = withKeepalived(t)
+  for (const [version, folder] of [['2.2.7', 'keepalived'], ['2.3.3', 'keepalived-2.3'], ['2.3.4', 'keepalived-2.3']] as const) {
+    const c = keepalived(version)
+    await bring(c, patch)
+    t.is(git(c, 'log', '--format=%s', 'pristine..HEAD'), `of patches/${folder}\n`, version)
+  }
+  const c = keepalived('2.3.3')
+  await bring(c, patch)
+  const other = read(root, 'patches/keepalived', TOOL_PATCH)
+  git(c, 'commit', '--quiet', '--amend', '--message', 'anew')
+  await save.run(c)
+  t.is(read(root, 'patches/keepalived-2.3/series'), '0001-anew.patch\n')
+  t.is(read(root, 'patches/keepalived', TOOL_PATCH), other)
 })
 
 test("a tool's series is the same for every kernel, and a patch that does not fit tells the tool's version", async (t) => {
