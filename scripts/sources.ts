@@ -110,8 +110,17 @@ export const SOURCES: readonly Source[] = [
     summary: 'VRRP and health checks',
     apt: { kind: 'source', package: 'keepalived', file: /\.orig\.tar\.\w+$/ },
     upstream: {
-      version: '2.2.8',
-      urls: ['https://www.keepalived.org/software/keepalived-2.2.8.tar.gz'],
+      version: '2.2.7',
+      urls: ['https://www.keepalived.org/software/keepalived-2.2.7.tar.gz'],
+    },
+  },
+  {
+    name: 'keepalived-2.3',
+    summary: 'VRRP and health checks',
+    apt: { kind: 'source', package: 'keepalived', file: /\.orig\.tar\.\w+$/, suite: 'trixie' },
+    upstream: {
+      version: '2.3.3',
+      urls: ['https://www.keepalived.org/software/keepalived-2.3.3.tar.gz'],
     },
   },
   {
@@ -170,7 +179,7 @@ export const SOURCES: readonly Source[] = [
   },
 ]
 
-/** Names in {@link SOURCES} of what the static tools are made of. */
+/** What the static tools are made of: names in {@link SOURCES}, of which a target may have others in their place. */
 export const TOOL_SOURCES = ['ipvsadm', 'keepalived', 'busybox', 'iptables', 'ethtool', 'popt', 'libnl', 'openssl'] as const
 
 /** Licences of sources, as SPDX names them; of a target's kernel by the name that the target has for it. */
@@ -180,6 +189,7 @@ export const SOURCE_LICENSES: Readonly<Record<string, string>> = {
   kernel: 'GPL-2.0-only',
   ipvsadm: 'GPL-2.0-or-later',
   keepalived: 'GPL-2.0-or-later',
+  'keepalived-2.3': 'GPL-2.0-or-later',
   busybox: 'GPL-2.0-only',
   iptables: 'GPL-2.0-or-later',
   ethtool: 'GPL-2.0-only',

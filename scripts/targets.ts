@@ -101,6 +101,8 @@ export interface Target {
   toolchain?: { series: string; compiler: readonly { since: string; options: readonly string[] }[] }
   /** Name in `scripts/sources.ts` of the kernel's source; that of {@link kernels} has the kernel's version behind it. */
   source: string
+  /** Names in `scripts/sources.ts` of the sources of tools that are not those of the host's own release, by the tool. */
+  tools?: Readonly<Record<string, string>>
   /** The kernels that KERNEL= can name, if there is a choice: which it is without KERNEL=, and what their names look like. */
   kernels?: { default: string; pattern: RegExp; source: (stem: string, kernel: string) => SrpmSource }
   /** What CONFIG= can name, the default first: folders below `specs/kernel/` with configuration fragments, in order. */
@@ -170,6 +172,8 @@ export const TARGETS: readonly Target[] = [
     line: '6.12',
     families: [{ name: '6.12', series: 'lts-6.12', compat: ['6', '6.12'], kernels: 'Linux 6.12' }],
     source: 'linux-6.12',
+    // What its gateways have from Debian is not replaced by an older one.
+    tools: { keepalived: 'keepalived-2.3' },
     stock: { distribution: 'Debian 13', suite: 'trixie' },
   },
   {

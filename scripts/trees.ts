@@ -17,7 +17,8 @@ export interface Tree {
   folder: string
   /**
    * The series of what has neither kernel lines nor an engine; the kernel's is told by its family. A tool of a version
-   * that none is made for is packaged as it is published. Its source in `scripts/sources.ts` has the name of the tree.
+   * that none is made for is packaged as it is published. Its source in `scripts/sources.ts` has the name of the tree,
+   * unless the target names another one.
    */
   series?: readonly ToolSeries[]
   /** Where new files of the series can appear: searching all of a kernel for them would take seconds. */

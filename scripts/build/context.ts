@@ -65,7 +65,7 @@ export interface Context {
   readonly target: Target
   /** The source that is prepared here and has a series. All that tells of kernels means nothing where it is a tool's. */
   readonly tree: Tree
-  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`; or a tool. Names the working folder. */
+  /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`; or a tool's source. Names the working folder. */
   readonly name: string
   /** Name of the tree's source, see `scripts/sources.ts`. */
   readonly source: string
@@ -142,7 +142,7 @@ export function createContext(variables: Variables, root = ROOT): Context {
   const tree = findTree(variables.TREE || KERNEL_TREE)
   const stock = chooseStock(target, variables)
   const srpm = isKernel({ tree }) && !stock ? chooseKernel(target, variables) : undefined
-  const name = isKernel({ tree }) ? kernelName(target, srpm) : tree.name
+  const name = isKernel({ tree }) ? kernelName(target, srpm) : toolSource({ target }, tree.name)
   const flavour = chooseFlavour(target, variables)
   const [config, configs] = chooseConfig(target, variables.CONFIG)
   const suffix = stock ? `-${STOCK}` : variantSuffix(target, config, flavour)
@@ -150,7 +150,7 @@ export function createContext(variables: Variables, root = ROOT): Context {
     target,
     tree,
     name,
-    source: isKernel({ tree }) ? srpm?.name ?? target.source : tree.name,
+    source: isKernel({ tree }) ? srpm?.name ?? target.source : name,
     ...(srpm ? { srpm } : {}),
     config,
     configs,
@@ -172,6 +172,9 @@ export function createContext(variables: Variables, root = ROOT): Context {
 
 /** @returns whether the tree is the kernel's, with an engine and a series for each family, and not a tool's */
 export const isKernel = ({ tree }: Pick<Context, 'tree'>): boolean => tree.series === undefined
+
+/** @returns the name in `scripts/sources.ts` of the source of a tool, or of a library of one, that the target takes */
+export const toolSource = ({ target }: Pick<Context, 'target'>, tool: string): string => target.tools?.[tool] ?? tool
 
 /** @returns the context of another tree of the same checkout */
 export const contextOf = ({ variables, paths }: Context, tree: string): Context => createContext({ ...variables, TREE: tree }, paths.root)
@@ -242,7 +245,8 @@ export function preparedContexts(context: Context): Context[] {
   const { checkout, root } = context.paths
   const names = existsSync(checkout) ? readdirSync(checkout) : []
   return names.flatMap((name) => {
-    if (TREES.some((tree) => tree.name === name)) return [createContext({ CACHE: context.paths.cache, TREE: name }, root)]
+    const tool = toolVariables().find((variables) => toolSource({ target: findTarget(variables.TARGET) }, variables.TREE) === name)
+    if (tool) return [createContext({ CACHE: context.paths.cache, ...tool }, root)]
     const target = TARGETS.find((candidate) => name === candidate.name || (candidate.kernels && name.startsWith(`${candidate.name}-`)))
     if (!target) return []
     const KERNEL = name.slice(target.name.length + 1)
@@ -250,6 +254,10 @@ export function preparedContexts(context: Context): Context[] {
     return [createContext({ CACHE, TARGET: target.name, ...(KERNEL === '' ? {} : { KERNEL }) }, root)]
   })
 }
+
+/** @returns what chooses the tools of each target, that of the default target first */
+const toolVariables = (): { TREE: string; TARGET: string }[] =>
+  TREES.filter((tree) => !isKernel({ tree })).flatMap((tree) => TARGETS.map((target) => ({ TREE: tree.name, TARGET: target.name })))
 
 const defaultConfig = (target: Target): string | undefined => Object.keys(target.configs)[0]
 

@@ -16,7 +16,7 @@ import type { Stored } from '../source/store.ts'
 import { SOURCE_LICENSES } from '../sources.ts'
 import { fetchedSources, reproduction } from '../steps/all.ts'
 import { kernelRelease } from '../steps/kernel.ts'
-import { toolPackages } from '../steps/tools.ts'
+import { isToolPackage } from '../steps/tools.ts'
 
 /** What is described, and where it is. */
 export interface Release {
@@ -85,8 +85,7 @@ const kernelsOf = (context: Context, sources: readonly Ingredient[]): string[] =
 
 function groupOf(context: Context, folder: string): Group {
   const sources = ingredientsOf(context)
-  const linked = new Set(Object.values(toolPackages(context)).flat().map((path) => basename(path)))
-  return { folder, sources, kernels: kernelsOf(context, sources), linked }
+  return { folder, sources, kernels: kernelsOf(context, sources), linked: new Set(listFiles(folder).map((name) => basename(name)).filter(isToolPackage)) }
 }
 
 function dkmsGroup({ contexts, folder }: Release['dkms']): Group {

@@ -9,9 +9,9 @@ const command: Command = {
 with the libraries they need compiled in, ipvsadm with the patches in patches/ipvsadm. busybox, iptables, ethtool, fresh-slabs,
 netlink-batch, queue-accept, send-unsummed and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
 
-Needs musl-gcc and the kernel's headers. They are built once for all targets and all
-checkouts of this cache: what was built before from the same sources, by the same
-compiler, is taken from there.`,
+Needs musl-gcc and the kernel's headers. They are built once for all targets (but
+keepalived, of which lts-6.12 takes that of Debian 13) and all checkouts of this cache:
+what was built before from the same sources, by the same compiler, is taken from there.`,
   step,
   async run(context) {
     await bring(context, step)

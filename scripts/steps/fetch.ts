@@ -8,7 +8,7 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { verifyTarball } from '../base/signature.ts'
 import { versionOfFile } from '../base/version.ts'
-import type { Context } from '../build/context.ts'
+import { toolSource, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { Apt } from '../source/apt.ts'
@@ -103,7 +103,8 @@ function storedFile(context: Context, name: string): string {
 }
 
 function wanted(context: Context): Source[] {
-  return SOURCES.filter(({ name }) => name === context.source || (TOOL_SOURCES as readonly string[]).includes(name))
+  const names = [context.source, ...TOOL_SOURCES.map((tool) => toolSource(context, tool))]
+  return SOURCES.filter(({ name }) => names.includes(name))
 }
 
 /** Parses `SOURCE=NAME=PATH,NAME=PATH`. */

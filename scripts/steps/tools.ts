@@ -8,7 +8,7 @@ import { digestTree, listFiles, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { quote } from '../base/quote.ts'
 import { capture, runLogged } from '../base/run.ts'
-import { contextOf, type Context } from '../build/context.ts'
+import { contextOf, toolSource, type Context } from '../build/context.ts'
 import { bringResult } from '../build/results.ts'
 import { codeDigest, digest, type Facts, type Json, type Step } from '../build/step.ts'
 import { ask } from '../build/toolversions.ts'
@@ -105,6 +105,12 @@ export function toolPackages(context: Context): Record<string, string[]> {
   )
 }
 
+/** @returns the source of a packaged tool or of a library of one */
+const sourceOf = (context: Context, tool: string): ReturnType<typeof sourceFile> => sourceFile(context, toolSource(context, tool))
+
+/** @returns whether a file is a package of a tool, of whichever target */
+export const isToolPackage = (file: string): boolean => PACKAGED.some(({ name }) => new RegExp(`^${name}-\\d.*\\.rpm$`).test(file))
+
 const specsFolder = (context: Context, name: string): string => join(context.paths.root, 'specs', name)
 
 function fileDigests(context: Context, ...paths: string[]): Json {
@@ -151,7 +157,7 @@ async function toolPatches(context: Context, tool: PackagedTool): Promise<string
 function packageStep(tool: PackagedTool): Step {
   return toolStep(tool.name, {
     inputs: async (context) => ({
-      sources: [tool.name, ...tool.libraries].map((name) => sourceFile(context, name).sha256),
+      sources: [tool.name, ...tool.libraries].map((name) => sourceOf(context, name).sha256),
       files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static'), ...await toolPatches(context, tool)),
       release: [tool.build, BUILDID, SOURCE_DATE_EPOCH, BUILD_HOST],
     }),
@@ -195,7 +201,7 @@ function toolStep(name: string, recipe: Recipe): Step {
 const topdirOf = (context: Context, name: string): string => join(context.paths.tools, `rpmbuild-${name}`)
 
 async function buildTool(context: Context, tool: PackagedTool): Promise<string[]> {
-  const { version, filename } = sourceFile(context, tool.name)
+  const { version, filename } = sourceOf(context, tool.name)
   log.step('tools', `${tool.name} ${version}, static, with ${tool.libraries.join(' and ')}`)
   const packages = await buildPackages(context, {
     name: tool.name,
@@ -211,7 +217,7 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
 
 function toolSpec(context: Context, tool: PackagedTool, filename: string, patches: readonly string[]): string {
   const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
-  const libraries = tool.libraries.map((name): [string, string] => [`${name}_source`, sourceFile(context, name).filename])
+  const libraries = tool.libraries.map((name): [string, string] => [`${name}_source`, sourceOf(context, name).filename])
   const filled = setGlobals(spec, {
     tool_version: upstreamVersion(filename),
     tool_source: filename,
@@ -233,7 +239,7 @@ export function fillPatches(spec: string, patches: readonly string[]): string {
 async function toolSources(context: Context, tool: PackagedTool): Promise<PackageSource[]> {
   const fetched: PackageSource[] = []
   for (const name of [tool.name, ...tool.libraries]) {
-    const { filename, path } = await bringVerified(context, name)
+    const { filename, path } = await bringVerified(context, toolSource(context, name))
     fetched.push({ name: filename, path })
   }
   const own = listFiles(specsFolder(context, tool.name))

@@ -175,7 +175,6 @@ async function fillDist(context: Context, folder: string): Promise<void> {
   await bring(context, exportStep)
   const built = [...await fixturePackage(context, folder, `kernel-${context.target.line}`, 'kernel.config'), ...await fixturePackage(context, folder, 'ipvsadm', 'tool-1.0.tar.gz')]
   for (const path of built) cpSync(path, join(context.paths.dist, path.endsWith('.src.rpm') ? 'SRPMS' : 'RPMS/x86_64', basename(path)))
-  for (const path of built.filter((name) => basename(name).startsWith('ipvsadm'))) cpSync(path, join(context.paths.tools, 'ipvsadm', basename(path)))
   await repo.run(context)
 }
 

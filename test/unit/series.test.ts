@@ -22,14 +22,15 @@ import distclean from '../../scripts/commands/distclean.ts'
 import exportCommand from '../../scripts/commands/export.ts'
 import { exportedPatch } from '../../scripts/steps/export.ts'
 import discard from '../../scripts/commands/discard.ts'
+import { step as fetch } from '../../scripts/steps/fetch.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
 import save from '../../scripts/commands/save.ts'
 import { runCommand } from '../../scripts/cli.ts'
-import type { Context, Variables } from '../../scripts/build/context.ts'
+import { preparedContexts, type Context, type Variables } from '../../scripts/build/context.ts'
 import { hunkAt } from '../../scripts/kernel/commits.ts'
 import { parseSeries } from '../../scripts/kernel/series.ts'
-import { bring } from '../../scripts/build/step.ts'
+import { bring, readStamp } from '../../scripts/build/step.ts'
 import { coreFile, createFixture, fails, hookPatch, kernelTarball, read, tarball } from './fixture.ts'
 
 const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
@@ -336,6 +337,20 @@ test('a tool has the series that is made for its version, wherever it comes from
   await save.run(c)
   t.is(read(root, 'patches/keepalived-2.3/series'), '0001-anew.patch\n')
   t.is(read(root, 'patches/keepalived', TOOL_PATCH), other)
+})
+
+test('a target can take a tool from elsewhere, into a tree of its own', async (t) => {
+  const { keepalived } = withKeepalived(t)
+  const old = keepalived('2.2.7')
+  const recent = keepalived('2.3.3', { TARGET: 'lts-6.12' })
+  t.deepEqual([old, recent].map(({ source, name }) => [source, name]), [['keepalived', 'keepalived'], ['keepalived-2.3', 'keepalived-2.3']])
+  await bring(old, patch)
+  await bring(recent, patch)
+  t.is(git(recent, 'log', '--format=%s', 'pristine..HEAD'), 'of patches/keepalived-2.3\n')
+  t.true(read(old.paths.tree, 'check.c').includes('2.2.7'))
+  t.deepEqual(preparedContexts(old).map(({ paths }) => paths.tree).sort(), [old, recent].map(({ paths }) => paths.tree).sort())
+  const names = (c: Context): string[] => Object.keys(readStamp(c, fetch)?.facts ?? {}).filter((name) => name.startsWith('keepalived'))
+  t.deepEqual([names(old), names(recent)], [['keepalived'], ['keepalived-2.3']])
 })
 
 test("a tool's series is the same for every kernel, and a patch that does not fit tells the tool's version", async (t) => {
