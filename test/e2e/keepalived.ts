@@ -394,12 +394,11 @@ virtual_server ${server} {
       await reload(lab, config('fwmark 1', P1, 'real_server 1.2.3.444 80 {\n  }'))
       await saves(lab, new RegExp(`-z ${P1}\n`))
     })
-    await lab.gateway.sh('ipvsadm --clear-snat')
-    // Who has nothing of SNAT is told nothing of it.
+    // Who has nothing of SNAT, not even from before, is told nothing of it.
     await running(lab, 'virtual_server 1.2.3.444 80 {\n}\n', async () => {
       await until('it has started', async () => /Startup complete/.test(await lab.gateway.sh(`cat ${LOG}`)))
       assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /SNAT:/)
-    })
+    }, '--check --checkers_pid /tmp/without-snat.pid')
   }, { limit: LIMIT_S }),
 
   test('what the kernel would refuse, and what would be left out in silence, is told by file and line', BAD, async (lab) => {
