@@ -2,38 +2,80 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
-import { Machine } from '../../vm/qemu/machine.ts'
+import { Machine, type MachineOptions } from '../../vm/qemu/machine.ts'
 
-/** A QEMU that takes its sockets and dies, as one that crashes while it boots. */
-const DYING_QEMU = `#!${process.execPath}
+/** What every QEMU of these tests does: it tells its version, and takes its sockets. */
+const ANY_QEMU = `#!${process.execPath}
+const fs = require('node:fs')
 const net = require('node:net')
 if (process.argv.includes('--version')) {
   console.log('QEMU emulator version 7.2.0')
-} else {
-  for (const word of process.argv) {
-    const path = /^socket,.*path=([^,]*)/.exec(word)
-    if (path) net.connect(path[1])
-  }
-  setTimeout(() => process.kill(process.pid, 'SIGSEGV'), 300)
+  process.exit()
 }
+const path = (of) => process.argv.map((word) => new RegExp('^' + of + ',path=([^,]*)').exec(word)?.[1]).find(Boolean)
+const port = (name) => net.connect(path('socket,id=lab-' + name))
+const [agent, teller] = ['agent', 'tell', 'data', 'klog'].map(port)
+const say = (line) => fs.appendFileSync(path('file,id=console'), line + '\\r\\n')
 `
 
-test('a machine that dies while it boots is reported, and leaves no socket that keeps the command from ending', async (t) => {
+/** As one that crashes while it boots. */
+const DYING_QEMU = `${ANY_QEMU}
+setTimeout(() => process.kill(process.pid, 'SIGSEGV'), 300)
+`
+
+/** As one whose guest never ends a command. */
+const SILENT_QEMU = `${ANY_QEMU}
+say('the boot')
+agent.write('ready 0 0\\n')
+`
+
+/** As one whose guest never ends a command, and tells where it hangs. */
+const TELLING_QEMU = `${SILENT_QEMU}
+teller.once('data', () => {
+  for (const line of ['lab: what runs and waits, the last one that was started first:', 'lab: 77 ipvsadm -R : poll_schedule_timeout', 'lab: that is all']) say(line)
+})
+`
+
+/** Runs something with a QEMU of its own. @returns what it returns */
+async function withQemu<T>(t: ExecutionContext, program: string, work: (options: MachineOptions) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const sockets = mkdtempSync(join(folder, 's'))
-  writeFileSync(join(folder, 'qemu-system-x86_64'), DYING_QEMU, { mode: 0o755 })
+  writeFileSync(join(folder, 'qemu-system-x86_64'), program, { mode: 0o755 })
   const path = process.env['PATH']
   process.env['PATH'] = `${folder}${delimiter}${path}`
   try {
     const image = { kernel: '/none', initrd: '/none', release: '1' }
-    const start = Machine.start({ name: 'm', image, accelerator: 'tcg', sockets, logs: join(folder, 'logs'), cards: [] })
-    const error = await t.throwsAsync(start, { instanceOf: Failure })
-    t.is((error).kind, 'lostVm')
+    const result = await work({ name: 'm', image, accelerator: 'tcg', sockets, logs: join(folder, 'logs'), cards: [] })
     t.deepEqual(readdirSync(sockets), [])
+    return result
   } finally {
     process.env['PATH'] = path
   }
+}
+
+/** @returns why a machine with a QEMU is lost when a command takes longer than half a second */
+const lossOf = (t: ExecutionContext, program: string): Promise<Failure> => withQemu(t, program, async (options) => {
+  const machine = await Machine.start(options)
+  const failure = await t.throwsAsync(machine.run('ipvsadm -R', 500), { instanceOf: Failure })
+  await machine.stop()
+  return failure
+})
+
+test.serial('a machine that dies while it boots is reported, and leaves no socket that keeps the command from ending', async (t) => {
+  const error = await withQemu(t, DYING_QEMU, (options) => t.throwsAsync(Machine.start(options), { instanceOf: Failure }))
+  t.is(error.kind, 'lostVm')
+})
+
+test.serial('a machine that does not answer tells what it does instead', async (t) => {
+  const { kind, message, details } = await lossOf(t, TELLING_QEMU)
+  t.is(kind, 'lostVm')
+  t.regex(message, /The virtual machine m did not answer to: ipvsadm -R within 0.5 s/)
+  t.deepEqual(details.excerpt?.slice(1), ['lab: 77 ipvsadm -R : poll_schedule_timeout', 'lab: that is all'])
+})
+
+test.serial('a machine that does not even tell what it does is reported with the end of its console', async (t) => {
+  t.deepEqual((await lossOf(t, SILENT_QEMU)).details.excerpt, ['the boot'])
 })

@@ -3,6 +3,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { mkdirSync, rmSync } from 'node:fs'
 import { Failure } from '../../scripts/base/errors.ts'
 import { log } from '../../scripts/base/log.ts'
@@ -40,6 +41,12 @@ const WATCH_MS = 250
 /** What is left of a machine's life after its panic was seen, should it not end by itself. */
 const PANIC_GRACE_MS = 3_000
 const STOP_LIMIT_MS = 4_000
+/** In which a guest that does not answer tells what it does instead. */
+const TELL_LIMIT_MS = 5_000
+const TOLD = 'lab: what runs and waits'
+const TOLD_ALL = 'lab: that is all'
+const TOLD_LINES = 200
+const EXCERPT_LINES = 25
 const PANIC = /Kernel panic - not syncing: .*|(?:U|BUG: u)nable to handle .*|Oops: \d+.*/
 
 export class Machine {
@@ -49,6 +56,7 @@ export class Machine {
   /** Rejects when the machine is lost; never resolves. */
   readonly lost: Promise<never>
   private readonly agent: Agent
+  private readonly teller: Socket
   private readonly patience: number
   private readonly qemu: QemuProcess
   private readonly servers: readonly Server[]
@@ -64,8 +72,9 @@ export class Machine {
     this.qemu = qemu
     this.servers = servers
     this.sockets = sockets
-    const [command, data, klog] = sockets as [Socket, Socket, Socket]
+    const [command, data, klog, teller] = sockets as [Socket, Socket, Socket, Socket]
     this.agent = new Agent(command, data)
+    this.teller = teller.on('error', () => undefined)
     this.klog = new KernelLog(klog, join(options.logs, `${options.name}.klog`))
     this.lost = new Promise((_, reject) => (this.fail = reject))
     this.lost.catch(() => undefined)
@@ -83,7 +92,7 @@ export class Machine {
     const console = join(options.logs, `${options.name}.console`)
     rmSync(console, { force: true })
     const listeners = await Promise.all(
-      ['lab.agent', 'lab.data', 'lab.klog'].map((name) => listen(name, join(options.sockets, `${options.name}.${name.slice(4)}`))),
+      ['lab.agent', 'lab.data', 'lab.klog', 'lab.tell'].map((name) => listen(name, join(options.sockets, `${options.name}.${name.slice(4)}`))),
     )
     const args = qemuArguments({
       memoryMegabytes: 256,
@@ -191,15 +200,25 @@ export class Machine {
 
   private async within<T>(promise: Promise<T>, usual: number, what: string): Promise<T> {
     const limit = usual * this.patience
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(this.lose(`${what} within ${limit / 1000} s`)), limit)
-    })
-    try {
-      return await Promise.race([promise, late, this.lost])
-    } finally {
-      clearTimeout(timer)
+    const done = new AbortController()
+    const late = async (): Promise<never> => {
+      await sleep(limit, undefined, { signal: done.signal })
+      await this.tell()
+      done.signal.throwIfAborted()
+      throw this.lose(`${what} within ${limit / 1000} s`)
     }
+    try {
+      return await Promise.race([promise, late(), this.lost])
+    } finally {
+      done.abort()
+    }
+  }
+
+  /** Has the guest write on its console what it does instead of answering, so far as it still can. */
+  private async tell(): Promise<void> {
+    this.teller.write('\n')
+    const end = Date.now() + TELL_LIMIT_MS * this.patience
+    while (Date.now() < end && !tail(this.console, 2).some((line) => line.includes(TOLD_ALL))) await sleep(WATCH_MS)
   }
 
   private lose(what: string): Failure {
@@ -207,7 +226,7 @@ export class Machine {
     const signal = interruption()
     this.failure = signal
       ? new Failure('interrupted', `Interrupted by ${signal}.`)
-      : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: tail(this.console), log: this.console })
+      : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: lastOf(this.console), log: this.console })
     this.fail(this.failure)
     this.agent.abandon(this.failure)
     this.qemu.kill()
@@ -239,6 +258,13 @@ export class Machine {
 /** @param lines of a console @returns what a kernel said first of its crash, if it did */
 export const crashOf = (lines: readonly string[]): string | undefined =>
   lines.map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
+
+/** @returns the lines of a console that say why a machine was lost: what it told when it was asked, else the last ones */
+function lastOf(console: string): string[] {
+  const lines = tail(console, TOLD_LINES)
+  const told = lines.findIndex((line) => line.includes(TOLD))
+  return told < 0 ? lines.slice(-EXCERPT_LINES) : lines.slice(told, told + EXCERPT_LINES)
+}
 
 interface Listener {
   name: string
