@@ -13,8 +13,6 @@ import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
 import { baselineText, commitOf, type Host, knownOf, type Origin, readKnown, readStored, RESULTS_FILE, type Stored, toStored } from '../../vm/bench/stored.ts'
 import { qemuVersion } from '../../vm/qemu/accelerator.ts'
-import { Machine } from '../../vm/qemu/machine.ts'
-import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
 import { makeFolder, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
@@ -22,6 +20,7 @@ import type { Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
 import { setUp } from '../build/setup.ts'
 import { bringGuest, type Guest, testedRevision } from './guest.ts'
+import { withInstructionClock } from './instructions.ts'
 
 export interface Benchmark {
   guest: Guest
@@ -52,7 +51,8 @@ export async function runBench(context: Context): Promise<void> {
   const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
   await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', () => benchIn(context, {
     guest,
-    measuring: (keep) => measureIn(context, guest, parts, keep),
+    measuring: (keep) => withInstructionClock(context, guest, 'bench', (machine) =>
+      measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep })),
     print: (line) => process.stdout.write(`${line}\n`),
   }), options)
 }
@@ -162,25 +162,6 @@ async function originOf(context: Context, { image }: Guest): Promise<Origin> {
 function thisHost(): Host {
   const processors = cpus()
   return { processor: processors[0]?.model.trim() ?? 'unknown', processors: processors.length, system: `${type()} ${release()}` }
-}
-
-const MEMORY_MEGABYTES = 1024
-/** The instruction clock is slow. */
-const BOOT_LIMIT_MS = 300_000
-
-async function measureIn(context: Context, { image }: Guest, parts: readonly Part[], keep: (results: Results) => void): Promise<Results> {
-  return withRuntimeFolder(async (sockets) => {
-    log.step('bench', 'booting (the instruction clock is slow)')
-    const machine = await Machine.start({
-      name: 'bench', image, accelerator: 'tcg', cards: [], sockets, logs: join(context.paths.logs, 'bench'), instructionClock: true,
-      memoryMegabytes: MEMORY_MEGABYTES, bootLimit: BOOT_LIMIT_MS,
-    })
-    try {
-      return await measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep })
-    } finally {
-      await machine.stop()
-    }
-  })
 }
 
 function requireMeaning(results: Results): void {

@@ -7,20 +7,16 @@ import { drawnOf, type Drawn, type Panel, queryOf, type Series } from '../../vm/
 import { svgOf } from '../../vm/dashboard/plot.ts'
 import { backfill, type Sample, samplesOf } from '../../vm/dashboard/samples.ts'
 import { record, SAMPLE_S } from '../../vm/dashboard/scenario.ts'
-import { Machine } from '../../vm/qemu/machine.ts'
-import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { setUp } from '../build/setup.ts'
-import { bringGuest, type Guest } from './guest.ts'
+import { bringGuest } from './guest.ts'
+import { withInstructionClock } from './instructions.ts'
 
 const INSTANCE = 'gateway1'
-const MEMORY_MEGABYTES = 1024
-/** The instruction clock is slow. */
-const BOOT_LIMIT_MS = 300_000
 const HINT = 'It needs prometheus and promtool, which are in the package prometheus.'
 
 export const dashboardFile = ({ paths }: Context): string => join(paths.root, 'docs/grafana-snat.json')
@@ -38,7 +34,7 @@ export async function drawDashboard(context: Context): Promise<string> {
   const [, release] = /^prometheus, version (\S+)/.exec(version) ?? []
   if (release === undefined) throw new Failure('environment', 'There is no Prometheus to ask.', { hint: HINT })
   const guest = await bringGuest(context)
-  const samples = samplesOf(await recordIn(context, guest))
+  const samples = samplesOf(await withInstructionClock(context, guest, 'dashboard', record))
   await checkMetrics(samples)
   const { title, panels } = JSON.parse(readFileSync(dashboardFile(context), 'utf8')) as { title: string; panels: Panel[] }
   const drawn = await withPrometheus(context, samples, (address) => Promise.all(panels.map((panel) => ask(address, panel, samples))))
@@ -50,21 +46,6 @@ export async function drawDashboard(context: Context): Promise<string> {
   ]
   writeIfChanged(pictureFile(context), await svgOf(title, notes, drawn))
   return pictureFile(context)
-}
-
-function recordIn(context: Context, { image }: Guest): Promise<string> {
-  return withRuntimeFolder(async (sockets) => {
-    log.step('dashboard', 'recording half an hour of a gateway (the instruction clock is slow)')
-    const machine = await Machine.start({
-      name: 'dashboard', image, accelerator: 'tcg', cards: [], sockets, logs: join(context.paths.logs, 'dashboard'), instructionClock: true,
-      memoryMegabytes: MEMORY_MEGABYTES, bootLimit: BOOT_LIMIT_MS,
-    })
-    try {
-      return await record(machine)
-    } finally {
-      await machine.stop()
-    }
-  })
 }
 
 /** @throws Failure of kind `test` if Prometheus' own linter has something to say */
