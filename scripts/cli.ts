@@ -77,10 +77,16 @@ export async function runCommand(words: readonly string[]): Promise<void> {
   }
   const context = createContext(parseVariables(rest, process.env))
   if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
-  if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: 'KERNEL=stock is for kmod, e2e, bench, install-test, vm, vm-log, vm-capture and clean.' })
+  if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: `KERNEL=stock is for ${(await stockCommands()).join(', ')}.` })
   setLevel(context)
   if (isSet(context.variables, 'DRYRUN')) await sayPlan(context, name, command)
   else await command.run(context)
+}
+
+/** @returns names of the commands that mean something for a kernel as its distribution has it */
+async function stockCommands(): Promise<string[]> {
+  const commands = await Promise.all(commandNames().map(async (name) => ({ name, command: await loadCommand(name) })))
+  return commands.filter(({ command }) => command.anyKernel).map(({ name }) => name)
 }
 
 function setLevel({ variables }: Context): void {
