@@ -9,6 +9,7 @@ import { log } from '../base/log.ts'
 import { quote } from '../base/quote.ts'
 import { capture, runLogged } from '../base/run.ts'
 import { contextOf, toolSource, type Context } from '../build/context.ts'
+import { findMusl } from '../build/musl.ts'
 import { bringResult } from '../build/results.ts'
 import { codeDigest, digest, type Facts, type Json, type Step } from '../build/step.ts'
 import { ask } from '../build/toolversions.ts'
@@ -124,15 +125,14 @@ let toolchainInputs: Promise<Json> | undefined
 const toolchain = (): Promise<Json> => (toolchainInputs ??= findToolchain())
 
 async function findToolchain(): Promise<Json> {
-  const [libc, wrapper, ...programs] = await Promise.all([
-    ask('musl-gcc', '-print-file-name=libc.a'), ask('sh', '-c', 'command -v musl-gcc'),
-    ask('gcc', '--version'), ask('ld', '--version'), ask('rpmbuild', '--version'),
+  const [wrapper, ...programs] = await Promise.all([
+    ask('sh', '-c', 'command -v musl-gcc'), ask('gcc', '--version'), ask('ld', '--version'), ask('rpmbuild', '--version'),
   ])
   return {
     macros: locationMacros('.', 1),
     programs,
     wrapper: readFileSync(wrapper, 'utf8'),
-    libc: await sha256File(libc),
+    libc: (await findMusl()).sha256,
     kernelHeaders: await sha256File('/usr/include/linux/version.h'),
   }
 }
