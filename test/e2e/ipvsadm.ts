@@ -403,6 +403,19 @@ export default suite('ipvsadm', [
     }
   }),
 
+  test('a sync daemon that is stopped before it has run for the first time is no riddle', WHOLE, async (lab) => {
+    await put(lab, ['--start-daemon master --mcast-interface outside', '--start-daemon backup --mcast-interface nowhere'])
+    // With one processor, which a real-time process keeps, the thread gets no turn between its start and its stop.
+    const { status, output } = await lab.gateway.run(`
+      echo 0 >/sys/devices/system/cpu/cpu1/online
+      timeout 10 chrt -f 1 ipvsadm -R </tmp/rules 2>&1
+      status=$?
+      echo 1 >/sys/devices/system/cpu/cpu1/online
+      exit $status`)
+    assert.match(output, /^line 2: .*\nNothing was changed\n$/, `exit ${status}`)
+    assert.equal(await lab.gateway.sh('ipvsadm -l --daemon'), '')
+  }),
+
   test('no private address leaves while a file is refused', WHOLE, async (lab) => {
     await configure(lab, SIMPLE)
     await put(lab, REFUSED_LAST[0])
