@@ -394,11 +394,31 @@ virtual_server ${server} {
       await reload(lab, config('fwmark 1', P1, 'real_server 1.2.3.444 80 {\n  }'))
       await saves(lab, new RegExp(`-z ${P1}\n`))
     })
+    for (const [file, message] of [
+      // Without a block of it, the words that follow are read all the same.
+      [config('1.2.3.444 80').replace(' {', ''), /Invalid virtual server IP address/],
+      [`virtual_server 1.2.3.444 80 {\n}\n${config('fwmark 1').replace(/^virtual.*/m, '').replace(/}\n$/, '')}`, /SNAT: a part of the configuration is left out, and may have had rules in it/],
+    ] as const) {
+      await lab.gateway.put('/tmp/bad.conf', Buffer.from(file))
+      const { status, output } = await lab.gateway.run('keepalived -t -f /tmp/bad.conf 2>&1')
+      assert.ok(status > 0 && status < KILLED, `${file}exit ${status}`)
+      assert.match(output, message)
+    }
     // Who has nothing of SNAT, not even from before, is told nothing of it.
     await running(lab, 'virtual_server 1.2.3.444 80 {\n}\n', async () => {
       await until('it has started', async () => /Startup complete/.test(await lab.gateway.sh(`cat ${LOG}`)))
       assert.doesNotMatch(await lab.gateway.sh(`cat ${LOG}`), /SNAT:/)
     }, '--check --checkers_pid /tmp/without-snat.pid')
+  }, { limit: LIMIT_S }),
+
+  test('a next hop that is wrong is nobody who is checked', BAD, async (lab) => {
+    const config = `snat_pool two {\n  next_hop nobody {\n    address ${P0}\n    TCP_CHECK {\n      connect_port 9\n    }\n  }\n}\n`
+    await running(lab, config, async () => {
+      await until('it has started', async () => /Startup complete/.test(await lab.gateway.sh(`cat ${LOG}`)))
+      const log = await lab.gateway.sh(`cat ${LOG}`)
+      assert.match(log, /SNAT: its configuration is wrong/)
+      assert.doesNotMatch(log, /healthchecker for service|TCP_CHECK/)
+    })
   }, { limit: LIMIT_S }),
 
   test('what the kernel would refuse, and what would be left out in silence, is told by file and line', BAD, async (lab) => {
