@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import type { Socket } from 'node:net'
 import test from 'ava'
+import { ROOT } from '../../scripts/base/root.ts'
 import { Agent } from '../../vm/guest/agent.ts'
 import { cpio, FILE, FOLDER, LINK } from '../../vm/guest/cpio.ts'
 import { assemble, pruneOthers } from '../../vm/guest/image.ts'
@@ -107,4 +108,18 @@ test('images that nobody has used for a day go, younger ones stay', (t) => {
   pruneOthers(join(folder, 'used'))
   t.deepEqual(['used', 'young', 'old'].map((name) => existsSync(join(folder, name))), [true, true, false])
   rmSync(folder, { recursive: true })
+})
+
+test('what the guest does is told by its processes, the last one first, and by its kernel before that', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  for (const [pid, words, wchan] of [['1', 'sh\0/init\0', 'do_wait'], ['2', '', 'kthreadd'], ['103', 'ipvsadm\0-R\0', 'netlink_recvmsg']] as const) {
+    mkdirSync(join(folder, pid))
+    for (const [name, text] of [['cmdline', words], ['wchan', wchan], ['syscall', '47 0x3\n']] as const) writeFileSync(join(folder, pid, name), text)
+  }
+  const said = execFileSync('sh', ['-c', '. "$1"; proc=$2; echo | tell', 'sh', join(ROOT, 'vm/guest/agent'), folder], { encoding: 'utf8' })
+  t.deepEqual(said.split('\n').slice(1, 4).map((line) => line.trim()), [
+    'lab: 103 ipvsadm -R : netlink_recvmsg 47 0x3', 'lab: 1 sh /init : do_wait 47 0x3', 'lab: that is all',
+  ])
+  t.is(readFileSync(join(folder, 'sysrq-trigger'), 'utf8'), 'l\n')
 })

@@ -31,11 +31,22 @@ say('the boot')
 agent.write('ready 0 0\\n')
 `
 
-/** As one whose guest never ends a command, and tells where it hangs. */
+/** As one whose guest never ends a command but the first, and tells where it hangs. */
 const TELLING_QEMU = `${SILENT_QEMU}
-teller.once('data', () => {
-  for (const line of ['lab: what runs and waits, the last one that was started first:', 'lab: 77 ipvsadm -R : poll_schedule_timeout', 'lab: that is all']) say(line)
+let times = 0
+teller.on('data', () => {
+  times++
+  for (const line of ['lab: what runs and waits, the last one that was started first:', 'lab: 77 ipvsadm -R : hangs, ' + times, 'lab: that is all']) say(line)
+  if (times === 1) setTimeout(() => agent.write('1 0 4\\nlate'), 100)
 })
+`
+
+/** As one whose guest answers late, and whose kernel panics then. */
+const PANICKING_QEMU = `${TELLING_QEMU}
+teller.on('data', () => setTimeout(() => {
+  say('Kernel panic - not syncing: a test')
+  process.exit()
+}, 1000))
 `
 
 /** Runs something with a QEMU of its own. @returns what it returns */
@@ -56,9 +67,10 @@ async function withQemu<T>(t: ExecutionContext, program: string, work: (options:
   }
 }
 
-/** @returns why a machine with a QEMU is lost when a command takes longer than half a second */
-const lossOf = (t: ExecutionContext, program: string): Promise<Failure> => withQemu(t, program, async (options) => {
+/** Runs commands that take longer than half a second. @returns why the last of them failed */
+const lossOf = (t: ExecutionContext, program: string, commands: number): Promise<Failure> => withQemu(t, program, async (options) => {
   const machine = await Machine.start(options)
+  for (let command = 1; command < commands; command++) t.is((await machine.run('ipvsadm -R', 500)).output, 'late')
   const failure = await t.throwsAsync(machine.run('ipvsadm -R', 500), { instanceOf: Failure })
   await machine.stop()
   return failure
@@ -69,13 +81,25 @@ test.serial('a machine that dies while it boots is reported, and leaves no socke
   t.is(error.kind, 'lostVm')
 })
 
-test.serial('a machine that does not answer tells what it does instead', async (t) => {
-  const { kind, message, details } = await lossOf(t, TELLING_QEMU)
+test.serial('a machine that does not answer tells what it does instead, this time', async (t) => {
+  const { kind, message, details } = await lossOf(t, TELLING_QEMU, 2)
   t.is(kind, 'lostVm')
   t.regex(message, /The virtual machine m did not answer to: ipvsadm -R within 0.5 s/)
-  t.deepEqual(details.excerpt?.slice(1), ['lab: 77 ipvsadm -R : poll_schedule_timeout', 'lab: that is all'])
+  t.deepEqual(details.excerpt?.slice(1), ['lab: 77 ipvsadm -R : hangs, 2', 'lab: that is all'])
 })
 
 test.serial('a machine that does not even tell what it does is reported with the end of its console', async (t) => {
-  t.deepEqual((await lossOf(t, SILENT_QEMU)).details.excerpt, ['the boot'])
+  t.deepEqual((await lossOf(t, SILENT_QEMU, 1)).details.excerpt, ['the boot'])
+})
+
+test.serial('a machine that crashes after a late answer is reported with its crash', async (t) => {
+  const failure = await withQemu(t, PANICKING_QEMU, async (options) => {
+    const machine = await Machine.start(options)
+    await machine.run('slow', 500)
+    const lost = await t.throwsAsync(machine.lost, { instanceOf: Failure })
+    await machine.stop()
+    return lost
+  })
+  t.regex(failure.message, /crashed: Kernel panic - not syncing: a test/)
+  t.is(failure.details.excerpt?.at(-1), 'Kernel panic - not syncing: a test')
 })

@@ -4,7 +4,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync, statSync } from 'node:fs'
 import { Failure } from '../../scripts/base/errors.ts'
 import { log } from '../../scripts/base/log.ts'
 import { quote, shellLine } from '../../scripts/base/quote.ts'
@@ -202,10 +202,9 @@ export class Machine {
     const limit = usual * this.patience
     const done = new AbortController()
     const late = async (): Promise<never> => {
-      await sleep(limit, undefined, { signal: done.signal })
-      await this.tell()
-      done.signal.throwIfAborted()
-      throw this.lose(`${what} within ${limit / 1000} s`)
+      await sleep(limit, undefined, done)
+      const from = await this.tell(done)
+      throw this.lose(`${what} within ${limit / 1000} s`, from)
     }
     try {
       return await Promise.race([promise, late(), this.lost])
@@ -214,19 +213,30 @@ export class Machine {
     }
   }
 
-  /** Has the guest write on its console what it does instead of answering, so far as it still can. */
-  private async tell(): Promise<void> {
+  /**
+   * Has the guest write on its console what it does instead of answering, so far as it still can.
+   *
+   * @param until what ends the waiting
+   * @returns where that begins on the console
+   * @throws AbortError
+   */
+  private async tell(until: { signal: AbortSignal }): Promise<number> {
+    const from = sizeOf(this.console)
+    log.warn(`${this.name} takes long; it is asked what it does`)
     this.teller.write('\n')
-    const end = Date.now() + TELL_LIMIT_MS * this.patience
-    while (Date.now() < end && !tail(this.console, 2).some((line) => line.includes(TOLD_ALL))) await sleep(WATCH_MS)
+    for (let waited = 0; waited < TELL_LIMIT_MS * this.patience && !linesSince(this.console, from).some((line) => line.includes(TOLD_ALL)); waited += WATCH_MS) {
+      await sleep(WATCH_MS, undefined, until)
+    }
+    return from
   }
 
-  private lose(what: string): Failure {
+  /** @param told where on the console it has told what it does, if it was asked */
+  private lose(what: string, told?: number): Failure {
     if (this.failure) return this.failure
     const signal = interruption()
     this.failure = signal
       ? new Failure('interrupted', `Interrupted by ${signal}.`)
-      : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: lastOf(this.console), log: this.console })
+      : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: told === undefined ? tail(this.console) : whatWasTold(this.console, told), log: this.console })
     this.fail(this.failure)
     this.agent.abandon(this.failure)
     this.qemu.kill()
@@ -259,11 +269,16 @@ export class Machine {
 export const crashOf = (lines: readonly string[]): string | undefined =>
   lines.map((line) => PANIC.exec(line)?.[0]).find((text) => text !== undefined)
 
-/** @returns the lines of a console that say why a machine was lost: what it told when it was asked, else the last ones */
-function lastOf(console: string): string[] {
-  const lines = tail(console, TOLD_LINES)
+const sizeOf = (console: string): number => statSync(console, { throwIfNoEntry: false })?.size ?? 0
+
+/** @returns the lines of a console behind a place in it, or the last ones of them */
+const linesSince = (console: string, from: number): string[] => tail(console, TOLD_LINES, sizeOf(console) - from)
+
+/** @returns what a guest has told when it was asked; the end of its console if it has told nothing */
+function whatWasTold(console: string, from: number): string[] {
+  const lines = linesSince(console, from)
   const told = lines.findIndex((line) => line.includes(TOLD))
-  return told < 0 ? lines.slice(-EXCERPT_LINES) : lines.slice(told, told + EXCERPT_LINES)
+  return told < 0 ? tail(console) : lines.slice(told, told + EXCERPT_LINES)
 }
 
 interface Listener {

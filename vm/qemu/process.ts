@@ -83,10 +83,13 @@ async function watch(child: ChildProcess): Promise<QemuProcess> {
 
 const TAIL_BYTES = 32 << 10
 
-/** @returns the last lines of a file, without control characters; nothing when there is no such file */
-export function tail(path: string, lines = 25): string[] {
+/**
+ * @param bytes at the end of the file that are looked at
+ * @returns the last lines of a file, without control characters; nothing when there is no such file
+ */
+export function tail(path: string, lines = 25, bytes = TAIL_BYTES): string[] {
   if (!existsSync(path)) return []
   // Terminals, not people, read the sequences with which the firmware clears the screen.
-  const text = readTail(path, TAIL_BYTES).replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
+  const text = readTail(path, Math.min(bytes, TAIL_BYTES)).replace(/\u001B(\[[0-9;?=]*[A-Za-z]|c)/g, '').replaceAll('\r', '')
   return text.trimEnd().split('\n').slice(-lines)
 }
