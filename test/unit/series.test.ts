@@ -29,7 +29,7 @@ import save from '../../scripts/commands/save.ts'
 import { runCommand } from '../../scripts/cli.ts'
 import { preparedContexts, type Context, type Variables } from '../../scripts/build/context.ts'
 import { hunkAt } from '../../scripts/kernel/commits.ts'
-import { parseSeries } from '../../scripts/kernel/series.ts'
+import { goal, parseSeries } from '../../scripts/kernel/series.ts'
 import { bring, readStamp } from '../../scripts/build/step.ts'
 import { coreFile, createFixture, fails, hookPatch, kernelTarball, read, tarball } from './fixture.ts'
 
@@ -380,6 +380,18 @@ test("edits of a tool's source are never overwritten or removed, and the hint na
   t.true(read(c.paths.tree, 'ipvsadm.c').includes('int hooked_5;'))
   await clean.run(c)
   t.false(existsSync(c.paths.work))
+})
+
+test('a hint names the target and the kernel too, without which it would be about another tree', async (t) => {
+  const { keepalived } = withKeepalived(t)
+  const c = keepalived('2.3.3', { TARGET: 'lts-6.12' })
+  await bring(c, patch)
+  writeFileSync(join(c.paths.tree, 'check.c'), 'mine\n')
+  const failure = await fails(t, 'patch', () => clean.run(c))
+  t.regex(failure.details.hint ?? '', /make save TREE=keepalived TARGET=lts-6\.12\. .*make discard TREE=keepalived TARGET=lts-6\.12\./)
+  const { context } = createFixture(t)
+  t.deepEqual([{}, { TARGET: 'el6' }, { TARGET: 'el6', KERNEL: '2.6.32-358.el6' }, { TREE: 'ipvsadm', CONFIG: 'gateway' }].map((variables) => goal(context(variables), 'save')),
+    ['make save', 'make save TARGET=el6', 'make save TARGET=el6 KERNEL=2.6.32-358.el6', 'make save TREE=ipvsadm'])
 })
 
 test('a command that is about kernels refuses the tree of a tool, and there are no others', async (t) => {
