@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import type { Git } from '../base/git.ts'
+import type { Captured } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { ENGINE_MESSAGE, engineFiles, engineFolder, engineFolders, PRISTINE, seriesPatches, treeGit } from './series.ts'
@@ -41,6 +42,27 @@ export async function commitSeries(context: Context, toolchain: readonly string[
     return { base, applied: row.last }
   } finally {
     row.end()
+  }
+}
+
+const applyToIndex = (git: Git, patch: string, ...options: string[]): Promise<Captured> =>
+  git.call(['apply', '--cached', '--whitespace=nowarn', ...options, patch], { anyExit: true })
+
+/**
+ * @param patch its path
+ * @param commit on the prepared tree, with one parent
+ * @param paths git pathspecs of what counts
+ * @returns whether the patch makes the commit of the commit's parent, as the series is applied
+ */
+export async function makesCommit(context: Context, patch: string, commit: string, paths: readonly string[]): Promise<boolean> {
+  const index = join(context.paths.work, 'commit-index')
+  const git = treeGit(context, { GIT_INDEX_FILE: index })
+  try {
+    await git.run('read-tree', `${commit}^`)
+    if ((await applyToIndex(git, patch)).exitCode !== 0) return false
+    return await git.holds('diff', '--cached', '--quiet', commit, '--', ...paths)
+  } finally {
+    rmSync(index, { force: true })
   }
 }
 
@@ -81,10 +103,9 @@ class Row {
 
   /** @param patch its path */
   async addPatch(patch: string): Promise<void> {
-    const apply = (...options: string[]) => this.#git.call(['apply', '--cached', '--whitespace=nowarn', ...options, patch], { anyExit: true })
-    const { exitCode, stderr } = await apply()
+    const { exitCode, stderr } = await applyToIndex(this.#git, patch)
     if (exitCode !== 0) {
-      const reversible = (await apply('--reverse', '--check')).exitCode === 0
+      const reversible = (await applyToIndex(this.#git, patch, '--reverse', '--check')).exitCode === 0
       throw misfit(patch, stderr, this.#what, reversible)
     }
     await this.#commit(await parseMail(this.#context, readFileSync(patch, 'utf8')))

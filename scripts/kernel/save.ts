@@ -8,6 +8,7 @@ import { shorten } from '../base/excerpt.ts'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
+import { makesCommit } from './commits.ts'
 import { BASE, engineFiles, engineFolder, engineFolders, goal, seriesFolder, treeGit, treeState } from './series.ts'
 
 /** What belongs to the engine even if it is new. */
@@ -106,10 +107,18 @@ async function saveHooks(context: Context, folder: string): Promise<void> {
   const scratch = join(context.paths.work, 'save')
   rmSync(scratch, { recursive: true, force: true })
   mkdirSync(scratch, { recursive: true })
-  const exclude = [...engineFiles(context).keys()].map((name) => `:(exclude)${name}`)
-  await treeGit(context).run('format-patch', ...FORMAT, '--output-directory', scratch, BASE, '--', '.', ...exclude)
+  const paths = ['.', ...[...engineFiles(context).keys()].map((name) => `:(exclude)${name}`)]
+  const git = treeGit(context)
+  await git.run('format-patch', ...FORMAT, '--output-directory', scratch, BASE, '--', ...paths)
   const names = readdirSync(scratch).sort()
-  for (const name of names) if (savePatch(join(folder, name), readFileSync(join(scratch, name)))) log.info(`saved ${name}`)
+  // The commits that git-format-patch(1) has taken, in its order.
+  const commits = await git.lines('rev-list', '--reverse', '--no-merges', `${BASE}..HEAD`, '--', ...paths)
+  for (const [index, name] of names.entries()) {
+    const path = join(folder, name)
+    const patch = readFileSync(join(scratch, name))
+    if (await isLinkToSame(context, path, patch, commits[index] ?? '', paths)) continue
+    if (writeIfChanged(path, patch)) log.info(`saved ${name}`)
+  }
   for (const name of readdirSync(folder)) {
     if (!name.endsWith('.patch') || names.includes(name)) continue
     rmSync(join(folder, name))
@@ -121,12 +130,13 @@ async function saveHooks(context: Context, folder: string): Promise<void> {
 
 /**
  * A patch that is a link to that of another series stays one as long as both say the same: where the lines are, and
- * what the files were before, differs between what the two are made for.
+ * what the files were before, differs between what the two are made for. Where the same lines are several times, that
+ * decides which of them are meant.
  */
-function savePatch(path: string, patch: Buffer): boolean {
+async function isLinkToSame(context: Context, path: string, patch: Buffer, commit: string, paths: readonly string[]): Promise<boolean> {
   const linked = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false
-  if (linked && existsSync(path) && withoutPlaces(readFileSync(path, 'utf8')) === withoutPlaces(patch.toString())) return false
-  return writeIfChanged(path, patch)
+  if (!linked || !existsSync(path) || withoutPlaces(readFileSync(path, 'utf8')) !== withoutPlaces(patch.toString())) return false
+  return makesCommit(context, path, commit, paths)
 }
 
 /** @returns a patch without the names of blobs, line numbers and the lines of functions that git puts behind them */

@@ -29,7 +29,7 @@ import save from '../../scripts/commands/save.ts'
 import { runCommand } from '../../scripts/cli.ts'
 import { preparedContexts, type Context, type Variables } from '../../scripts/build/context.ts'
 import { hunkAt } from '../../scripts/kernel/commits.ts'
-import { goal, parseSeries } from '../../scripts/kernel/series.ts'
+import { goal, parseSeries, requireSaved } from '../../scripts/kernel/series.ts'
 import { bring, readStamp } from '../../scripts/build/step.ts'
 import { coreFile, createFixture, fails, hookPatch, kernelTarball, read, tarball } from './fixture.ts'
 
@@ -213,6 +213,41 @@ test('a patch that is a link to that of another series stays one until it differ
   t.false(lstatSync(own).isSymbolicLink())
   t.true(readFileSync(own, 'utf8').includes('hooked_five'))
   t.deepEqual(readFileSync(shared), elsewhere)
+})
+
+/** A file with the same block three times, and a patch that adds a line to the first. */
+const BLOCKS = 'static int f(void)\n{\n\tint err = 0;\n\n\terr = start();\n\tif (err)\n\t\treturn err;\n\n\treturn 0;\n}\n\n'.repeat(3)
+const ADDS_TO_FIRST = hookPatch(5, 'call it').replaceAll(CORE, 'check.c')
+  .replace(/^@@[^]*/m, '@@ -3,6 +3,7 @@\n \tint err = 0;\n \n \terr = start();\n+\thook();\n \tif (err)\n \t\treturn err;\n \n')
+
+test('a linked patch is left only as long as it gives what the commit has, whose lines may be the same elsewhere', async (t) => {
+  const { context, root, write } = createFixture(t)
+  const name = '0001-call-it.patch'
+  write('patches/keepalived-2.3/series', `${name}\n`)
+  const own = write(`patches/keepalived-2.3/${name}`, ADDS_TO_FIRST)
+  const source = tarball(join(root, '..'), 'keepalived_2.3.3.orig.tar.gz', { 'check.c': BLOCKS })
+  const SOURCE = (context().variables.SOURCE ?? '').replace(/(keepalived[^=,]*)=[^,]*/g, `$1=${source}`)
+  const c = context({ SOURCE, TREE: 'keepalived', TARGET: 'lts-6.12' })
+  await bring(c, patch)
+  await save.run(c)
+  const shared = write(`patches/keepalived/${name}`, read(own).replace('@@ -3,', '@@ -4,').replace(/^(@@.*) \+3,/m, '$1 +4,'))
+  const before = read(shared)
+  rmSync(own)
+  symlinkSync(`../keepalived/${name}`, own)
+  await save.run(c)
+  t.true(lstatSync(own).isSymbolicLink(), 'in what the other is made for it is a line further down')
+
+  const lines = read(c.paths.tree, 'check.c').split('\n')
+  const [hook = ''] = lines.splice(lines.indexOf('\thook();'), 1)
+  lines.splice(lines.lastIndexOf('\tif (err)'), 0, hook)
+  const moved = lines.join('\n')
+  writeFileSync(join(c.paths.tree, 'check.c'), moved)
+  git(c, 'commit', '--quiet', '--amend', '--no-edit', '--all')
+  await save.run(c)
+  t.false(lstatSync(own).isSymbolicLink())
+  t.is(read(shared), before)
+  t.is(read(c.paths.tree, 'check.c'), moved)
+  await t.notThrowsAsync(requireSaved(c, 'it is not removed'))
 })
 
 test('saving brings back engine edits and new commits, and the result applies', async (t) => {
