@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
-import { createContext, preparedContexts, variants, type Context } from './context.ts'
+import { createContext, preparedTrees, variants, type Context } from './context.ts'
 import { checkoutLock, withBuildLock, withLock } from './lock.ts'
 
 /** Which checkout a folder is of. */
@@ -23,7 +23,7 @@ export interface CheckoutFolder {
   path: string
   /** The checkout; unknown of a folder that an older version made. */
   root?: string
-  /** Its prepared kernels. */
+  /** Its prepared kernels and tools. */
   contexts: readonly Context[]
 }
 
@@ -36,7 +36,7 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
     const owner = join(path, OWNER)
     if (!existsSync(owner)) return { path, contexts: [] }
     const root = readFileSync(owner, 'utf8')
-    return { path, root, contexts: preparedContexts(createContext({ CACHE: paths.cache }, root)) }
+    return { path, root, contexts: preparedTrees(createContext({ CACHE: paths.cache }, root)) }
   })
 }
 

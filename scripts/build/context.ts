@@ -241,19 +241,28 @@ export const variants = ({ target, name }: Context): string[] =>
   Object.keys(target.configs).flatMap((config) => [undefined, ...FLAVOURS].map((flavour) => `${name}${variantSuffix(target, config, flavour)}`))
 
 /** @returns a context for every kernel and tool that has a working folder in the checkout */
+export const preparedTrees = (context: Context): Context[] => [...preparedContexts(context), ...preparedTools(context)]
+
+/** @returns a context for every kernel that has a working folder in the checkout */
 export function preparedContexts(context: Context): Context[] {
-  const { checkout, root } = context.paths
-  const names = existsSync(checkout) ? readdirSync(checkout) : []
-  return names.flatMap((name) => {
-    const tool = toolVariables().find((variables) => toolSource({ target: findTarget(variables.TARGET) }, variables.TREE) === name)
-    if (tool) return [createContext({ CACHE: context.paths.cache, ...tool }, root)]
+  const { cache: CACHE, root } = context.paths
+  return workingFolders(context).flatMap((name) => {
     const target = TARGETS.find((candidate) => name === candidate.name || (candidate.kernels && name.startsWith(`${candidate.name}-`)))
     if (!target) return []
     const KERNEL = name.slice(target.name.length + 1)
-    const CACHE = context.paths.cache
     return [createContext({ CACHE, TARGET: target.name, ...(KERNEL === '' ? {} : { KERNEL }) }, root)]
   })
 }
+
+function preparedTools(context: Context): Context[] {
+  const { cache: CACHE, root } = context.paths
+  return workingFolders(context).flatMap((name) => {
+    const tool = toolVariables().find((variables) => toolSource({ target: findTarget(variables.TARGET) }, variables.TREE) === name)
+    return tool ? [createContext({ CACHE, ...tool }, root)] : []
+  })
+}
+
+const workingFolders = ({ paths: { checkout } }: Context): string[] => (existsSync(checkout) ? readdirSync(checkout) : [])
 
 /** @returns what chooses the tools of each target, that of the default target first */
 const toolVariables = (): { TREE: string; TARGET: string }[] =>

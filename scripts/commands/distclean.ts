@@ -3,7 +3,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { withNothingRunning } from '../build/checkouts.ts'
-import { preparedContexts } from '../build/context.ts'
+import { preparedTrees } from '../build/context.ts'
 import type { Command } from '../command.ts'
 import { requireSaved } from '../kernel/series.ts'
 import { sweep } from '../kernel/sweep.ts'
@@ -16,7 +16,7 @@ A prepared tree with edits that were not saved is not removed, nor is anything w
 build, a test run or a virtual machine of this checkout is running.`,
   async run(context) {
     const { checkout, root } = context.paths
-    const kernels = preparedContexts(context)
+    const kernels = preparedTrees(context)
     await withNothingRunning(context, kernels, async () => {
       for (const each of kernels) {
         if (existsSync(each.paths.tree)) await requireSaved(each, 'it is not removed')

@@ -13,7 +13,7 @@ import { describeCheckout } from '../../scripts/lab/status.ts'
 import { chosenSuites } from '../../scripts/lab/e2e.ts'
 import { step as config } from '../../scripts/steps/config.ts'
 import { step as kernel } from '../../scripts/steps/kernel.ts'
-import { createFixture, fails, printed } from './fixture.ts'
+import { createBothLines, createFixture, fails, printed } from './fixture.ts'
 
 test('a plan says which steps would run and why, and runs none', async (t) => {
   const { context, write } = createFixture(t)
@@ -84,6 +84,15 @@ test.serial('status tells what is stale and what is edited, of every variant tha
   t.deepEqual(variants, ['lts', 'lts-debug'])
   t.true(lines.some((line) => /^lts-debug +export: /.test(line)), lines.join('\n'))
   t.is(lines.filter((line) => line.trim() === 'edited: net/Kconfig').length, 2)
+})
+
+test('status tells of each variant once, whatever tools are prepared beside', async (t) => {
+  const { context, root } = createBothLines(t)
+  const { paths } = context()
+  for (const name of ['lts', 'lts-6.12', 'keepalived', 'keepalived-2.3', 'ipvsadm']) mkdirSync(join(paths.checkout, name), { recursive: true })
+  for (const name of ['lts', 'lts-6.12']) mkdirSync(join(root, 'dist', name), { recursive: true })
+  t.deepEqual((await describeCheckout(context())).variants, ['lts', 'lts-6.12'])
+  t.deepEqual((await describeCheckout(context({ TARGET: 'lts-6.12' }))).variants, ['lts-6.12', 'lts'])
 })
 
 test('the tests are listed as ONLY= chooses them', async (t) => {

@@ -27,7 +27,7 @@ import { step as patch } from '../../scripts/steps/patch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
 import save from '../../scripts/commands/save.ts'
 import { runCommand } from '../../scripts/cli.ts'
-import { preparedContexts, type Context, type Variables } from '../../scripts/build/context.ts'
+import { preparedTrees, type Context, type Variables } from '../../scripts/build/context.ts'
 import { hunkAt } from '../../scripts/kernel/commits.ts'
 import { goal, parseSeries, requireSaved } from '../../scripts/kernel/series.ts'
 import { bring, readStamp } from '../../scripts/build/step.ts'
@@ -383,7 +383,7 @@ test('a target can take a tool from elsewhere, into a tree of its own', async (t
   await bring(recent, patch)
   t.is(git(recent, 'log', '--format=%s', 'pristine..HEAD'), 'of patches/keepalived-2.3\n')
   t.true(read(old.paths.tree, 'check.c').includes('2.2.7'))
-  t.deepEqual(preparedContexts(old).map(({ paths }) => paths.tree).sort(), [old, recent].map(({ paths }) => paths.tree).sort())
+  t.deepEqual(preparedTrees(old).map(({ paths }) => paths.tree).sort(), [old, recent].map(({ paths }) => paths.tree).sort())
   const names = (c: Context): string[] => Object.keys(readStamp(c, fetch)?.facts ?? {}).filter((name) => name.startsWith('keepalived'))
   t.deepEqual([names(old), names(recent)], [['keepalived'], ['keepalived-2.3']])
 })
