@@ -8,7 +8,7 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { verifyTarball } from '../base/signature.ts'
 import { versionOfFile } from '../base/version.ts'
-import { toolSource, type Context } from '../build/context.ts'
+import { isKernel, toolSource, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { Apt } from '../source/apt.ts'
@@ -102,8 +102,9 @@ function storedFile(context: Context, name: string): string {
   return statSync(path, { throwIfNoEntry: false })?.size === stored?.size ? path : `${path}, whole`
 }
 
+/** The tree of a tool is the same whatever the target takes beside it. */
 function wanted(context: Context): Source[] {
-  const names = [context.source, ...TOOL_SOURCES.map((tool) => toolSource(context, tool))]
+  const names = [context.source, ...(isKernel(context) ? TOOL_SOURCES.map((tool) => toolSource(context, tool)) : [])]
   return SOURCES.filter(({ name }) => names.includes(name))
 }
 

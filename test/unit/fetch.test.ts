@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import test from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
-import { bring } from '../../scripts/build/step.ts'
+import { bring, type Stamp } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
 import { suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { pinnedKey } from '../../scripts/source/srpm.ts'
@@ -26,6 +26,15 @@ test('local files go into the store under their digest', async (t) => {
   const stored = sourceFile(c, 'linux-6.1')
   t.like(stored, { version: '6.1.7', origin: 'local', sha256: sha256(kernel), path: join(c.paths.store, sha256(kernel)) })
   t.is(sha256(stored.path), sha256(kernel))
+})
+
+test("a tool's tree has its own source only, which is the same for every target that has no other", async (t) => {
+  const { context } = createFixture(t)
+  const stamps: Stamp[] = []
+  for (const TARGET of ['lts', 'lts-6.12', 'el6']) stamps.push(await bring(context({ TREE: 'ipvsadm', TARGET }), fetch))
+  t.deepEqual(Object.keys(stamps[0]?.facts ?? {}), ['ipvsadm'])
+  t.deepEqual(stamps.map(({ key }) => key), stamps.map(() => stamps[0]?.key))
+  t.deepEqual(Object.keys((await bring(context({ TREE: 'keepalived', TARGET: 'lts-6.12' }), fetch)).facts), ['keepalived-2.3'])
 })
 
 test('a truncated file is refused and nothing is kept', async (t) => {
