@@ -21,6 +21,10 @@ const RULES = [
   { name: 'eslint', doing: 'checking the rules of eslint.config.js', words: ['--cache', '--cache-location', 'node_modules/.cache/eslint', '.'] },
 ] as const
 
+/** Of how many failed tests it is told why, and in how many lines each. */
+const DIAGNOSED = 5
+const DIAGNOSIS_LINES = 25
+
 /** @throws Failure of kind `test` with what breaks a rule */
 export async function requireRules(context: Context): Promise<void> {
   for (const { name, doing, words } of RULES) {
@@ -59,10 +63,26 @@ export async function runUnitTests(context: Context): Promise<UnitCounts> {
     const failed = lines.filter((line) => line.startsWith('not ok'))
     const uncovered = lines.filter((line) => line.startsWith('ERROR: Coverage'))
     if (failed.length === 0 && uncovered.length > 0) throw new Failure('test', 'The unit tests leave out too much of the code.', { excerpt: uncovered, hint: 'npm run coverage tells which lines; .c8rc.json has the floor.', log: path })
-    throw new Failure('test', `${failed.length} unit tests failed.`, { excerpt: failed, log: path })
+    throw new Failure('test', `${failed.length} unit tests failed.`, { excerpt: tapFailures(lines), log: path })
   }
   if (counts().passed === 0) throw new Failure('test', 'No unit test ran.', { log: path })
   return counts()
+}
+
+/**
+ * The log stays on the machine that ran the tests; what it prints is often all that is left of it.
+ *
+ * @param lines of a report in the Test Anything Protocol
+ * @returns its failed tests, the first of them with what is said of them
+ */
+export function tapFailures(lines: readonly string[]): string[] {
+  const found = lines.flatMap((line, at) => (line.startsWith('not ok') ? [at] : []))
+  return found.flatMap((at, index) => {
+    const rest = lines.slice(at + 1)
+    const end = rest.findIndex((line) => !line.startsWith(' '))
+    const said = index < DIAGNOSED ? rest.slice(0, end < 0 ? undefined : end) : []
+    return [lines[at] ?? '', ...said.slice(0, DIAGNOSIS_LINES)]
+  })
 }
 
 /** Counts in the Test Anything Protocol (https://testanything.org/tap-version-13-specification.html). */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
 import { Machine, type MachineOptions } from '../../vm/qemu/machine.ts'
@@ -31,22 +32,25 @@ say('the boot')
 agent.write('ready 0 0\\n')
 `
 
-/** As one whose guest never ends a command but the first, and tells where it hangs. */
+/** As one whose guest never ends a command but the first, of which it answers before it has told all that it does. */
 const TELLING_QEMU = `${SILENT_QEMU}
 let times = 0
 teller.on('data', () => {
   times++
-  for (const line of ['lab: what runs and waits, the last one that was started first:', 'lab: 77 ipvsadm -R : hangs, ' + times, 'lab: that is all']) say(line)
-  if (times === 1) setTimeout(() => agent.write('1 0 4\\nlate'), 100)
+  say('lab: what runs and waits, the last one that was started first:')
+  say('lab: 77 ipvsadm -R : hangs, ' + times)
+  if (times > 1) say('lab: that is all')
+  else agent.write('1 0 4\\nlate', () => say('lab: that is all'))
 })
 `
 
-/** As one whose guest answers late, and whose kernel panics then. */
+/** As one whose guest answers late, and whose kernel panics at the next command. */
 const PANICKING_QEMU = `${TELLING_QEMU}
-teller.on('data', () => setTimeout(() => {
+agent.on('data', () => {
+  if (times === 0) return
   say('Kernel panic - not syncing: a test')
   process.exit()
-}, 1000))
+})
 `
 
 /** Runs something with a QEMU of its own. @returns what it returns */
@@ -67,13 +71,19 @@ async function withQemu<T>(t: ExecutionContext, program: string, work: (options:
   }
 }
 
-/** Runs commands that take longer than half a second. @returns why the last of them failed */
-const lossOf = (t: ExecutionContext, program: string, commands: number): Promise<Failure> => withQemu(t, program, async (options) => {
+/** Runs commands that take longer than half a second, and ends the machine. @returns why the last of them failed */
+const lossOf = (t: ExecutionContext, program: string, last: string, commands: number): Promise<Failure> => withQemu(t, program, async (options) => {
   const machine = await Machine.start(options)
-  for (let command = 1; command < commands; command++) t.is((await machine.run('ipvsadm -R', 500)).output, 'late')
-  const failure = await t.throwsAsync(machine.run('ipvsadm -R', 500), { instanceOf: Failure })
-  await machine.stop()
-  return failure
+  try {
+    for (let command = 1; command < commands; command++) {
+      t.is((await machine.run('slow', 500)).output, 'late')
+      // The rest of this telling would be taken for that of the next.
+      while (!readFileSync(machine.console, 'utf8').includes('that is all')) await sleep(20)
+    }
+    return await t.throwsAsync(machine.run(last, 500), { instanceOf: Failure })
+  } finally {
+    await machine.stop()
+  }
 })
 
 test.serial('a machine that dies while it boots is reported, and leaves no socket that keeps the command from ending', async (t) => {
@@ -82,24 +92,18 @@ test.serial('a machine that dies while it boots is reported, and leaves no socke
 })
 
 test.serial('a machine that does not answer tells what it does instead, this time', async (t) => {
-  const { kind, message, details } = await lossOf(t, TELLING_QEMU, 2)
+  const { kind, message, details } = await lossOf(t, TELLING_QEMU, 'ipvsadm -R', 2)
   t.is(kind, 'lostVm')
   t.regex(message, /The virtual machine m did not answer to: ipvsadm -R within 0.5 s/)
   t.deepEqual(details.excerpt?.slice(1), ['lab: 77 ipvsadm -R : hangs, 2', 'lab: that is all'])
 })
 
 test.serial('a machine that does not even tell what it does is reported with the end of its console', async (t) => {
-  t.deepEqual((await lossOf(t, SILENT_QEMU, 1)).details.excerpt, ['the boot'])
+  t.deepEqual((await lossOf(t, SILENT_QEMU, 'ipvsadm -R', 1)).details.excerpt, ['the boot'])
 })
 
 test.serial('a machine that crashes after a late answer is reported with its crash', async (t) => {
-  const failure = await withQemu(t, PANICKING_QEMU, async (options) => {
-    const machine = await Machine.start(options)
-    await machine.run('slow', 500)
-    const lost = await t.throwsAsync(machine.lost, { instanceOf: Failure })
-    await machine.stop()
-    return lost
-  })
+  const failure = await lossOf(t, PANICKING_QEMU, 'panic', 2)
   t.regex(failure.message, /crashed: Kernel panic - not syncing: a test/)
   t.is(failure.details.excerpt?.at(-1), 'Kernel panic - not syncing: a test')
 })

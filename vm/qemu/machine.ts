@@ -224,9 +224,10 @@ export class Machine {
     const from = sizeOf(this.console)
     log.warn(`${this.name} takes long; it is asked what it does`)
     this.teller.write('\n')
-    for (let waited = 0; waited < TELL_LIMIT_MS * this.patience && !linesSince(this.console, from).some((line) => line.includes(TOLD_ALL)); waited += WATCH_MS) {
-      await sleep(WATCH_MS, undefined, until)
-    }
+    const told = (): boolean => linesSince(this.console, from).some((line) => line.includes(TOLD_ALL))
+    for (let waited = 0; waited < TELL_LIMIT_MS * this.patience && !told(); waited += WATCH_MS) await sleep(WATCH_MS, undefined, until)
+    // The console is a file, the answer comes by a socket: what the guest answered before it had told all may be read after it.
+    await sleep(WATCH_MS, undefined, until)
     return from
   }
 
