@@ -176,6 +176,16 @@ export const isKernel = ({ tree }: Pick<Context, 'tree'>): boolean => tree.serie
 /** @returns the name in `scripts/sources.ts` of the source of a tool, or of a library of one, that the target takes */
 export const toolSource = ({ target }: Pick<Context, 'target'>, tool: string): string => target.tools?.[tool] ?? tool
 
+/** @returns the command line of a command for the context's tree: each target and kernel can have one of its own */
+export function goal({ tree, target, srpm }: Context, command: string): string {
+  const words = [
+    ...(isKernel({ tree }) ? [] : [`TREE=${tree.name}`]),
+    ...(target.name === DEFAULT_TARGET ? [] : [`TARGET=${target.name}`]),
+    ...(srpm === undefined || srpm.kernel === target.kernels?.default ? [] : [`KERNEL=${srpm.kernel}`]),
+  ]
+  return ['make', command, ...words].join(' ')
+}
+
 /** @returns the context of another tree of the same checkout */
 export const contextOf = ({ variables, paths }: Context, tree: string): Context => createContext({ ...variables, TREE: tree }, paths.root)
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { existsSync } from 'node:fs'
 import { Failure } from '../base/errors.ts'
+import { goal } from '../build/context.ts'
 import { withBuildLock } from '../build/lock.ts'
 import type { Command } from '../command.ts'
 import { discard } from '../kernel/discard.ts'
-import { goal } from '../kernel/series.ts'
 
 const command: Command = {
   summary: 'throw away the edits of the prepared tree',

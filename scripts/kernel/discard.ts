@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { DISK_FULL_HINT, Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { log } from '../base/log.ts'
-import type { Context } from '../build/context.ts'
-import { appliedCommit, BRANCH, goal, PRISTINE, treeGit, treeState } from './series.ts'
+import { type Context, goal } from '../build/context.ts'
+import { appliedCommit, BRANCH, PRISTINE, treeGit, treeState } from './series.ts'
 
 /** Puts the prepared tree back to what the series made of it, or aside if git cannot. */
 export async function discard(context: Context): Promise<void> {

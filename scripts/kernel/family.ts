@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import type { Context } from '../build/context.ts'
+import { type Context, goal } from '../build/context.ts'
 import { readStamp } from '../build/step.ts'
 import type { Family, Target } from '../targets.ts'
 
@@ -62,5 +62,5 @@ export function preparedFamily(context: Context): Family {
   const name = readStamp(context, RECOGNISED_BY)?.facts['family']
   const family = context.target.families.find((candidate) => candidate.name === name)
   if (family) return family
-  throw new Failure('usage', 'There is no prepared tree.', { hint: 'make patch prepares it.' })
+  throw new Failure('usage', 'There is no prepared tree.', { hint: `${goal(context, 'patch')} prepares it.` })
 }

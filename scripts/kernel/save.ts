@@ -7,9 +7,9 @@ import { Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
-import type { Context } from '../build/context.ts'
+import { type Context, goal } from '../build/context.ts'
 import { makesCommit } from './commits.ts'
-import { BASE, engineFiles, engineFolder, engineFolders, goal, seriesFolder, treeGit, treeState } from './series.ts'
+import { BASE, engineFiles, engineFolder, engineFolders, seriesFolder, treeGit, treeState } from './series.ts'
 
 /** What belongs to the engine even if it is new. */
 const ENGINE_FILE = /(^|\/)ip_vs_snat[^/]*\.[ch]$/

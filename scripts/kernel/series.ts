@@ -7,9 +7,8 @@ import { Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { listFiles } from '../base/files.ts'
 import { Git } from '../base/git.ts'
-import { isKernel, type Context } from '../build/context.ts'
+import { goal, isKernel, type Context } from '../build/context.ts'
 import { readStamp } from '../build/step.ts'
-import { DEFAULT_TARGET } from '../targets.ts'
 import type { ToolSeries } from '../trees.ts'
 import { preparedFamily, RECOGNISED_BY } from './family.ts'
 
@@ -87,16 +86,6 @@ export function treeGit(context: Context, environment: Record<string, string> = 
   // A tree that has lost its .git is not taken for a part of a repository that the cache happens to be in.
   const env = { GIT_CEILING_DIRECTORIES: dirname(context.paths.tree), ...environment }
   return new Git(context.paths.tree, { config: TREE_CONFIG, env, hint: `If the prepared tree is damaged: ${goal(context, 'discard')} brings it back, without the edits in it.` })
-}
-
-/** @returns the command line of a command for the context's tree: each target and kernel can have one of its own */
-export function goal({ tree, target, srpm }: Context, command: string): string {
-  const words = [
-    ...(isKernel({ tree }) ? [] : [`TREE=${tree.name}`]),
-    ...(target.name === DEFAULT_TARGET ? [] : [`TARGET=${target.name}`]),
-    ...(srpm === undefined || srpm.kernel === target.kernels?.default ? [] : [`KERNEL=${srpm.kernel}`]),
-  ]
-  return ['make', command, ...words].join(' ')
 }
 
 const TREE_CONFIG = ['core.autocrlf=false', 'core.fileMode=true', 'commit.gpgSign=false', 'core.quotePath=false']
