@@ -37,6 +37,7 @@ export const VARIABLES = {
   LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
   SEED: 'which ones: a number (default 12)',
+  EVENTS: 'how many events of connections the suite whohad causes, twice (default 40000)',
   FASTPATH: '1: the end-to-end tests with net.ipv4.vs.snat_fastpath on (default 0)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
@@ -138,6 +139,7 @@ const MAX_LABS = 4
  * @throws Failure of kind `usage` for a value that makes no sense
  */
 export function createContext(variables: Variables, root = ROOT): Context {
+  for (const [name, most] of Object.entries(OF_TESTS)) count(name, variables[name as keyof typeof OF_TESTS], 1, most)
   const target = findTarget(variables.TARGET || DEFAULT_TARGET)
   const tree = findTree(variables.TREE || KERNEL_TREE)
   const stock = chooseStock(target, variables)
@@ -320,11 +322,14 @@ function flag(name: string, value: string | undefined, values: Record<string, bo
  */
 export const isSet = (variables: Variables, name: Variable): boolean => flag(name, variables[name], { 1: true, 0: false }, false)
 
-function count(name: string, value: string | undefined, fallback: number): number {
+function count(name: string, value: string | undefined, fallback: number, most = 9999): number {
   if (value === undefined || value === '') return fallback
-  if (/^[1-9]\d{0,3}$/.test(value)) return Number(value)
-  throw new Failure('usage', `${name}="${value}" is not a number from 1 to 9999.`, { hint: `For example: ${name}=4` })
+  if (/^[1-9]\d*$/.test(value) && Number(value) <= most) return Number(value)
+  throw new Failure('usage', `${name}="${value}" is not a number from 1 to ${most}.`, { hint: `For example: ${name}=4` })
 }
+
+/** Numbers that tests read from the environment, and the largest that make sense. */
+const OF_TESTS = { FUZZ: 1e9, SEED: 2 ** 31 - 1, EVENTS: 1e8 } as const
 
 function cacheFolder(value: string | undefined): string {
   if (value) return resolve(value)

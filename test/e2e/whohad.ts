@@ -2,6 +2,7 @@
 /** Who had an address and port: blocks of ports, the events about them, the log, and what is found in it. */
 
 import assert from 'node:assert/strict'
+import { log } from '../../scripts/base/log.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, S, S2 } from '../../vm/topology.ts'
@@ -19,6 +20,30 @@ const FIRST = 2000
 const LIMIT_S = 120
 const EINVAL = 22
 const ERANGE = 34
+
+/** How many events of connections, for each size of the buffer. */
+const events = Number(process.env['LVS_SNAT_EVENTS'] || 40_000)
+/** Two events for each flow, that of its end too. */
+const GENERATED = { host: '192.168.77.2', gateway: '192.168.77.1', remote: '198.51.100.77', firstPort: 10_000, flows: 10_000 }
+/** Where a machine has no KVM, and a sanitized kernel. */
+const EVENTS_PER_S = 1000
+const ROUND_MS = 120_000
+
+const DAY = 'issue 13: the log query against a recorded day of the lab'
+const HOUR_S = 3600
+const HALF_S = HOUR_S / 2
+const DAY_HOSTS = 5
+const ROTATED_EVERY_H = 5
+/** Has no divisor in common with the ports: all of them have their turns. */
+const ASKED_EVERY = 3
+
+/** Who had the block of a port, in seconds from when the day began. */
+interface Held {
+  inside: string
+  port: number
+  from: number
+  until: number
+}
 
 /** Hosts of the inside that only send. */
 const host = (number: number): string => `192.168.1.${50 + number}`
@@ -108,6 +133,31 @@ function tally(lines: readonly string[]): { seen: number; lost: number; span: nu
   const lost = lines.reduce((sum, line) => sum + Number(LOST.exec(line)?.slice(1).find(Boolean) ?? 0), 0)
   return { seen: numbers.length, lost, span: (numbers.at(-1) ?? 0) - (numbers[0] ?? 0) + 1 }
 }
+
+/** Sends so many packets from ports of their own, by pktgen, from one device of the gateway to another that is an inside one. */
+const GENERATOR = `
+  set -e
+  modprobe veth; modprobe pktgen; modprobe iptable_mangle
+  ip link add type veth; ip link set veth0 name source; ip link set veth1 name near
+  ip link set source up; ip addr add ${GENERATED.gateway}/24 dev near; ip link set near up
+  for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done
+  # The lab's wire would be what limits them.
+  iptables -t mangle -A POSTROUTING -d ${GENERATED.remote} -j DROP
+  echo add_device source >/proc/net/pktgen/kpktgend_0
+  mac=$(ip link show dev near | awk '$1 == "link/ether" { print $2 }')
+  for setting in pkt_size=60 delay=0 clone_skb=0 src_min=${GENERATED.host} src_max=${GENERATED.host} dst=${GENERATED.remote} dst_mac=$mac \\
+    udp_src_min=${GENERATED.firstPort} udp_src_max=${GENERATED.firstPort + GENERATED.flows} udp_dst_min=53 udp_dst_max=53 count=${GENERATED.flows}
+  do echo "\${setting%%=*} \${setting#*=}" >/proc/net/pktgen/source; done`
+const NO_GENERATOR = `
+  echo rem_device_all >/proc/net/pktgen/kpktgend_0
+  iptables -t mangle -F POSTROUTING
+  ip link del near; rmmod pktgen`
+/** Of a text that no shell keeps: prints how many events there were and were lost, and the first's and the last's number, once a host has a connection. */
+const TALLY = `awk '
+  $2 == "blocks-held" { print >"/tmp/listening"; close("/tmp/listening") }
+  $2 == "lost" { lost += $3 }
+  $3 == "seq" { seen++; if (!first) first = $4; last = $4 }
+  / conn-new .* inside ${A}:/ { print seen, lost + 0, first, last; exit }'`
 
 export default suite('whohad', [
   test('a host takes one block of ports, for whatever protocol and remote, and nobody else gets ports of it', BLOCKS, async (lab) => {
@@ -384,6 +434,43 @@ export default suite('whohad', [
     assert.equal(seen + lost, span, 'what was told, and how many were not')
   }, { limit: LIMIT_S }),
 
+  test(`${events} events at full speed: each is told, or how many are not, with the usual buffer and with a small one`, EVENTS, async (lab) => {
+    const rounds = Math.ceil(events / (2 * GENERATED.flows))
+    await lab.gateway.sh(`
+      set -e
+      ip addr add ${P0}/32 dev outside
+      ipvsadm --add-pool logged --log-conns -z ${P0}
+      ipvsadm --add-rule -F 192.168.0.0/16 --pool logged`)
+    await between(lab, GENERATOR, NO_GENERATOR, async () => {
+      for (const options of ['', '--buffer 8']) {
+        await between(lab, `(ipvsadm --monitor ${options} </dev/null & echo $! >/tmp/monitor.pid; wait) | ${TALLY} >/tmp/tally &`, 'kill $(cat /tmp/monitor.pid); rm -f /tmp/tally /tmp/listening /tmp/monitor.pid', async () => {
+          await until('the monitor listens', async () => (await lab.gateway.run('test -e /tmp/listening')).status === 0)
+          const before = await counter(lab, 'created')
+          for (let round = 0; round < rounds; round++) {
+            await lab.gateway.sh(`
+              echo start >/proc/net/pktgen/pgctrl
+              grep -q 'OK: .*, ${GENERATED.flows} ' /proc/net/pktgen/source
+              ipvsadm --snat-conns -F ${GENERATED.host} --kill >/dev/null`, ROUND_MS)
+            await until('all have ended', async () => (await counter(lab, 'conns')) === 0)
+          }
+          // What comes too fast for the gateway is lost before it is a connection.
+          const flows = (await counter(lab, 'created')) - before
+          assert.ok(flows > (rounds * GENERATED.flows) / 2, `${flows} flows were opened`)
+          let port = 5000
+          await until('the monitor tells of a later connection', async () => {
+            await open(lab, A, port++)
+            return (await lab.gateway.run('test -s /tmp/tally')).status === 0
+          })
+          const [seen = 0, lost = 0, first = 0, last = 0] = (await lab.gateway.sh('cat /tmp/tally')).trim().split(' ').map(Number)
+          log.info(`${seen} events were told, ${lost} were not${options && ` (${options})`}`)
+          assert.equal(seen + lost, last - first + 1, 'what was told, and how many were not')
+          assert.ok(seen + lost > 2 * flows, `${seen + lost} events of ${flows} flows`)
+          await end(lab, A)
+        })
+      }
+    })
+  }, { limit: LIMIT_S + (2 * events) / EVENTS_PER_S }),
+
   test('the log says who had a port at a time: two hosts one after the other, before, between, and what it does not cover', QUERY, async (lab) => {
     const logs = '/tmp/who'
     const log = `${logs}/ipvs-snat.log`
@@ -428,4 +515,52 @@ export default suite('whohad', [
       assert.match((await lab.gateway.run(`ipvsadm --who ${P0}:${port} --at '${first}' --log ${log}.none`)).output, /There is no log/)
     })
   }, { limit: LIMIT_S }),
+
+  test('of a recorded day, whose logs were rotated, each question has the answer of that time', DAY, async (lab) => {
+    const log = '/tmp/day/ipvs-snat.log'
+    await pool(lab, { blocks: DAY_HOSTS, perHost: 1 })
+    await vsSysctl(lab, 'snat_block_rest', '0')
+    const held: Held[] = []
+    const [start = 0, uptime = 0] = (await lab.gateway.sh(`date +%s; cut -d . -f 1 /proc/uptime`)).trim().split('\n').map(Number)
+    const at = (second: number): Promise<string> => lab.gateway.sh(`date -s @${start + second} >/dev/null`)
+    const setUp = `mkdir /tmp/day; ipvsadm --monitor --log ${log} </dev/null >/dev/null 2>&1 & echo $! >/tmp/monitor.pid`
+    const takeDown = `kill $(cat /tmp/monitor.pid); rm -rf /tmp/day /tmp/monitor.pid; date -s @$((${start} + $(cut -d . -f 1 /proc/uptime) - ${uptime})) >/dev/null`
+    await between(lab, setUp, takeDown, async () => {
+      await until('the log begins', async () => (await lab.gateway.run(`grep -q blocks-held ${log}`)).status === 0)
+      for (let hour = 1; hour < 24; hour++) {
+        await at(hour * HOUR_S)
+        const inside = host(hour % DAY_HOSTS)
+        held.push({ inside, port: await open(lab, inside, 5000 + hour), from: hour * HOUR_S, until: Infinity })
+        await at(hour * HOUR_S + HALF_S)
+        // Every third keeps its block an hour longer.
+        const gone = held.filter((one) => one.until === Infinity && (hour % 3 > 0 || one.inside !== inside))
+        for (const one of gone) {
+          await end(lab, one.inside)
+          one.until = hour * HOUR_S + HALF_S
+        }
+        if (hour % ROTATED_EVERY_H > 0) continue
+        const rotated = `${log}-${String(hour).padStart(2, '0')}`
+        await lab.gateway.sh(`mv ${log} ${rotated} && kill -HUP $(cat /tmp/monitor.pid)`)
+        await until('the new log begins', async () => (await lab.gateway.run(`grep -q blocks-held ${log}`)).status === 0)
+        if (hour < 16) await lab.gateway.sh(`gzip ${rotated}`)
+      }
+      await at(24 * HOUR_S)
+      await open(lab, host(DAY_HOSTS), 5000)
+      await until('the log has the last event', async () => (await lab.gateway.run(`grep -q 'block-taken.* inside ${host(DAY_HOSTS)} ' ${log}`)).status === 0)
+
+      const ports = [...new Set(held.map(({ port }) => port))]
+      const halves = Array.from({ length: 2 * 23 }, (_, half) => HOUR_S + half * HALF_S + HALF_S / 2)
+      const questions = halves.flatMap((second) => ports.map((port) => ({ second, port }))).filter((_, index) => index % ASKED_EVERY === 0)
+      const asked = questions.map(({ second, port }) => `ipvsadm --who ${P0}:${port} --at "$(date -u -d @${start + second} '+%Y-%m-%d %H:%M:%S')Z" --log ${log} | cut -d ' ' -f 1 | tr '\\n' ' '; echo`)
+      const answers: string[] = []
+      for (let some = 0; some < asked.length; some += 20) answers.push(...(await lab.gateway.sh(asked.slice(some, some + 20).join('\n'))).split('\n').slice(0, -1))
+      const blockAt = (second: number, port: number): Held | undefined =>
+        held.find((one) => blockOf(one.port) === blockOf(port) && one.from <= second && second < one.until)
+      assert.deepEqual(
+        answers.map((answer) => answer.trim()),
+        questions.map(({ second, port }) => blockAt(second, port)?.inside ?? 'Nobody'),
+      )
+      assert.ok(ports.length > 1 && held.length === 23, 'several blocks, and many turns')
+    })
+  }, { limit: 3 * LIMIT_S }),
 ])

@@ -31,6 +31,8 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'TARGET=el9'], /Unknown target "el9"/],
     [['help', 'JOBS=many'], /JOBS="many" is not a number/],
     [['help', 'REPEAT=0'], /REPEAT="0" is not a number/],
+    [['help', 'FUZZ=many'], /FUZZ="many" is not a number/],
+    [['help', 'EVENTS=1e6'], /EVENTS="1e6" is not a number/],
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
     [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 12 has built that/],
     [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
