@@ -717,6 +717,65 @@ snat_pool one {
     }, '')
   }, { limit: LIMIT_S }),
 
+  test('of two gateways one has the addresses: the other takes over when it ends or loses its link, and gives them back', VRRP, async (lab) => {
+    const config = (device: string, wan: string, priority: number): string => `
+vrrp_instance both {
+  state BACKUP
+  interface ${device}
+  virtual_router_id 53
+  priority ${priority}
+  advert_int 1
+  virtual_ipaddress {
+    ${P0}/32 dev ${wan}
+  }
+}
+snat_pool moves {
+  vrrp_instance both
+  address ${P0}
+}
+snat_rule {
+  from 192.168.1.0/24
+  pool moves
+}
+`
+    const second = await lab.realHost('real')
+    const gateways = { first: lab.gateway, second }
+    const hasIt = async (who: keyof typeof gateways): Promise<void> => {
+      for (const [name, machine] of Object.entries(gateways)) {
+        await until(`the ${name} gateway knows that the ${who} one is master`, async () => {
+          const state = await machine.sh(`ipvsadm -S -n; ip -4 -o addr show to ${P0}`)
+          return name === who ? state.includes(`-z ${P0}\n`) && state.includes('inet ') : state.includes(`-z ${P0} -w 0\n`) && !state.includes('inet ')
+        })
+      }
+    }
+    await second.put(CONF, Buffer.from(config('lan', 'lan', 100)))
+    await second.sh(`${STOPPED}\nkeepalived --dont-fork --log-console --pid /tmp/keepalived.pid --use-file ${CONF} >${LOG} 2>&1 &`)
+    try {
+      await until('the second one is master while it is alone', async () => (await second.run(`ipvsadm -S -n | grep -q -- '-z ${P0}$'`)).status === 0)
+      await running(lab, config('inside', 'outside', 150), async () => {
+        await hasIt('first')
+        await ask1(lab, 4001, P0)
+        await lab.gateway.sh('kill -STOP $(pidof keepalived)')
+        await until('the second one takes over from one that hangs', async () => (await second.run(`ipvsadm -S -n | grep -q -- '-z ${P0}$'`)).status === 0)
+        await lab.gateway.sh('kill -CONT $(pidof keepalived)')
+        await hasIt('first')
+        await ask1(lab, 4002, P0)
+        await lab.gateway.sh('ip link set inside down')
+        await hasIt('second')
+        await lab.gateway.sh('ip link set inside up')
+        await hasIt('first')
+        await ask1(lab, 4003, P0)
+        await stop(lab)
+        await hasIt('second')
+      }, '')
+    } catch (error) {
+      if (error instanceof Error) error.message += `\nthe second gateway:\n${(await second.run(`tail -30 ${LOG}`)).output}`
+      throw error
+    } finally {
+      await second.run(`${STOPPED}\nipvsadm -C; ipvsadm --clear-snat; ip addr del ${P0}/32 dev lan 2>/dev/null`)
+    }
+  }, { limit: LIMIT_S * 2 }),
+
   test('what is configured is told by SIGUSR1, in words, and in JSON', TOLD, async (lab) => {
     const config = `${twoHosts(`snat_ip ${P2}`)}snat_pool blocks {\n  block_size 256\n  log_conns\n  address ${P3}\n}\n`
     await running(lab, config, async () => {
