@@ -16,6 +16,7 @@ import { ask, assertNothingPrivateLeft, until } from './lib/traffic.ts'
 const [P0 = '', P1 = ''] = POOL
 const RESTORES = 'issue 12: a restart of the service restores rules and pools, and stopping it does not let private addresses out'
 const RUN = 'issue 13: it runs with the built packages as SysV script'
+const LOGGED = 'issue 13, 4: a unit writes events to a file with rotation; as SysV script'
 /** keepalived takes seconds to start and to stop on a host that does something else as well. */
 const LIMIT_S = 180
 const NOT_RUNNING = 3
@@ -26,6 +27,7 @@ const UNKNOWN_WORD = 2
 const FILES = {
   '/etc/rc.d/init.d/functions': 'test/e2e/lib/initscript-functions',
   '/etc/rc.d/init.d/ipvsadm': 'specs/ipvsadm/ipvsadm.init',
+  '/etc/rc.d/init.d/ipvsadm-snatlog': 'specs/ipvsadm/ipvsadm-snatlog.init',
   '/usr/libexec/ipvsadm-service': 'specs/ipvsadm/ipvsadm-service',
   '/etc/sysconfig/ipvsadm-config': 'specs/ipvsadm/ipvsadm-config',
   '/etc/rc.d/init.d/keepalived': 'specs/keepalived/keepalived.init',
@@ -35,7 +37,7 @@ const FILES = {
 /** Upstream's scripts around -S and -R, which are in the package. */
 const WRAPPERS = { '/usr/sbin/ipvsadm-save': '-S "$@"', '/usr/sbin/ipvsadm-restore': '-R --replace' } as const
 
-const FOLDERS = ['/etc/rc.d/init.d', '/usr/libexec', '/etc/sysconfig', '/etc/keepalived', '/var/lock/subsys', '/var/run']
+const FOLDERS = ['/etc/rc.d/init.d', '/usr/libexec', '/etc/sysconfig', '/etc/keepalived', '/var/lock/subsys', '/var/run', '/var/log']
 const CONF = '/etc/keepalived/keepalived.conf'
 const LEFT = '/etc/rc.d /usr/libexec /etc/sysconfig /etc/keepalived /var/lock/subsys /usr/sbin/ipvsadm-save /usr/sbin/ipvsadm-restore /var/run/ipvsadm-stopped'
 
@@ -127,6 +129,55 @@ export default suite('sysv', [
       await refusesNewOnes(lab, 40_003)
       await connection.finish()
       assert.equal(await service(lab, 'keepalived', 'begin'), UNKNOWN_WORD)
+    })
+  }, { limit: LIMIT_S }),
+
+  test('the log of addresses begins once, goes on in a new file and after a crash, and ends, and says how it is', LOGGED, async (lab) => {
+    await install(lab)
+    const script = '/etc/rc.d/init.d/ipvsadm-snatlog'
+    const log = '/var/log/ipvs-snat.log'
+    const monitors = async (): Promise<string[]> => (await lab.gateway.run('pidof ipvsadm')).output.trim().split(/\s+/).filter(Boolean)
+    const has = (what: string, file = log): Promise<void> => until(`${what} is in ${file}`, async () => (await lab.gateway.run(`grep -q '${what}' ${file}`)).status === 0)
+    const setUp = `
+      ip addr add ${P0}/32 dev outside
+      ipvsadm --add-pool logged --log-conns -z ${P0}
+      ipvsadm --add-rule -F 192.168.1.0/24 --pool logged`
+    await between(lab, setUp, `${script} stop; killall ipvsadm; rm -rf ${LEFT} ${log}*`, async () => {
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), NOT_RUNNING)
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'condrestart'), 0)
+      assert.deepEqual(await monitors(), [])
+      for (const word of ['start', 'start', 'status']) assert.equal(await service(lab, 'ipvsadm-snatlog', word), 0, word)
+      await has('log-start')
+      assert.equal((await monitors()).length, 1, 'a second start starts nothing')
+      assert.equal((await lab.gateway.sh(`stat -c %a ${log}`)).trim(), '600')
+      await ask({ client: lab.a, sent: `${A}:4001 > ${S}:53`, server: lab.net, seen: `${P0}:4001 > ${S}:53` })
+      await has(`inside ${A}:4001 `)
+
+      // as logrotate does it
+      await lab.gateway.sh(`mv ${log} ${log}.1 && ${script} reload`)
+      await has('log-end', `${log}.1`)
+      await has('log-start')
+      const [crashed] = await monitors()
+      await lab.gateway.sh(`kill -9 ${crashed}`)
+      await until('it is begun anew', async () => (await monitors()).some((pid) => pid !== crashed))
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), 0)
+      await until('so is the log', async () => (await lab.gateway.sh(`grep -c log-start ${log}`)).trim() === '2')
+      await ask({ client: lab.a, sent: `${A}:4002 > ${S}:53`, server: lab.net, seen: `${P0}:4002 > ${S}:53` })
+      await has(`inside ${A}:4002 `)
+      for (const word of ['restart', 'condrestart']) {
+        const before = await monitors()
+        assert.equal(await service(lab, 'ipvsadm-snatlog', word), 0, word)
+        await until('another one runs, and one alone', async () => {
+          const pids = await monitors()
+          return pids.length === 1 && pids[0] !== before[0]
+        })
+      }
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'stop'), 0)
+      assert.deepEqual(await monitors(), [])
+      assert.match(await lab.gateway.sh(`tail -1 ${log}`), /log-end/)
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), NOT_RUNNING)
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'stop'), 0)
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'begin'), UNKNOWN_WORD)
     })
   }, { limit: LIMIT_S }),
 ])

@@ -92,11 +92,14 @@ test('kernel: removal undoes it by the same tool', async (t) => {
 /** What is disabled when a package goes. */
 const UNITS = { ipvsadm: 'ipvsadm.service ipvsadm-metrics.timer ipvsadm-snatlog.service', keepalived: 'keepalived.service' } as const
 
+/** SysV scripts, in the order in which they are stopped when a package goes. */
+const SCRIPTS = { ipvsadm: ['ipvsadm-snatlog', 'ipvsadm'], keepalived: ['keepalived'] } as const
+
 for (const name of ['ipvsadm', 'keepalived'] as const) {
   test(`${name}: the first installation registers the service with systemd or SysV`, async (t) => {
     const body = await scriptlet(name, 'post')
     t.deepEqual((await run(body, ['systemctl', 'chkconfig'])).calls, ['systemctl daemon-reload', `systemctl preset ${name}.service`])
-    t.deepEqual((await run(body, ['chkconfig'])).calls, [`chkconfig --add ${name}`])
+    t.deepEqual((await run(body, ['chkconfig'])).calls, SCRIPTS[name].map((script) => `chkconfig --add ${script}`).reverse())
     t.deepEqual(await run(body, []), { exitCode: 0, calls: [], stderr: '' })
   })
 
@@ -108,7 +111,7 @@ for (const name of ['ipvsadm', 'keepalived'] as const) {
   test(`${name}: removal stops and unregisters it`, async (t) => {
     const body = await scriptlet(name, 'preun')
     t.deepEqual((await run(body, ['systemctl'], '0')).calls, [`systemctl --no-reload disable --now ${UNITS[name]}`])
-    t.deepEqual((await run(body, ['service', 'chkconfig'], '0')).calls, [`service ${name} stop`, `chkconfig --del ${name}`])
+    t.deepEqual((await run(body, ['service', 'chkconfig'], '0')).calls, SCRIPTS[name].flatMap((script) => [`service ${script} stop`, `chkconfig --del ${script}`]))
     t.is((await run(body, ['!systemctl'], '0')).exitCode, 0)
   })
 }

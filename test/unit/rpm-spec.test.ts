@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -172,4 +172,19 @@ test('RHEL 6: firmware is a package, which the kernel takes from the stock kerne
 
 test('RHEL 6: the kernel provides the checksums of its symbols, for kmods', async (t) => {
   t.regex(await expand(el6Kernel()), /^Provides: +kernel\(one\) = 0x01234567\nProvides: +kernel\(two\) = 0x89abcdef$/m)
+})
+
+test('files of /etc and units that manuals and documents name are in the packages', (t) => {
+  const { root } = normal.paths
+  const tools = ['ipvsadm', 'keepalived']
+  const files = tools.flatMap((name) => specOf(name).split('\n'))
+  const added = tools.flatMap((name) => {
+    const folder = join(root, 'patches', name)
+    return readdirSync(folder).flatMap((file) => readFileSync(join(folder, file), 'utf8').split('\n').filter((line) => line.startsWith('+')))
+  })
+  const documents = ['README.md', 'docs/operating.md'].map((path) => readFileSync(join(root, path), 'utf8'))
+  const text = [...added, ...documents].join('\n').replaceAll('\\-', '-')
+  const named = new Set(text.match(/\/etc\/(?:sysconfig|logrotate\.d|cron\.d)\/[\w.-]*\w|\bipvsadm(?:-\w+)?\.(?:service|timer)\b/g))
+  t.true(named.size > 5)
+  for (const name of named) t.true(files.some((line) => line.endsWith(name.startsWith('/') ? ` ${name}` : `/${name}`)), name)
 })
