@@ -8,10 +8,15 @@ export const PACKAGES = [
   'linux-image-amd64', 'initramfs-tools', 'grub-pc', 'systemd-sysv', 'udev', 'dbus', 'iproute2', 'kmod', 'procps', 'e2fsprogs',
   // Which installs the packages that are made here.
   'rpm',
+  // What their configuration is for.
+  'logrotate',
 ] as const
 
 /** What DKMS compiles with. */
 export const DKMS_PACKAGES = ['linux-headers-amd64', 'dkms'] as const
+
+/** The distribution's own, which are tried before those that are made here replace them. */
+export const STOCK_TOOLS = ['ipvsadm', 'keepalived'] as const
 
 export interface DiskFile {
   path: string

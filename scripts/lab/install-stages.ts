@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { scanKernelLog } from '../../test/e2e/lib/klog.ts'
 import { ask } from '../../test/e2e/lib/traffic.ts'
+import { STOCK_TOOLS } from '../../vm/disk-files.ts'
 import { type InstalledGateway, privateOnes, type Watch } from '../../vm/installed.ts'
 import { summary } from '../../vm/packet/index.ts'
 import type { Machine } from '../../vm/qemu/machine.ts'
@@ -45,7 +46,7 @@ export interface Stage {
 
 /** For what takes minutes without KVM: an initramfs, the menu, an installation of a kernel. */
 const LONG_MS = 900_000
-const [POOL_ADDRESS = ''] = POOL
+const [POOL_ADDRESS = '', OTHER_ADDRESS = ''] = POOL
 
 /** So many that they take their time, in which a network that is set up meanwhile would show. */
 const OTHER_RULES = Array.from({ length: 1000 }, (_, index) => `--add-rule --priority 5 -F 10.${index >> 8}.${index & 255}.0/24 --accept\n`).join('')
@@ -58,8 +59,23 @@ ${OTHER_RULES}-K --zone 192.168.0.0/16
 const RULES_FILE = '/etc/sysconfig/ipvsadm'
 const ZONE = /^-U --zone 192\.168\.0\.0\/16 -z 203\.0\.113\.10\b/m
 
+/** What an unpatched keepalived knows of SNAT: nothing but a service of all addresses and ports. */
+const STOCK_KEEPALIVED = `virtual_server 0.0.0.0 0 {
+    lvs_sched rr
+    lvs_method NAT
+    protocol UDP
+    persistence_timeout 10
+    real_server ${POOL_ADDRESS} 0 {
+    }
+}
+`
+
 /** With keepalived the zone has its address from there; until then it has none, and drops. */
 const ZONE_ALONE = '# keepalived adds the addresses\n-K --zone 192.168.0.0/16\n'
+const LOG = '/var/log/ipvs-snat.log'
+const METRICS = '/var/lib/node_exporter'
+/** Units of ipvsadm's package that the administrator has enabled. */
+const UNITS = ['ipvsadm.service', 'ipvsadm-snatlog.service', 'ipvsadm-metrics.timer']
 const KEEPALIVED_FILE = '/etc/keepalived/keepalived.conf'
 const KEEPALIVED = `# written by the administrator of this gateway
 global_defs {
@@ -109,9 +125,37 @@ function requireQuiet(machine: Machine): void {
 const askOutside = ({ gateway }: Site, port: number): Promise<string> =>
   ask({ client: gateway.a, sent: `${A}:${port} > ${S}:53`, server: gateway.net, seen: `${POOL_ADDRESS}:* > ${S}:53` })
 
+/** Waits until a command in the gateway succeeds. */
+async function until({ gateway }: Site, what: string, command: string): Promise<void> {
+  for (const end = Date.now() + EVENT_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, POLL_MS))) {
+    if ((await gateway.machine.run(command)).status === 0) return
+  }
+  assert.fail(`${what}: not so after ${EVENT_MS / 1000} s: ${command}`)
+}
+
+const now = async ({ gateway }: Site): Promise<string> => (await gateway.sh(`date '+%Y-%m-%d %H:%M:%S'`)).trim()
+
+/** @returns what the log says of who had the pool address and port of a flow at a time */
+const whoHad = async ({ gateway }: Site, seen: string, time: string): Promise<string> =>
+  gateway.sh(`ipvsadm --who ${POOL_ADDRESS}:${seen.split(' ')[0]?.split(':')[1]} --at '${time}'`)
+
+async function requireUnits({ gateway }: Site): Promise<void> {
+  for (const question of ['is-enabled', 'is-active']) {
+    const { output } = await gateway.machine.run(`systemctl ${question} ${UNITS.join(' ')}`)
+    assert.deepEqual(output.trim().split('\n'), UNITS.map(() => (question === 'is-active' ? 'active' : 'enabled')), question)
+  }
+}
+
+/** Of what a service does within seconds of being asked. */
+const EVENT_MS = 120_000
 /** How long it may take from the boot's end until links carry something. */
 const LINK_MS = 600_000
 const POLL_MS = 500
+/** So few that one flow is more than a percent of them. */
+const LOGGED_PORTS = '4000-4050'
+/** Behind all numbers that {@link OTHER_RULES} have. */
+const LOGGED_RULE = 5000
+const RULE_IS_THERE = `ipvsadm -S -n | grep -q -- '-F 10.9.0.0/16'`
 
 /** Boots while an inside host sends without end, looks at every packet that leaves, and at when the table was there. */
 async function bootWatched(site: Site, name: string): Promise<string> {
@@ -167,6 +211,25 @@ export const STAGES: readonly Stage[] = [
       await gateway.sh('grub-install "$(findmnt -no SOURCE / | sed "s/[0-9]*$//")" && update-grub', LONG_MS)
       assert.equal((await menu(gateway)).filter((title) => title.endsWith(` ${old}`)).length, 1)
       known.set('files of the old kernel', await filesOf(gateway, old))
+    },
+  },
+  {
+    name: 'keepalived and ipvsadm of the distribution, which know nothing of SNAT, set it up by stock words, and go',
+    proves: 'issue 13: the unpatched distribution keepalived beside the patched kernel',
+    only: 'dkms',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh(`dpkg --verify ${STOCK_TOOLS.join(' ')}`)
+      await write(gateway, KEEPALIVED_FILE, STOCK_KEEPALIVED)
+      await gateway.sh('systemctl start keepalived.service')
+      await until(site, 'the pool is there', `ipvsadm -ln | grep -qF '${POOL_ADDRESS}:0'`)
+      await askOutside(site, 3001)
+      assert.match(await gateway.sh('cat /proc/net/ip_vs_snat'), /^created +1$/m)
+      await write(gateway, KEEPALIVED_FILE, STOCK_KEEPALIVED.replace(POOL_ADDRESS, OTHER_ADDRESS))
+      await gateway.sh('systemctl reload keepalived.service')
+      await until(site, 'the other address is there', `ipvsadm -ln | grep -qF '${OTHER_ADDRESS}:0' && ! ipvsadm -ln | grep -qF '${POOL_ADDRESS}:0'`)
+      await gateway.sh(`systemctl stop keepalived.service && ipvsadm -C && DEBIAN_FRONTEND=noninteractive apt-get --option Dpkg::Use-Pty=0 purge --yes ${STOCK_TOOLS.join(' ')}`, LONG_MS)
+      requireQuiet(gateway.machine)
     },
   },
   {
@@ -230,6 +293,58 @@ export const STAGES: readonly Stage[] = [
     },
   },
   {
+    name: 'who had an address is answered from the log that a service keeps, through rotation by logrotate and a crash',
+    proves: 'issue 13, item 4: a unit writes events to a file with rotation, and a query is answered from those logs',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh('systemctl enable --now ipvsadm-snatlog.service')
+      await until(site, 'the log begins', `grep -q log-start ${LOG}`)
+      assert.equal((await gateway.sh(`stat -c '%U %a' ${LOG}`)).trim(), 'root 600')
+      await gateway.sh(`
+        set -e
+        ipvsadm --add-pool logged --log-conns --ports ${LOGGED_PORTS} -z ${POOL_ADDRESS}
+        ipvsadm --add-rule --id ${LOGGED_RULE} -F ${A}/32 --pool logged`)
+      const seen = await askOutside(site, 4010)
+      await until(site, 'the connection is in the log', `grep -q 'conn-new.* inside ${A}:4010 ' ${LOG}`)
+      const first = await now(site)
+      assert.match(await whoHad(site, seen, first), new RegExp(`^${A}:4010 `))
+
+      await gateway.sh('logrotate --force /etc/logrotate.d/ipvsadm')
+      await until(site, 'a new log begins', `grep -q log-start ${LOG} && grep -q log-end ${LOG}.1`)
+      await gateway.sh('systemctl kill -s KILL ipvsadm-snatlog.service')
+      await until(site, 'the service is started again', `test "$(systemctl show --value -p NRestarts ipvsadm-snatlog.service)" = 1 && test $(grep -c log-start ${LOG}) = 2`)
+      await gateway.sh('logrotate --force /etc/logrotate.d/ipvsadm')
+      await until(site, 'the oldest log is compressed', `test -s ${LOG}.2.gz && grep -q log-start ${LOG}`)
+      const later = await askOutside(site, 4011)
+      await until(site, 'a later connection is in the newest log', `grep -q 'conn-new.* inside ${A}:4011 ' ${LOG}`)
+      assert.match(await whoHad(site, seen, first), new RegExp(`^${A}:4010 `), 'from what logrotate has compressed')
+      assert.match(await whoHad(site, later, await now(site)), new RegExp(`^${A}:4011 `))
+    },
+  },
+  {
+    name: 'metrics are there for node_exporter and stay fresh, and the journal tells of ports that run out, by their timer',
+    proves: 'issue 13, items 2 and 3: a timer unit for the textfile collector; a threshold that is logged before anything is refused',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh(`
+        set -e
+        mkdir -p ${METRICS}
+        sed -i 's|^IPVS_METRICS_FOLDER=.*|IPVS_METRICS_FOLDER="${METRICS}"|; s|^IPVS_PRESSURE_WARN=.*|IPVS_PRESSURE_WARN="1"|' /etc/sysconfig/ipvsadm-config
+        systemctl enable --now ipvsadm-metrics.timer`)
+      const file = `${METRICS}/ipvs_snat.prom`
+      await until(site, 'there are metrics', `grep -q '^ipvs_snat_.*connections.* [1-9]' ${file}`)
+      const written = (await gateway.sh(`stat -c %i ${file}`)).trim()
+      await until(site, 'they are written again', `test "$(stat -c %i ${file})" != ${written}`)
+      assert.equal((await gateway.sh(`ls ${METRICS}`)).trim(), 'ipvs_snat.prom', 'nothing is left of writing it')
+      await until(site, 'the journal has the warning', `journalctl --quiet -t ipvsadm | grep -qF ${POOL_ADDRESS}`)
+
+      await gateway.sh(`systemctl stop ipvsadm-metrics.timer && rm ${file} && /usr/libexec/ipvsadm-metrics cron && test ! -e ${file} && systemctl start ipvsadm-metrics.timer`)
+      await until(site, 'there are metrics again', `test -s ${file}`)
+      await gateway.sh(`ipvsadm --delete-rule --id ${LOGGED_RULE} && ipvsadm --delete-pool logged`)
+      await requireUnits(site)
+    },
+  },
+  {
     name: 'ipvsadm is upgraded to a later release, and back: table, service and configuration stay as they were',
     proves: 'issue 15, item 4: upgrade, downgrade; configuration files as the user had them',
     async run(site) {
@@ -238,7 +353,7 @@ export const STAGES: readonly Stage[] = [
         await rpm(gateway, words, [name])
         assert.equal(`${(await gateway.sh('rpm -q ipvsadm')).trim()}.rpm`, name)
         assert.equal(await gateway.sh(`cat ${RULES_FILE}`), RULES, `${RULES_FILE} after ${name}`)
-        assert.equal((await gateway.sh('systemctl is-enabled ipvsadm.service; systemctl is-active ipvsadm.service')).trim(), 'enabled\nactive')
+        await requireUnits(site)
         assert.match(await gateway.sh('ipvsadm -S -n'), ZONE)
         await askOutside(site, 4003)
       }
@@ -257,6 +372,44 @@ export const STAGES: readonly Stage[] = [
       await requireTableBeforeNetwork(site)
       await askOutside(site, 4004)
       assert.equal(await gateway.sh(`cat ${KEEPALIVED_FILE}`), KEEPALIVED)
+      await requireUnits(site)
+      await until(site, 'the log has the end of the last boot, and the begin of this', `sed -n '/log-end/,$p' ${LOG} | grep -q log-start`)
+      requireQuiet(gateway.machine)
+    },
+  },
+  {
+    name: 'keepalived is reloaded, rightly and wrongly, restarted and stopped by systemctl: what is open goes on, and nothing private leaves',
+    proves: 'issue 13: as a service of systemd; a reload changes only what changed, a bad file changes nothing',
+    async run(site) {
+      const { gateway } = site
+      const seen = await askOutside(site, 4005)
+      const goesOn = async (when: string): Promise<void> => assert.equal(await askOutside(site, 4005), seen, when)
+      await write(gateway, KEEPALIVED_FILE, `${KEEPALIVED}snat_rule {\n  from 10.9.0.0/16\n  accept\n}\n`)
+      await gateway.sh('systemctl reload keepalived.service')
+      await until(site, 'the rule is there', RULE_IS_THERE)
+      await goesOn('after a reload')
+      await write(gateway, KEEPALIVED_FILE, `${KEEPALIVED}snat_rule {\n  from 10.9.0.0/33\n  accept\n}\n`)
+      assert.match((await gateway.machine.run('keepalived -t')).output, /keepalived\.conf.*: Line 12/)
+      await gateway.sh('systemctl reload keepalived.service; sleep 3; systemctl is-active keepalived.service')
+      await gateway.sh(RULE_IS_THERE)
+      await goesOn('after a reload of a bad file')
+
+      await write(gateway, KEEPALIVED_FILE, KEEPALIVED)
+      const watch = gateway.watch()
+      try {
+        await gateway.sh('systemctl restart keepalived.service')
+        await until(site, 'it has come back', `ipvsadm -S -n | grep -q '^-U ' && ! { ${RULE_IS_THERE}; }`)
+        await goesOn('after a restart')
+        await gateway.sh('systemctl stop keepalived.service')
+        await until(site, 'it is gone', '! pidof keepalived')
+        await gateway.sh('sleep 2')
+        await gateway.sh('systemctl start keepalived.service')
+        await until(site, 'it has begun again', `ipvsadm -S -n | grep -q '^-U '`)
+        await askOutside(site, 4006)
+      } finally {
+        watch.end()
+      }
+      requireNothingPrivate(watch, 'while keepalived was restarted, stopped and started')
       requireQuiet(gateway.machine)
     },
   },
@@ -279,7 +432,7 @@ export const STAGES: readonly Stage[] = [
       await rpm(gateway, `-e ${[packages.ipvsadm, packages.keepalived].map((name) => quote(name.replace(/\.rpm$/, ''))).join(' ')}`)
       assert.equal(await gateway.sh(`cat ${RULES_FILE}.rpmsave`), ZONE_ALONE)
       assert.equal(await gateway.sh(`cat ${KEEPALIVED_FILE}.rpmsave`), KEEPALIVED)
-      await gateway.sh('! ls /usr/sbin/ipvsadm /usr/sbin/keepalived 2>/dev/null && test -z "$(systemctl list-unit-files --no-legend "ipvsadm*" "keepalived*")"')
+      await gateway.sh('! ls /usr/sbin/ipvsadm /usr/sbin/keepalived 2>/dev/null && ! pidof ipvsadm keepalived && test -z "$(systemctl list-unit-files --no-legend "ipvsadm*" "keepalived*")"')
     },
   },
   {

@@ -13,7 +13,7 @@ import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
 import { TARGETS, type Stock } from '../targets.ts'
-import { diskFiles, DKMS_PACKAGES, PACKAGES } from '../../vm/disk-files.ts'
+import { diskFiles, DKMS_PACKAGES, PACKAGES, STOCK_TOOLS } from '../../vm/disk-files.ts'
 import { dkmsPackage, step as dkms } from './dkms.ts'
 import { installDeb, mmdebstrap } from './stock.ts'
 
@@ -69,7 +69,7 @@ function diskStep(name: string, needs: readonly Step[]): Step {
   }
 }
 
-const packagesOf = ({ stock }: Context): string[] => [...PACKAGES, ...(stock ? DKMS_PACKAGES : [])]
+const packagesOf = ({ stock }: Context): string[] => [...PACKAGES, ...(stock ? [...DKMS_PACKAGES, ...STOCK_TOOLS] : [])]
 
 /** What the step makes: the disk, and what boots it for the first time, without a boot loader. */
 export interface InstalledDisk {
