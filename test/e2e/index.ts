@@ -34,9 +34,10 @@ import tables from './tables.ts'
 import tcp from './tcp.ts'
 import tools from './tools.ts'
 import unsolicited from './unsolicited.ts'
+import who from './who.ts'
 import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, whohad, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, fuzz,
 ]
