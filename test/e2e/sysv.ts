@@ -143,6 +143,7 @@ export default suite('sysv', [
       ipvsadm --add-pool logged --log-conns -z ${P0}
       ipvsadm --add-rule -F 192.168.1.0/24 --pool logged`
     await between(lab, setUp, `${script} stop; killall ipvsadm; rm -rf ${LEFT} ${log}*`, async () => {
+      await lab.gateway.sh('touch /var/lock/subsys/ipvsadm')
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), NOT_RUNNING)
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'condrestart'), 0)
       assert.deepEqual(await monitors(), [])
@@ -156,14 +157,19 @@ export default suite('sysv', [
       // as logrotate does it
       await lab.gateway.sh(`mv ${log} ${log}.1 && ${script} reload`)
       await has('log-end', `${log}.1`)
-      await has('log-start')
+      await has('log-continued')
       const [crashed] = await monitors()
       await lab.gateway.sh(`kill -9 ${crashed}`)
       await until('it is begun anew', async () => (await monitors()).some((pid) => pid !== crashed))
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), 0)
-      await until('so is the log', async () => (await lab.gateway.sh(`grep -c log-start ${log}`)).trim() === '2')
+      await has('log-start')
       await ask({ client: lab.a, sent: `${A}:4002 > ${S}:53`, server: lab.net, seen: `${P0}:4002 > ${S}:53` })
       await has(`inside ${A}:4002 `)
+      // Who kept it is killed, and leaves it alone.
+      await lab.gateway.sh('kill -9 $(cut -d " " -f 1 /var/run/ipvsadm-snatlog.pid)')
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'start'), 0)
+      await until('one alone runs, which has its number in the file', async () =>
+        (await monitors()).join() === (await lab.gateway.sh('cut -d " " -f 2 /var/run/ipvsadm-snatlog.pid')).trim())
       for (const word of ['restart', 'condrestart']) {
         const before = await monitors()
         assert.equal(await service(lab, 'ipvsadm-snatlog', word), 0, word)
@@ -177,6 +183,9 @@ export default suite('sysv', [
       assert.match(await lab.gateway.sh(`tail -1 ${log}`), /log-end/)
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'status'), NOT_RUNNING)
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'stop'), 0)
+      // A number that another process has by now.
+      await lab.gateway.sh('echo $$ 1 >/var/run/ipvsadm-snatlog.pid')
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'reload'), 7)
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'begin'), UNKNOWN_WORD)
     })
   }, { limit: LIMIT_S }),
