@@ -114,6 +114,11 @@ export class Lab {
     await this.gateway.sh(GATEWAY_START)
     await this.gateway.sh(this.options.begin ?? '')
     await this.settle()
+    this.forget()
+  }
+
+  /** Forgets what was sent and what has come, and what the hosts do by themselves. */
+  forget(): void {
     for (const host of this.hosts) host.reset()
     this.transmitted.length = 0
   }

@@ -7,6 +7,7 @@ import type { Lab } from '../../vm/lab.ts'
 import { tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, S, S2 } from '../../vm/topology.ts'
 import { between, counter, counters, vsSysctl } from './lib/configure.ts'
+import { LISTENS, LOST, tally } from './lib/events.ts'
 import { refused } from './lib/rules.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, ping, until } from './lib/traffic.ts'
@@ -111,26 +112,16 @@ const dropsOfRule = async (lab: Lab): Promise<number | undefined> =>
 async function monitored(lab: Lab, options: string, work: () => Promise<void>): Promise<string[]> {
   const start = `ipvsadm --monitor ${options} </dev/null >/tmp/events 2>&1 & echo $! >/tmp/monitor.pid`
   await between(lab, start, 'kill -CONT $(cat /tmp/monitor.pid); kill $(cat /tmp/monitor.pid); rm -f /tmp/monitor.pid', async () => {
-    await until('the monitor listens', async () => (await lab.gateway.sh('cat /tmp/events')).includes('blocks-held'))
+    await until('the monitor listens', async () => (await lab.gateway.sh('cat /tmp/events')).includes(LISTENS))
     await work()
   })
   const lines = (await lab.gateway.sh('cat /tmp/events; rm /tmp/events')).trim().split('\n')
-  return lines.slice(lines.findIndex((line) => line.includes('blocks-held')) + 1)
+  return lines.slice(lines.findIndex((line) => line.includes(LISTENS)) + 1)
 }
 
 /** Waits until the monitor has told of the last event. */
 const told = (lab: Lab, words: string): Promise<void> =>
   until(`the monitor tells "${words}"`, async () => (await lab.gateway.sh('cat /tmp/events')).includes(words))
-
-const SEQ = /(?:seq |"seq": )(\d+)/
-const LOST = /(?:lost (\d+) events|"lost", "events": (\d+))/
-
-/** @returns how many events there were, by their numbers, and how many of them were lost */
-function tally(lines: readonly string[]): { seen: number; lost: number; span: number } {
-  const numbers = lines.flatMap((line) => SEQ.exec(line)?.[1] ?? []).map(Number)
-  const lost = lines.reduce((sum, line) => sum + Number(LOST.exec(line)?.slice(1).find(Boolean) ?? 0), 0)
-  return { seen: numbers.length, lost, span: (numbers.at(-1) ?? 0) - (numbers[0] ?? 0) + 1 }
-}
 
 /** Sends so many packets from ports of their own, by pktgen, from one device of the gateway to another that is an inside one. */
 const GENERATOR = `

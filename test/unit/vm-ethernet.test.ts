@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test from 'ava'
 import { corrupt, cut, delay, drop, duplicate, frameDecoder, QemuPort, reorder, Segment, type Station } from '../../vm/ethernet/index.ts'
 import { ethernet, ETHERTYPE, parseFrame, summary, udp } from '../../vm/packet/index.ts'
@@ -33,6 +33,19 @@ test('a whole wire carries every frame, in order, and records it', (t) => {
   const pcap = readFileSync(segment.pcap.path)
   t.is(pcap.readUInt32LE(0), 0xa1b2c3d4)
   t.is(pcap.length, 24 + 3 * (16 + 60))
+})
+
+test('a recording begins anew, and what there was is put aside, over what was put aside before', (t) => {
+  const { segment, sender } = wire(t)
+  for (const ports of [[1, 2, 3], [4, 5]]) {
+    for (const port of ports) segment.transmit(sender, frame(port))
+    const aside = segment.pcap.restart()
+    t.is(readFileSync(aside).length, 24 + ports.length * (16 + 60))
+    t.is(segment.pcap.frames, 0)
+  }
+  segment.transmit(sender, frame(6))
+  t.is(readFileSync(segment.pcap.path).length, 24 + 16 + 60)
+  t.deepEqual(readdirSync(dirname(segment.pcap.path)).sort(), ['test.pcap', 'test.previous.pcap'])
 })
 
 test('a wire drops, duplicates, reorders and corrupts what it is told to, and nothing else', (t) => {

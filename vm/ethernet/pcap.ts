@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Records frames in the classic pcap format, microseconds, link type Ethernet; readable while it grows. */
 
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 const MAGIC = 0xa1b2c3d4
@@ -12,15 +12,14 @@ export class PcapWriter {
   readonly path: string
   /** Frames written so far; the number tshark will give to the last one. */
   frames = 0
-  private readonly fd: number
+  private fd: number
   private closed = false
 
   /** @param path of the file; it is overwritten, its folder made */
   constructor(path: string) {
     mkdirSync(dirname(path), { recursive: true })
     this.path = path
-    this.fd = openSync(path, 'w')
-    writeSync(this.fd, fileHeader())
+    this.fd = begin(path)
   }
 
   /** Writes a frame at once, so that whoever follows the file sees it. */
@@ -30,11 +29,32 @@ export class PcapWriter {
     this.frames++
   }
 
+  /**
+   * Puts aside what there is, over what was put aside before, and begins anew: so the file of a run without an end has one.
+   *
+   * @returns path of what was put aside
+   */
+  restart(): string {
+    const aside = this.path.replace(/(\.pcap)?$/, '.previous$1')
+    if (this.closed) return aside
+    closeSync(this.fd)
+    renameSync(this.path, aside)
+    this.fd = begin(this.path)
+    this.frames = 0
+    return aside
+  }
+
   close(): void {
     if (this.closed) return
     this.closed = true
     closeSync(this.fd)
   }
+}
+
+function begin(path: string): number {
+  const fd = openSync(path, 'w')
+  writeSync(fd, fileHeader())
+  return fd
 }
 
 /** @returns the 24 bytes every pcap file starts with, little-endian */

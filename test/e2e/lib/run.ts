@@ -270,7 +270,7 @@ const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
  * @returns the line's index
  * @throws Failure when no line comes back
  */
-async function mark(lab: Lab, text: string): Promise<number> {
+export async function mark(lab: Lab, text: string): Promise<number> {
   const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
   const from = lab.gateway.klog.lines.length
   for (let tries = 0; tries < KLOG_TRIES; tries++) {
@@ -281,7 +281,8 @@ async function mark(lab: Lab, text: string): Promise<number> {
   throw new Failure('test', 'The kernel log could not be scanned: it does not arrive.')
 }
 
-function checkLog(lines: readonly string[]): void {
+/** @throws Error when the kernel has complained in these lines of its log */
+export function checkLog(lines: readonly string[]): void {
   const [first] = scanKernelLog(lines)
   if (first) throw new Error(`the kernel complained (${first.name}):\n${explain(first, lines)}`)
 }
@@ -295,7 +296,8 @@ async function describeGateway(lab: Lab): Promise<string> {
   return lab.gateway.run(script).then(({ output }) => output, () => '')
 }
 
-async function limited(promise: Promise<void>, seconds: number): Promise<void> {
+/** @throws Error when it is not done in time */
+export async function limited(promise: Promise<void>, seconds: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`not done within ${seconds} s`)), seconds * 1000)
@@ -307,7 +309,8 @@ async function limited(promise: Promise<void>, seconds: number): Promise<void> {
   }
 }
 
-function messageOf(error: unknown): string {
+/** @returns what to say of what a test has thrown, with the place of it in the tests */
+export function messageOf(error: unknown): string {
   if (error instanceof Failure) return [error.message, ...(error.details.excerpt ?? [])].join('\n')
   if (!(error instanceof Error)) return String(error)
   const stack = originalStack(error.stack ?? '')
