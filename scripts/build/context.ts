@@ -36,8 +36,9 @@ export const VARIABLES = {
   REPEAT: 'how many times the end-to-end tests are run, or the parts of the benchmark (default 1)',
   LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',
-  SEED: 'which ones: a number (default 12)',
+  SEED: 'which ones (default 12), or which actions soak takes (default: chance): a number',
   EVENTS: 'how many events of connections the suite whohad causes, twice (default 40000)',
+  HOURS: 'how long soak goes on, such as 8 or 0.05 (default 1)',
   FASTPATH: '1: the end-to-end tests with net.ipv4.vs.snat_fastpath on (default 0)',
   CACHE: 'folder of downloads and build results (default ~/.cache/lvs-snat)',
   SETUP: 'no: report missing packages instead of installing them (default yes)',
@@ -87,6 +88,10 @@ export interface Context {
   readonly repeat: number
   /** How many labs run them at the same time. */
   readonly labs: number
+  /** How long a soak goes on. */
+  readonly hours: number
+  /** Which random messages or actions, if that is asked for. */
+  readonly seed?: number
   readonly setup: boolean
   /** Wait for a lock of this checkout's instead of refusing. */
   readonly wait: boolean
@@ -162,6 +167,8 @@ export function createContext(variables: Variables, root = ROOT): Context {
     jobs: count('JOBS', variables.JOBS, availableParallelism()),
     repeat: count('REPEAT', variables.REPEAT, 1),
     labs: count('LABS', variables.LABS, Math.min(availableParallelism(), MAX_LABS)),
+    hours: hours(variables.HOURS),
+    ...(variables.SEED ? { seed: Number(variables.SEED) } : {}),
     setup: flag('SETUP', variables.SETUP, { yes: true, no: false }, true),
     wait: isSet(variables, 'WAIT'),
     variables,
@@ -330,6 +337,14 @@ function count(name: string, value: string | undefined, fallback: number, most =
 
 /** Numbers that tests read from the environment, and the largest that make sense. */
 const OF_TESTS = { FUZZ: 1e9, SEED: 2 ** 31 - 1, EVENTS: 1e8 } as const
+
+const DEFAULT_HOURS = 1
+
+function hours(value: string | undefined): number {
+  if (value === undefined || value === '') return DEFAULT_HOURS
+  if (/^\d{1,3}(\.\d{1,4})?$/.test(value) && Number(value) > 0) return Number(value)
+  throw new Failure('usage', `HOURS="${value}" is not a number of hours above 0 and below 1000.`, { hint: 'For example: HOURS=8, or HOURS=0.05 for three minutes' })
+}
 
 function cacheFolder(value: string | undefined): string {
   if (value) return resolve(value)

@@ -33,6 +33,10 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'REPEAT=0'], /REPEAT="0" is not a number/],
     [['help', 'FUZZ=many'], /FUZZ="many" is not a number/],
     [['help', 'EVENTS=1e6'], /EVENTS="1e6" is not a number/],
+    [['help', 'HOURS=0'], /HOURS="0" is not a number of hours above 0/],
+    [['help', 'HOURS=1h'], /HOURS="1h" is not a number of hours/],
+    [['help', 'HOURS=1000'], /HOURS="1000" is not a number of hours above 0 and below 1000/],
+    [['help', 'SEED=x'], /SEED="x" is not a number/],
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
     [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 12 has built that/],
     [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
@@ -49,7 +53,7 @@ const make = (words: readonly string[], environment: NodeJS.ProcessEnv = {}) =>
   spawnSync('make', words, { cwd: ROOT, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '', ...environment } })
 
 test('which commands know the kernel of a distribution is said by themselves', (t) => {
-  t.regex(main('kernel', 'KERNEL=stock').stderr, /KERNEL=stock is for bench, bench-baseline, bench-compare, clean, dashboard, e2e, install-test, kmod, list, status, vm, vm-capture, vm-log\./)
+  t.regex(main('kernel', 'KERNEL=stock').stderr, /KERNEL=stock is for bench, bench-baseline, bench-compare, clean, dashboard, e2e, install-test, kmod, list, soak, status, vm, vm-capture, vm-log\./)
 })
 
 test('make passes variables on and refuses unknown ones', (t) => {
