@@ -5,7 +5,8 @@ import assert from 'node:assert/strict'
 import { tcp, type TcpOptions } from '../packet/index.ts'
 import type { Host } from './host.ts'
 
-const CLIENT_SEQ = 1_000_000
+/** Of the SYN of every client. */
+export const CLIENT_SEQ = 1_000_000
 const SERVER_SEQ = 5_000_000
 
 /** Both routes are `SOURCE:PORT > DESTINATION:PORT`, as packets of the client carry it. */

@@ -2,7 +2,7 @@
 /** What happens to a gateway in the course of a soak: a table of which chance takes one after the other. */
 
 import assert from 'node:assert/strict'
-import { Connection } from '../../../vm/host/index.ts'
+import { CLIENT_SEQ, Connection } from '../../../vm/host/index.ts'
 import { echo, fragment, icmpError, tcp, udp } from '../../../vm/packet/index.ts'
 import { A, B, C, CLIENT, POOL, S, VIP } from '../../../vm/topology.ts'
 import { routeOf, turn, gather } from '../lib/traffic.ts'
@@ -83,9 +83,9 @@ async function tcpFlow(world: World, dice: Dice): Promise<string> {
   const { host, address } = dice.pick(world.hosts)
   const sent = `${address}:${world.nextPort()} > ${dice.pick(SERVERS)}:80`
   const [request, answer, end] = [data(dice), data(dice), dice.pick(['finish', 'client', 'server', 'stay'] as const)]
-  const left = await world.leaves(host, tcp(sent, 'S', { seq: 7 }), `tcp *:* > ${sent.split(' > ')[1]} S`)
+  const left = await world.leaves(host, tcp(sent, 'S', { seq: CLIENT_SEQ }), `tcp *:* > ${sent.split(' > ')[1]} S`)
   if (!left) return `${sent}: refused`
-  const connection = await Connection.open({ client: host, sent, server: world.lab.net, seen: routeOf(left) }, { seq: 7 })
+  const connection = await Connection.open({ client: host, sent, server: world.lab.net, seen: routeOf(left) })
   await connection.request(request)
   await connection.respond(answer)
   if (end === 'finish') await connection.finish()
@@ -179,7 +179,7 @@ async function strangers(world: World, dice: Dice): Promise<string> {
   return `${packets.length} packets`
 }
 
-/** What hosts send that is no beginning of anything, or no whole packet. */
+/** What hosts send that is no beginning of anything, or no whole packet; of ICMP, only errors: what else is no request of echo passes as it is. */
 async function oddities(world: World, dice: Dice): Promise<string> {
   const { host, address } = dice.pick(world.hosts)
   const route = `${address}:${world.nextPort()} > ${dice.pick(SERVERS)}:80`
@@ -191,7 +191,6 @@ async function oddities(world: World, dice: Dice): Promise<string> {
     [fragment(udp(route, Buffer.alloc(DATAGRAM), { df: false }), FRAGMENT)[0] as Buffer],
     [fragment(udp(route, Buffer.alloc(DATAGRAM), { df: false }), FRAGMENT)[1] as Buffer],
     [icmpError(`${from} > ${to}`, 'port-unreachable', udp(`${to}:53 > ${from}:9`, 'q'))],
-    [echo(`${from} > ${to}`, 'reply', { echoId: 9 })],
   ])
   host.send(packets)
   await world.lab.settle()
