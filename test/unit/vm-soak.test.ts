@@ -53,6 +53,7 @@ test('sizes are those of /proc/meminfo and /proc/slabinfo', (t) => {
     'MemTotal:         498816 kB', 'MemFree:          400000 kB', 'MemAvailable:     450000 kB', 'slabinfo - version: 2.1',
     '# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>',
     'ip_vs_conn            12     32    256   16    1 : tunables    0    0    0 : slabdata      2      2      0',
+    'vmap_area             7     64     64   64    1 : tunables    0    0    0 : slabdata      1      1      0',
     'kmalloc-1k           100    128   1024   16    4 : tunables    0    0    0 : slabdata      8      8      0',
   ].join('\n'))
   t.deepEqual([...sizes], [[MEMORY, 48816 << 10], ['slab ip_vs_conn', 3072], ['slab kmalloc-1k', 102400]])

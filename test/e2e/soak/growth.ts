@@ -14,6 +14,8 @@ const SLAB_SLACK = 128 << 10
 const SLAB_SHARE = 0.1
 /** The same of all memory together. */
 const MEMORY_SLACK = 12 << 20
+/** Caches whose objects the kernel keeps until there are enough to make it worth while: what each process leaves of its stack's mapping. */
+const KEPT = new Set(['vmap_area'])
 export const MEMORY = 'memory in use'
 
 /**
@@ -24,7 +26,7 @@ export function sizesOf(text: string): Sizes {
   const kilobytes = (name: string): number => Number(new RegExp(`^${name}: +(\\d+) kB$`, 'm').exec(text)?.[1])
   const sizes = new Map([[MEMORY, (kilobytes('MemTotal') - kilobytes('MemAvailable')) << 10]])
   for (const [, name = '', active, , size] of text.matchAll(/^(\S+) +(\d+) +(\d+) +(\d+) +\d+ +\d+ : tunables/gm)) {
-    sizes.set(`slab ${name}`, Number(active) * Number(size))
+    if (!KEPT.has(name)) sizes.set(`slab ${name}`, Number(active) * Number(size))
   }
   return sizes
 }

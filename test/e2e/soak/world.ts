@@ -37,6 +37,8 @@ const COVERS: readonly { name: string; commands: string }[] = [
 const REASONS = ['exhausted', 'no_block', 'limit_blocks', 'limit_conns', 'limit_host', 'drop_no_conn', 'drop_no_pool', 'drop_rule', 'drop_no_way', 'drop_pool_gone', 'drop_other'] as const
 
 const MONITOR_END = '[ ! -e /tmp/monitor.pid ] || { kill -CONT $(cat /tmp/monitor.pid); kill $(cat /tmp/monitor.pid); rm -f /tmp/monitor.pid; }'
+/** The longest that IPVS waits for a TCP connection that has ended, and a bit more. */
+const BALANCED_S = 150
 /** In it what there is of a gateway's answer has come, or something has hung. */
 const STALL_MS = 5_000
 /** Rounds of what is sent beside an action go round so many ports. */
@@ -93,11 +95,20 @@ export class World {
   async takeBack(): Promise<void> {
     await this.lab.gateway.sh(`
       set -e
-      ${this.settings ?? ''}
+      # Balanced connections go with their servers then, if the kernel has that; else by their timeouts.
+      echo 1 >/proc/sys/net/ipv4/vs/expire_nodest_conn
       ipvsadm -C
-      ipvsadm --snat-conns -F 0.0.0.0/0 --kill
-      ipvsadm --set 5 5 5`)
-    await until('no connection is left', async () => (await counters(this.lab))['conns'] === 0)
+      ipvsadm --snat-conns -F 0.0.0.0/0 --kill`)
+    await until('no connection of SNAT is left', async () => (await counters(this.lab))['conns'] === 0)
+    await this.lab.gateway.sh(`
+      for second in $(seq ${BALANCED_S}); do
+        [ $(wc -l </proc/net/ip_vs_conn) -gt 1 ] || exit 0
+        sleep 1
+      done
+      echo 'balanced connections are left:'
+      cat /proc/net/ip_vs_conn
+      exit 1`, 2 * BALANCED_S * 1000)
+    await this.lab.gateway.sh(this.settings ?? '')
     assert.equal(await this.lab.gateway.sh('ipvsadm -S -n'), '', 'what is left of the configuration')
     assert.equal((await counters(this.lab))['unanswered'], 0, 'unanswered connections')
     assert.deepEqual(JSON.parse(await this.lab.gateway.sh('ipvsadm --snat-blocks --json')), { version: 1, blocks: [] }, 'blocks of ports')
