@@ -212,12 +212,15 @@ function fieldOf(name: string, word: string): [string, string][] {
 }
 
 const patterns = new Map<string, RegExp>()
+/** A run of hours has patterns without end. */
+const PATTERNS_KEPT = 1000
 
 function patternOf(pattern: string): RegExp {
   const known = patterns.get(pattern)
   if (known) return known
   const escaped = pattern.replace(/[.[\]()+?^$|\\]/g, '\\$&').replaceAll('**', '\0').replaceAll('*', '[^ \\[\\]]*').replaceAll('\0', '.*')
   const compiled = new RegExp(`^${escaped}$`)
+  if (patterns.size >= PATTERNS_KEPT) patterns.clear()
   patterns.set(pattern, compiled)
   return compiled
 }

@@ -64,6 +64,8 @@ export class Machine {
   private failure: Failure | undefined
   private stopping = false
   private fail: (failure: Failure) => void = () => undefined
+  /** Ends of what waits for an answer of the guest. */
+  private readonly waiting = new Set<(failure: Failure) => void>()
 
   private constructor(options: MachineOptions, console: string, qemu: QemuProcess, servers: Server[], sockets: Socket[]) {
     this.name = options.name
@@ -201,14 +203,20 @@ export class Machine {
   private async within<T>(promise: Promise<T>, usual: number, what: string): Promise<T> {
     const limit = usual * this.patience
     const done = new AbortController()
+    // Not this.lost itself: it would keep every answer of a run of hours, as whoever waits for it is kept until it comes.
+    let give: (failure: Failure) => void = () => undefined
+    const lost = new Promise<never>((_, reject) => (give = reject))
+    this.waiting.add(give)
+    if (this.failure) give(this.failure)
     const late = async (): Promise<never> => {
       await sleep(limit, undefined, done)
       const from = await this.tell(done)
       throw this.lose(`${what} within ${limit / 1000} s`, from)
     }
     try {
-      return await Promise.race([promise, late(), this.lost])
+      return await Promise.race([promise, late(), lost])
     } finally {
+      this.waiting.delete(give)
       done.abort()
     }
   }
@@ -239,6 +247,7 @@ export class Machine {
       ? new Failure('interrupted', `Interrupted by ${signal}.`)
       : new Failure('lostVm', `The virtual machine ${this.name} ${what}.`, { excerpt: told === undefined ? tail(this.console) : whatWasTold(this.console, told), log: this.console })
     this.fail(this.failure)
+    for (const give of this.waiting) give(this.failure)
     this.agent.abandon(this.failure)
     this.qemu.kill()
     return this.failure
