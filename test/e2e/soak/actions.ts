@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict'
 import { CLIENT_SEQ, Connection } from '../../../vm/host/index.ts'
 import { echo, fragment, icmpError, tcp, udp } from '../../../vm/packet/index.ts'
-import { A, B, C, CLIENT, POOL, S, VIP } from '../../../vm/topology.ts'
-import { routeOf, turn, gather } from '../lib/traffic.ts'
+import { A, B, C, CLIENT, POOL, ROUTER, S, VIP } from '../../../vm/topology.ts'
+import { gather, routeOf, turn, until } from '../lib/traffic.ts'
 import type { Dice } from './dice.ts'
 import { REAL_PORT, SERVERS, SPARE, VIP_PORT, type World } from './world.ts'
 
@@ -247,7 +247,7 @@ async function linkDown(world: World, dice: Dice): Promise<string> {
     ip link set ${link} down
     ip link set ${link} up
     ${carrier(link)}
-    ip route show default | grep -q . || ip route add default via 203.0.113.254`)
+    ip route replace default via ${ROUTER}`)
   await world.lab.settle()
   return link
 }
@@ -291,6 +291,43 @@ async function reload(world: World): Promise<string> {
     done
     ! grep '^ip_vs ' /proc/modules && modprobe ip_vs`))
   return `the monitor: ${ended}`
+}
+
+/** A net that no other rule names. */
+const KEPT_NET = '192.168.2.0/25'
+const keepalivedConf = (algo: string): Buffer => Buffer.from(`
+snat_pool kept {
+  algo ${algo}
+  address ${SPARE.at(-1)}
+}
+snat_rule {
+  from ${KEPT_NET}
+  priority 500
+  pool kept
+}
+`)
+
+/** It begins, reads another file, and ends; its rule stays, with an address that takes nothing new. */
+async function keepalived(world: World, dice: Dice): Promise<string> {
+  const { gateway } = world.lab
+  const says = (what: RegExp): Promise<void> => until(`ipvsadm -S says ${what}`, async () => what.test(await gateway.sh('ipvsadm -S -n')))
+  return world.beside(dice, async () => {
+    await gateway.put('/tmp/keepalived.conf', keepalivedConf('rr'))
+    await gateway.sh('keepalived --dont-fork --log-console --check --pid /tmp/keepalived.pid --use-file /tmp/keepalived.conf >/tmp/keepalived.log 2>&1 &')
+    try {
+      await says(/--add-pool kept -O rr.*[^]*--pool kept -z [\d.]+$/m)
+      await gateway.put('/tmp/keepalived.conf', keepalivedConf('sh'))
+      await gateway.sh('kill -HUP $(cat /tmp/keepalived.pid)')
+      await says(/--add-pool kept -O sh/)
+    } finally {
+      await gateway.sh(`
+        kill $(cat /tmp/keepalived.pid)
+        for try in $(seq 200); do pidof keepalived >/dev/null || exit 0; usleep 100000; done
+        cat /tmp/keepalived.log
+        exit 1`)
+    }
+    return 'begun, reloaded, ended'
+  })
 }
 
 export const ACTIONS: readonly Action[] = [
@@ -345,6 +382,7 @@ export const ACTIONS: readonly Action[] = [
   { name: 'link down and up', weight: 1, run: linkDown },
   { name: 'address away and back', weight: 2, run: addressAway },
   { name: 'namespace', weight: 2, run: namespace },
+  { name: 'keepalived', weight: 1, run: keepalived },
   { name: 'fuzz', weight: 1, run: fuzz, limit: 180 },
   { name: 'module', weight: 1, run: reload },
 ]
