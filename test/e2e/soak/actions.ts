@@ -222,9 +222,10 @@ async function restoreWrong(world: World, dice: Dice): Promise<string> {
   })
 }
 
+/** Numbers, because names are asked for where nobody answers. */
 const LISTS = [
-  'ipvsadm -ln', 'ipvsadm -ln --stats', 'ipvsadm -lnc', 'ipvsadm -G -n', 'ipvsadm -G --stats', 'ipvsadm -S -n', 'ipvsadm --snat-conns -n', 'ipvsadm --snat-blocks -n',
-  'ipvsadm --pressure', 'ipvsadm --metrics', 'cat /proc/net/ip_vs /proc/net/ip_vs_conn /proc/net/ip_vs_stats /proc/net/ip_vs_snat /proc/net/ip_vs_snat_pool',
+  'ipvsadm -ln', 'ipvsadm -ln --stats', 'ipvsadm -lnc', 'ipvsadm -G -n', 'ipvsadm -G -n --stats', 'ipvsadm -S -n', 'ipvsadm --snat-conns -n', 'ipvsadm --snat-blocks -n',
+  'ipvsadm --pressure -n', 'ipvsadm --metrics', 'cat /proc/net/ip_vs /proc/net/ip_vs_conn /proc/net/ip_vs_stats /proc/net/ip_vs_snat /proc/net/ip_vs_snat_pool',
 ] as const
 const JSON_LISTS = ['ipvsadm -G --json', 'ipvsadm --snat-conns --json', 'ipvsadm --snat-blocks --json', 'ipvsadm --pressure --json'] as const
 
