@@ -5,7 +5,7 @@ import { el6Kernel, type SrpmSource } from './sources.ts'
 import families from './families.json' with { type: 'json' }
 
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
-export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks' | 'flowtable' | 'service-hooks' | 'fastpath' | 'whole-way' | 'ping-sockets' | 'unsummed-frames'
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks' | 'flowtable' | 'service-hooks' | 'fastpath' | 'whole-way' | 'ping-sockets' | 'unsummed-frames' | 'failing-allocations'
 
 /** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
 export interface Family {
@@ -46,6 +46,8 @@ export interface Flavour {
     append: readonly string[]
     /** Whether it tells of memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
     findsLeaks: boolean
+    /** Whether allocations of memory can be made to fail in it (Documentation/fault-injection/fault-injection.rst). */
+    failsAllocations: boolean
   }
 }
 
@@ -67,6 +69,7 @@ export const FLAVOURS: readonly Flavour[] = [
         'kasan_multi_shot',
       ],
       findsLeaks: true,
+      failsAllocations: true,
     },
   },
 ]

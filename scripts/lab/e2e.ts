@@ -154,9 +154,13 @@ const FASTPATH_S = 60
 
 type LabSettings = Pick<RunOptions, 'lacks' | 'begin'>
 
+/** @returns what the kernel lacks that tests need, as it is built, each with the reason */
+export const lackedBy = ({ target, flavour }: Context): RunOptions['lacks'] =>
+  flavour?.lab?.failsAllocations ? target.lacks : { ...target.lacks, 'failing-allocations': 'allocations can be made to fail only in the kernel of SANITIZE=1' }
+
 /** What all tests find, and which of them do not apply then. */
 function labSettings(context: Context): LabSettings {
-  const { lacks } = context.target
+  const lacks = lackedBy(context)
   if (!isSet(context.variables, 'FASTPATH')) return { lacks }
   if (lacks.fastpath !== undefined) throw new Failure('usage', `FASTPATH=1 means nothing for TARGET=${context.target.name}: ${lacks.fastpath}.`)
   return {

@@ -11,6 +11,7 @@ import fuzz from './fuzz.ts'
 import gatewayErrors from './gateway-errors.ts'
 import hairpin from './hairpin.ts'
 import icmp from './icmp.ts'
+import inject from './inject.ts'
 import ipvsadm from './ipvsadm.ts'
 import keepalived from './keepalived.ts'
 import type { Suite } from './lib/suite.ts'
@@ -39,5 +40,5 @@ import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, inject, fuzz,
 ]

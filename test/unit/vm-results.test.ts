@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
+import { createContext } from '../../scripts/build/context.ts'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
-import { resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
+import { lackedBy, resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import type { TestResult } from '../e2e/lib/junit.ts'
@@ -75,4 +76,12 @@ test('what a target lacks is needed by a test, and has a reason that can be read
       t.true(reason.length > 20, feature)
     }
   }
+})
+
+test('allocations can be made to fail only in the kernel that is built for it', (t) => {
+  t.is(lackedBy(createContext({ SANITIZE: '1' }))['failing-allocations'], undefined)
+  for (const variables of [{}, { DEBUG: '1' }, { KERNEL: 'stock' }, { TARGET: 'el6' }]) {
+    t.regex(lackedBy(createContext(variables))['failing-allocations'] ?? '', /SANITIZE=1/)
+  }
+  t.true(SUITES.flatMap(({ tests }) => tests).some(({ needs }) => needs.includes('failing-allocations')))
 })
