@@ -167,6 +167,7 @@ export default suite('sysv', [
       await has(`inside ${A}:4002 `)
       // Who kept it is killed, and leaves it alone.
       await lab.gateway.sh('kill -9 $(cut -d " " -f 1 /var/run/ipvsadm-snatlog.pid)')
+      assert.equal(await service(lab, 'ipvsadm-snatlog', 'reload'), 0)
       assert.equal(await service(lab, 'ipvsadm-snatlog', 'start'), 0)
       await until('one alone runs, which has its number in the file', async () =>
         (await monitors()).join() === (await lab.gateway.sh('cut -d " " -f 2 /var/run/ipvsadm-snatlog.pid')).trim())

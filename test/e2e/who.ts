@@ -16,7 +16,8 @@ const LOG = `${FOLDER}/log`
 const [SURELY, NOBODY, UNKNOWN] = [0, 1, 3]
 
 const line = (time: string, text: string): string => `2026-11-28T${time}.000000Z ${text}\n`
-const start = (time: string, boot = 'b1'): string => line(time, `log-start boot ${boot}`) + line(time, 'blocks-held number 0')
+const BOOT = '4c56534e-0000-4000-8000-00000000000'
+const start = (time: string, boot = 1): string => line(time, `log-start boot ${BOOT}${boot}`) + line(time, 'blocks-held number 0')
 const block = (host: string): string => `inside ${host} address ${P0} ports 4000-4127 pool office\n`
 const taken = (time: string, seq: number, host: string): string => line(time, `block-taken seq ${seq} ${block(host).trim()}`)
 const freed = (time: string, seq: number, host: string): string => line(time, `block-freed seq ${seq} ${block(host).trim()}`)
@@ -56,7 +57,7 @@ const LOGS: readonly MadeUp[] = [
   },
   {
     what: 'zeros of a power failure, and another boot',
-    files: { '': `${start('10:00:00')}${began('10:10:00', 1, A)}${'\0'.repeat(300)}\n${start('13:00:00', 'b2')}${end('17:00:00')}` },
+    files: { '': `${start('10:00:00')}${began('10:10:00', 1, A)}${'\0'.repeat(300)}\n${start('13:00:00', 2)}${end('17:00:00')}` },
     questions: [
       { at: '11:00:00', status: UNKNOWN, says: perhaps(A, 'or later, at the latest .* 13:00:00') },
       { at: '16:00:00', status: NOBODY, says: /^Nobody had it/ },
@@ -64,7 +65,7 @@ const LOGS: readonly MadeUp[] = [
   },
   {
     what: 'a restart within a second, in which something ended',
-    files: { '': `${start('10:00:00') + taken('10:10:00', 1, A) + end('11:00:00')}2026-11-28T11:00:00.400000Z log-start boot b1\n${line('11:00:01', 'blocks-held number 0')}${taken('12:00:00', 5, B)}${end('17:00:00')}` },
+    files: { '': `${start('10:00:00') + taken('10:10:00', 1, A) + end('11:00:00')}2026-11-28T11:00:00.400000Z log-start boot ${BOOT}1\n${line('11:00:01', 'blocks-held number 0')}${taken('12:00:00', 5, B)}${end('17:00:00')}` },
     questions: [
       { at: '10:30:00', status: SURELY, says: had(A, 'at the latest .* 11:00:01') },
       { at: '12:30:00', status: SURELY, says: /^192\.168\.1\.3 had [^\n]*\n(?!.*192\.168\.1\.2 )/ },
@@ -75,7 +76,8 @@ const LOGS: readonly MadeUp[] = [
     files: { '': start('10:00:00') + began('10:10:00', 1, A) + marks('10:29:50') + start('10:30:05') + marks('12:00:00') + ended('15:00:00', 4, A) + end('16:00:00') },
     questions: [
       { at: '09:30:00', status: UNKNOWN, says: /^The log does not cover this time/ },
-      { at: '11:00:00', status: SURELY, says: had(A, 'from .* 10:10:00 until .* 15:00:00') },
+      { at: '10:29:55', status: UNKNOWN, says: perhaps(A, 'until .* 10:29:50 or later, at the latest .* 10:30:05') },
+      { at: '11:00:00', status: SURELY, says: had(A, 'from .* 10:30:05 until .* 15:00:00') },
       { at: '15:30:00', status: NOBODY, says: /^Nobody/ },
     ],
   },
@@ -93,6 +95,7 @@ const LOGS: readonly MadeUp[] = [
     files: { '': start('08:00:00') + taken('08:10:00', 1, B) + freed('09:00:00', 2, B) + line('09:30:00', 'lost 7 events') + line('09:30:00', 'blocks-held number 0') + ended('11:00:00', 10, A) + end('12:00:00') },
     questions: [
       { at: '08:30:00', status: SURELY, says: had(B, '09:00:00') },
+      { at: '08:30:00', status: SURELY, says: /^(?!.*Perhaps 192.168.1.2 had ports)/ },
       { at: '09:15:00', status: UNKNOWN, says: perhaps(A, 'from .* 09:30:00 or earlier until .* 11:00:00') },
       { at: '10:00:00', status: SURELY, says: had(A, '11:00:00') },
     ],
@@ -123,12 +126,60 @@ const LOGS: readonly MadeUp[] = [
   },
   {
     what: 'a block that is given back while those that are held are listed',
-    files: { '': start('10:00:00') + taken('10:10:00', 1, A) + marks('10:29:50') + line('10:30:05', 'log-start boot b1') + line('10:30:06', 'blocks-held number 0') + freed('10:30:05', 2, A) + end('12:00:00') },
+    files: { '': start('10:00:00') + taken('10:10:00', 1, A) + marks('10:29:50') + line('10:30:05', `log-start boot ${BOOT}1`) + line('10:30:06', 'blocks-held number 0') + freed('10:30:05', 2, A) + end('12:00:00') },
     questions: [
       { at: '09:00:00', status: UNKNOWN, says: /^The log does not cover/ },
       { at: '10:29:00', status: SURELY, says: had(A, 'from .* 10:10:00 until .* 10:30:05') },
       { at: '10:40:00', status: NOBODY, says: /^Nobody had it/ },
     ],
+  },
+  {
+    what: 'a file that is missing',
+    files: {
+      '.3': start('00:00:00') + taken('01:00:00', 1, A) + began('01:00:00', 2, A) + end('02:00:00'),
+      '.1': line('08:00:00', 'log-continued') + line('08:00:00', 'blocks-held number 0') + end('09:00:00'), '': line('09:00:01', 'log-continued') + line('09:00:01', 'blocks-held number 0') + began('10:00:00', 9, B) + end('12:00:00'),
+    },
+    questions: [
+      { at: '05:00:00', status: UNKNOWN, says: perhaps(A, 'until .* 02:00:00 or later, at the latest .* 08:00:00') },
+      { at: '08:30:00', status: UNKNOWN, says: perhaps(A, 'until .* 02:00:00 or later, at the latest .* 10:00:00') },
+      { at: '10:30:00', status: SURELY, says: /^192\.168\.1\.3:\d+ had [^\n]*\n$/ },
+    ],
+  },
+  {
+    what: 'a line that nobody can read, and a file after that',
+    files: { '.1': start('00:00:00') + marks('09:59:00') + line('10:00:00', 'block-taken seq 3 inside 192.168.1.3 addr') + marks('15:00:00') + end('22:00:00'), '': line('22:00:01', 'log-continued') + line('22:00:01', 'blocks-held number 0') + end('23:00:00') },
+    questions: [
+      { at: '09:00:00', status: NOBODY, says: /^Nobody/ },
+      { at: '12:00:00', status: UNKNOWN, says: /^The log does not cover/ },
+      { at: '22:30:00', status: NOBODY, says: /^Nobody/ },
+    ],
+  },
+  {
+    what: 'a restart in a log whose first file is gone',
+    files: { '': line('00:00:00', 'log-continued') + line('00:00:00', 'blocks-held number 0') + began('01:00:00', 5, A) + end('03:00:00') + start('03:00:01') + marks('04:00:00') + end('12:00:00') },
+    questions: [{ at: '05:00:00', status: UNKNOWN, says: perhaps(A, 'until .* 03:00:00 or later') }],
+  },
+  {
+    what: 'events that are lost after the last that was told',
+    files: { '': start('00:00:00') + taken('01:00:00', 1, A) + marks('02:00:00', '06:00:00') + line('07:00:00', 'lost 40000 events') + line('07:00:00', 'blocks-held number 0') + taken('08:00:00', 40_002, B) + end('12:00:00') },
+    questions: [
+      { at: '05:00:00', status: UNKNOWN, says: /^Perhaps 192\.168\.1\.2 had [^]*\n40000 events were lost then/ },
+      { at: '09:00:00', status: SURELY, says: /^192\.168\.1\.3 had [^\n]*\n$/ },
+    ],
+  },
+  {
+    what: 'a connection with a long gap in it',
+    files: { '': start('10:00:00') + began('10:10:00', 1, A) + end('10:30:00') + start('15:30:00') + ended('16:00:00', 9, A) + end('17:00:00') },
+    questions: [
+      { at: '10:20:00', status: SURELY, says: had(A, 'until .* 10:30:00 or later, at the latest .* 15:30:00') },
+      { at: '12:00:00', status: UNKNOWN, says: perhaps(A, '15:30:00') },
+      { at: '15:45:00', status: SURELY, says: had(A, 'from .* 15:30:00 until .* 16:00:00') },
+    ],
+  },
+  {
+    what: 'a module that was loaded anew, whose events begin with 1',
+    files: { '': start('00:00:00') + taken('01:00:00', 5000, A) + freed('02:00:00', 5001, A) + taken('04:00:00', 1, B) + freed('05:00:00', 2, B) + end('12:00:00') },
+    questions: [{ at: '04:30:00', status: SURELY, says: had(B, 'from .* 04:00:00 until .* 05:00:00') }],
   },
   {
     what: 'a log that nobody has kept since a crash',
