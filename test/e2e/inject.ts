@@ -140,7 +140,7 @@ function assertAllOrNothing(runs: readonly Run[]): void {
   assert.ok(before && whole)
   assert.equal(whole.status, 0, whole.output)
   assert.notEqual(whole.saved, before.saved, 'something is changed')
-  assert.ok(failing.some(({ left, status }) => left === 0 && status !== 0), `some of ${failing.length} failures are told`)
+  assert.ok(failing.some(({ left }) => left === 0), 'some allocations failed')
   for (const { nth, status, saved, output } of failing) {
     assert.ok(status < 128 || status === 255, `allocation ${nth}: status ${status}\n${output}`)
     if (status === 0) assert.equal(saved, whole.saved, `allocation ${nth}: it says that it was done\n${output}`)
@@ -157,7 +157,10 @@ const worksAgain = (lab: Lab): Promise<string> => ask({ client: lab.a, sent: `${
 const changing = ({ what, lines, options = '' }: Change): TestCase =>
   test(`${what} as a whole or not at all, whichever allocation fails`, INJECTION, async (lab) => {
     await lab.gateway.sh(`ip addr add ${P1}/32 dev outside; modprobe tun`)
-    assertAllOrNothing(await feed(lab, `ipvsadm -R ${options}`, lines))
+    const runs = await feed(lab, `ipvsadm -R ${options}`, lines)
+    assertAllOrNothing(runs)
+    // Most allocations are those of kmemleak, lockdep and the program's own pages, which do without; a small change may have no other among the chosen ones.
+    if (lines === OTHERWISE) assert.ok(runs.some(({ left, status }) => left === 0 && status !== 0), 'some failures are told')
     await lab.gateway.sh(`ipvsadm -R --replace <<'END'\n${BEFORE.join('\n')}\nEND`)
     await worksAgain(lab)
   }, { limit: LIMIT_S, needs: NEEDS })
