@@ -126,7 +126,10 @@ export interface Paths {
    */
   readonly build: string
   readonly releaseBuild: string
-  /** Static tools, the same for every target: one folder a tool, this checkout's copy of the shared result. */
+  /**
+   * Static tools: one folder a tool, a copy of the shared result. The target has its own, because what a
+   * run of the lab takes out of it must not become that of another target, with another keepalived, meanwhile.
+   */
   readonly tools: string
   /** What each step did, by the step's scope, see step.ts. */
   readonly stamps: Readonly<Record<Scope, string>>
@@ -371,7 +374,7 @@ function createPaths(root: string, cache: string, name: string, folder: string, 
     tree,
     build: join(tree, `${OUTPUT}${suffix}`),
     releaseBuild: join(tree, `${OUTPUT}${releaseSuffix}`),
-    tools: join(checkout, 'tools'),
+    tools: join(work, 'tools'),
     stamps: {
       checkout: join(checkout, 'stamps'),
       target: join(work, 'stamps'),

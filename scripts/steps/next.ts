@@ -19,7 +19,7 @@ const UNPACK = 'rpm2cpio "$1" | cpio --extract --quiet --no-absolute-filenames'
 
 export const step: Step = {
   name: 'next',
-  scope: 'checkout',
+  scope: 'target',
   needs: [],
   after: [tools],
   code: ['steps/next.ts', 'package/rpm.ts'],
@@ -31,7 +31,7 @@ export const step: Step = {
   },
 }
 
-const nextFolder = (context: Context): string => join(context.paths.checkout, 'next')
+const nextFolder = (context: Context): string => join(context.paths.work, 'next')
 
 /** Paths of the packages. */
 export interface NextPackages {

@@ -81,7 +81,7 @@ export const TOOL_STEPS: readonly Step[] = [busyboxStep(), ...GUEST_TOOLS.map(gu
 
 export const step: Step = {
   name: 'tools',
-  scope: 'checkout',
+  scope: 'target',
   needs: TOOL_STEPS,
   code: CODE,
   inputs: () => null,
@@ -183,7 +183,7 @@ function toolStep(name: string, recipe: Recipe): Step {
   const folder = (context: Context): string => join(context.paths.tools, name)
   return {
     name: `tool-${name}`,
-    scope: 'checkout',
+    scope: 'target',
     needs: [],
     code: CODE,
     after: [fetch, ...(recipe.after ?? [])],
