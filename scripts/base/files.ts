@@ -3,7 +3,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
 import { ROOT } from './root.ts'
@@ -58,12 +58,23 @@ export function asideOf(path: string): string {
   return `${path}.new-${process.pid}-${randomBytes(3).toString('hex')}`
 }
 
+/** Removes what processes that were killed have left beside `path`; who calls has the lock that those had. */
+export function clearAsides(path: string): void {
+  const folder = dirname(path)
+  if (!existsSync(folder)) return
+  const name = basename(path)
+  const isAside = (each: string): boolean => each.startsWith(name) && ASIDE.test(each.slice(name.length))
+  for (const each of readdirSync(folder).filter(isAside)) rmSync(join(folder, each), { recursive: true, force: true })
+}
+
+/** What {@link asideOf} adds to a name, and who has called it added to that. */
+const ASIDE = /^\.new-\d+-[0-9a-f]{6}(\.\w+)?$/
+
 /** Puts the folder `from` where `to` is; what was there is removed only after the new one is in place. */
 export function replaceFolder(from: string, to: string): void {
-  const old = asideOf(to)
-  if (existsSync(to)) renameSync(to, old)
+  if (existsSync(to)) renameSync(to, asideOf(to))
   renameSync(from, to)
-  rmSync(old, { recursive: true, force: true })
+  clearAsides(to)
 }
 
 /** @returns paths of the plain files below a folder, relative to it, sorted */

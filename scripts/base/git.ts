@@ -5,11 +5,12 @@
  */
 
 import { setMaxListeners } from 'node:events'
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { simpleGit, type SimpleGit } from 'simple-git'
 import { extract } from 'tar'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
-import { asideOf } from './files.ts'
+import { asideOf, listFiles } from './files.ts'
 import { capture, interruption, onInterrupt, requireUninterrupted, type Captured, type CaptureOptions } from './run.ts'
 
 export interface GitOptions {
@@ -136,4 +137,32 @@ export class Git {
     const { hint } = this.#options
     return new Failure('environment', `git ${words[0]} failed in ${this.#folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) })
   }
+}
+
+/** The parts of a repository in which git locks by making a file: NAME.lock (lockfile.h of git's sources). */
+const LOCKED = ['refs', 'worktrees']
+
+/**
+ * Removes the locks of a git that was killed, in which every later one would see another at work. While
+ * a git is at work in the tree, be it the user's whose editor waits for a message, they stay.
+ *
+ * @param tree a work tree, whose lock the caller has
+ */
+export function removeStaleLocks(tree: string): void {
+  const repository = join(tree, '.git')
+  // Of a work tree beside another one it is a file.
+  if (!existsSync(join(repository, '.')) || isAtWork(tree)) return
+  const names = [...readdirSync(repository), ...LOCKED.flatMap((folder) => listFiles(join(repository, folder)).map((name) => join(folder, name)))]
+  for (const name of names.filter((each) => each.endsWith('.lock'))) rmSync(join(repository, name), { force: true })
+}
+
+function isAtWork(tree: string): boolean {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).some((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('git') && `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${tree}/`)
+    } catch {
+      // It has ended, or is somebody else's.
+      return false
+    }
+  })
 }

@@ -56,14 +56,20 @@ const applyToIndex = (git: Git, patch: string, ...options: string[]): Promise<Ca
  */
 export async function makesCommit(context: Context, patch: string, commit: string, paths: readonly string[]): Promise<boolean> {
   const index = join(context.paths.work, 'commit-index')
+  removeIndex(index)
   const git = treeGit(context, { GIT_INDEX_FILE: index })
   try {
     await git.run('read-tree', `${commit}^`)
     if ((await applyToIndex(git, patch)).exitCode !== 0) return false
     return await git.holds('diff', '--cached', '--quiet', commit, '--', ...paths)
   } finally {
-    rmSync(index, { force: true })
+    removeIndex(index)
   }
+}
+
+/** With the lock that a git which was killed has left of it. */
+function removeIndex(index: string): void {
+  for (const path of [index, `${index}.lock`]) rmSync(path, { force: true })
 }
 
 /** A row of commits that grows on an index of its own. */
@@ -82,13 +88,14 @@ class Row {
   }
 
   static async begin(context: Context, what: string): Promise<Row> {
+    removeIndex(indexFile(context))
     const git = treeGit(context, { GIT_INDEX_FILE: indexFile(context) })
     await git.run('read-tree', PRISTINE)
     return new Row(context, what, git, await git.line('rev-parse', `${PRISTINE}^{commit}`))
   }
 
   end(): void {
-    rmSync(indexFile(this.#context), { force: true })
+    removeIndex(indexFile(this.#context))
   }
 
   async addEngine(): Promise<void> {

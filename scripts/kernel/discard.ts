@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Edits of the prepared tree, thrown away. */
 
-import { renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { renameSync } from 'node:fs'
 import { DISK_FULL_HINT, Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
+import { removeStaleLocks } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { type Context, goal } from '../build/context.ts'
 import { appliedCommit, BRANCH, PRISTINE, treeGit, treeState } from './series.ts'
@@ -24,8 +24,7 @@ export async function discard(context: Context): Promise<void> {
 }
 
 async function restore(context: Context): Promise<void> {
-  // What git left when it was killed; nobody else's git is at work in a tree that is to be thrown away.
-  rmSync(join(context.paths.tree, '.git', 'index.lock'), { force: true })
+  removeStaleLocks(context.paths.tree)
   const git = treeGit(context)
   await git.attempt('rebase', '--quit')
   const { committed, uncommitted } = await treeState(context)

@@ -8,7 +8,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import { asideOf, sha256File, writeIfChanged } from '../base/files.ts'
+import { asideOf, clearAsides, sha256File, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 
@@ -105,6 +105,7 @@ export class Store {
     const ending = /\.\w+$/.exec(about.filename)?.[0] ?? ''
     const test = INTEGRITY[ending]
     if (!test) throw new Failure('source', `${about.from} has an unknown form; .tar.xz, .tar.gz, .tar.bz2 or .src.rpm is wanted.`)
+    clearAsides(path)
     const named = `${asideOf(path)}${ending}`
     renameSync(path, named)
     const { exitCode, stderr } = await capture([...test, named], { anyExit: true })

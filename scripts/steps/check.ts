@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameS
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf } from '../base/files.ts'
-import { Git } from '../base/git.ts'
+import { Git, removeStaleLocks } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -137,6 +137,7 @@ const logOf = (context: Context): string => join(context.paths.logs, 'check.log'
 /** A second work tree, so that checking disturbs neither the prepared tree nor its incremental build. */
 async function checkTree(context: Context): Promise<string> {
   const tree = join(context.paths.work, 'check-tree')
+  removeStaleLocks(context.paths.tree)
   if (!existsSync(join(tree, '.git'))) {
     // An interrupted run may have left the beginning of one.
     rmSync(tree, { recursive: true, force: true })

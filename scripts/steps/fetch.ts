@@ -165,7 +165,8 @@ const bringHint = ({ name }: Source): string => `Or bring the file and name it: 
 async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
   const apt = aptOf(context, source.apt.suite)
   if (!(await apt.available())) return undefined
-  const folder = store.incoming(`apt-${source.name}-${process.pid}`)
+  const folder = store.incoming(`apt-${source.name}`)
+  rmSync(folder, { recursive: true, force: true })
   try {
     const file = await apt.fetch(source.apt, folder, bringHint(source))
     if (!file) return undefined

@@ -4,11 +4,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { digestTree } from '../base/files.ts'
+import { removeStaleLocks } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { commitSeries } from '../kernel/commits.ts'
-import { APPLIED, BASE, BRANCH, engineFolders, requireSaved, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { endMove, moveTo } from '../kernel/move.ts'
+import { APPLIED, BASE, BRANCH, engineFolders, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -16,7 +18,7 @@ export const step: Step = {
   name: 'patch',
   scope: 'target',
   needs: [prep],
-  code: ['steps/patch.ts', 'kernel/commits.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
+  code: ['steps/patch.ts', 'kernel/commits.ts', 'kernel/move.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
   inputs: async (context) => ({ files: relativeDigests(context, patchFolders(context)), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: (context) => [appliedRef(context)],
   async run(context) {
@@ -47,17 +49,18 @@ async function applySeries(context: Context, toolchain: readonly string[]): Prom
   const folder = seriesFolder(context)
   if (folder === undefined) log.warn(`no series is made for ${what}: it is packaged as it is published`)
   else log.step('patch', `the ${basename(folder)} series on ${what}`)
+  removeStaleLocks(context.paths.tree)
   const { base, applied: made } = await commitSeries(context, toolchain, what)
   const git = treeGit(context)
   if ((await git.lines('diff', '--name-only', made)).length > 0) {
-    await requireSaved(context, 'the series cannot be applied again')
-    await git.run('checkout', '--quiet', '-B', BRANCH, made)
+    await moveTo(context, made)
   } else {
     await git.run('checkout', '--quiet', '-B', BRANCH)
     await git.run('reset', '--quiet', made)
   }
   await git.run('tag', '--force', BASE, base)
   await git.run('update-ref', APPLIED, made)
+  endMove(context)
   const first = toolchain.length > 0 ? `${toolchain.length} patches for today's tools, then ` : ''
   const engine = engineFolders(context).length > 0 ? 'the engine and ' : ''
   log.info(`${first}${engine}${seriesPatches(context).length} patches, in ${context.paths.tree}`)

@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import { asideOf, replaceFolder, writeIfChanged } from '../base/files.ts'
+import { asideOf, clearAsides, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { Git } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { requireUninterrupted, runLogged } from '../base/run.ts'
@@ -90,8 +90,9 @@ async function recogniseCommitted(context: Context, pristine: string): Promise<F
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-family-'))
   try {
     const git = new Git(pristine)
-    await git.unpack(PRISTINE, await git.files(PRISTINE, IPVS_SOURCES), folder)
-    return recognise(context.target, folder)
+    const source = join(folder, 'source')
+    await git.unpack(PRISTINE, await git.files(PRISTINE, IPVS_SOURCES), source)
+    return recognise(context.target, source)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -99,6 +100,8 @@ async function recogniseCommitted(context: Context, pristine: string): Promise<F
 
 async function importSource(context: Context, pristine: string): Promise<void> {
   const source = await bringVerified(context, context.source)
+  // A kernel's files each, which nobody else would ever remove.
+  clearAsides(pristine)
   const aside = asideOf(pristine)
   const folder = `${aside}.tree`
   const unpacked = `${aside}.srpm`
@@ -167,6 +170,7 @@ async function checkOut(context: Context, pristine: string): Promise<void> {
   rmSync(tree, { recursive: true, force: true })
   mkdirSync(context.paths.work, { recursive: true })
   log.step('prep', `checking out ${tree}`)
+  clearAsides(tree)
   const aside = asideOf(tree)
   try {
     await new Git(context.paths.work).run('clone', '--quiet', '--shared', '--no-checkout', pristine, aside)
