@@ -10,9 +10,10 @@ import { asFailure } from './base/files.ts'
 import { log } from './base/log.ts'
 import { ROOT } from './base/root.ts'
 import { originalStack } from './base/stack.ts'
-import { createContext, isKernel, isSet, PREFIX, VARIABLES, type Context, type Variable, type Variables } from './build/context.ts'
-import { plan } from './build/step.ts'
+import { createContext, goal, isKernel, isSet, PREFIX, VARIABLES, type Context, type Variable, type Variables } from './build/context.ts'
+import { plan, type Step } from './build/step.ts'
 import type { Command } from './command.ts'
+import { unusedSources } from './steps/fetch.ts'
 
 const COMMANDS = join(ROOT, 'scripts/commands')
 
@@ -79,6 +80,7 @@ export async function runCommand(words: readonly string[]): Promise<void> {
   if (!command.anyTree && !isKernel(context)) throw new Failure('usage', `make ${name} knows no TREE=${context.tree.name}.`, { hint: 'TREE is for prep, patch, save, discard and clean.' })
   if (!command.anyKernel && context.stock) throw new Failure('usage', `make ${name} knows no KERNEL=stock: ${context.stock.distribution} has built that.`, { hint: `KERNEL=stock is for ${(await stockCommands()).join(', ')}.` })
   setLevel(context)
+  warnOfUnused(context, name, command)
   if (isSet(context.variables, 'DRYRUN')) await sayPlan(context, name, command)
   else await command.run(context)
 }
@@ -95,9 +97,19 @@ function setLevel({ variables }: Context): void {
   log.setLevel(verbose ? 'verbose' : quiet ? 'quiet' : 'normal')
 }
 
-async function sayPlan(context: Context, name: string, { step }: Command): Promise<void> {
+const stepOf = (context: Context, { step }: Command): Step | undefined => (typeof step === 'function' ? step(context) : step)
+
+/** Several targets may share the variable, so it is no error. */
+function warnOfUnused(context: Context, name: string, command: Command): void {
+  const step = stepOf(context, command)
+  const unused = step ? unusedSources(context, step) : []
+  if (unused.length > 0) log.warn(`SOURCE= names ${unused.join(', ')}, of which ${goal(context, name)} takes nothing.`)
+}
+
+async function sayPlan(context: Context, name: string, command: Command): Promise<void> {
+  const step = stepOf(context, command)
   if (!step) throw new Failure('usage', `make ${name} builds nothing that DRYRUN=1 could tell of.`)
-  for (const { step: called, why } of await plan(context, typeof step === 'function' ? step(context) : step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
+  for (const { step: called, why } of await plan(context, step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
 }
 
 /** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */

@@ -35,6 +35,8 @@ export interface Step {
   readonly context?: (context: Context) => Context
   /** Whether there is such a step for this target; else those that need it do without. */
   readonly applies?: (context: Context) => boolean
+  /** Names in `scripts/sources.ts` of what it fetches, which SOURCE= can have instead. */
+  readonly sources?: (context: Context) => readonly string[]
   /** The modules that make the result, below `scripts/`: a change of them is one of the result. */
   readonly code: readonly string[]
   /** Everything else that decides the result, apart from the results of `needs`. */
@@ -132,6 +134,17 @@ interface Judgement {
   stamp: Stamp | undefined
   /** Why the step has to run, if it has. */
   why: string | undefined
+}
+
+/** @returns names of the sources that a step takes, and all that come before it */
+export function sourcesOf(given: Context, step: Step, visited = new Map<string, readonly string[]>()): Set<string> {
+  const context = step.context?.(given) ?? given
+  const path = stampPath(context, step)
+  if (!visited.has(path)) {
+    visited.set(path, step.sources?.(context) ?? [])
+    for (const each of [...(step.after ?? []), ...needsOf(context, step)]) sourcesOf(context, each, visited)
+  }
+  return new Set([...visited.values()].flat())
 }
 
 const needsOf = (context: Context, step: Step): Step[] => step.needs.filter(({ applies }) => applies?.(context) ?? true)

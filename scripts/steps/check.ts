@@ -25,6 +25,7 @@ export const step: Step = {
   name: 'check',
   scope: 'variant',
   needs: [config],
+  sources: ({ target }) => (target.check.checkpatch === undefined ? [] : [target.check.checkpatch]),
   code: ['steps/check.ts', 'kernel/kabi.ts', 'kernel/kbuild.ts', 'kernel/warnings.ts'],
   inputs: (context) => ({ ...context.target.check, steps: ['checkpatch --strict', 'each patch builds', 'symbol versions'] }) as unknown as Json,
   outputs: () => [],

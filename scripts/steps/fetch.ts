@@ -10,7 +10,7 @@ import { verifyTarball } from '../base/signature.ts'
 import { versionOfFile } from '../base/version.ts'
 import { isKernel, toolSource, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
-import { readStamp, type Json, type Step } from '../build/step.ts'
+import { readStamp, sourcesOf, type Json, type Step } from '../build/step.ts'
 import { Apt } from '../source/apt.ts'
 import { fetchSrpm, localFile } from '../source/fetch-srpm.ts'
 import { Store, type Stored } from '../source/store.ts'
@@ -30,6 +30,7 @@ export const step: Step = {
     local: Object.fromEntries([...localFiles(context)].map(([name, path]) => [name, fileIdentity(path)])),
     ...srpmInputs(context),
   }),
+  sources: (context) => wanted(context).map(({ name }) => name),
   outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name)),
   run: (context) => alone(context, async () => {
     const fetched: Record<string, Json> = {}
@@ -125,6 +126,12 @@ function localFiles(context: Context): Map<string, string> {
     files.set(name, path)
   }
   return files
+}
+
+/** @returns what SOURCE= names and a step has no use for: of other targets, with which it shares the variable, or a mistake */
+export function unusedSources(context: Context, last: Step): string[] {
+  const used = sourcesOf(context, last)
+  return [...localFiles(context).keys()].filter((name) => !used.has(name))
 }
 
 /** Tells one local file from another without reading it. */

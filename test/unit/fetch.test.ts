@@ -8,14 +8,19 @@ import { dirname, join } from 'node:path'
 import test from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
-import { bring, type Stamp } from '../../scripts/build/step.ts'
+import type { Variables } from '../../scripts/build/context.ts'
+import { bring, type Stamp, type Step } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
 import { suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { pinnedKey } from '../../scripts/source/srpm.ts'
 import { Store } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
-import { sourceFile, step as fetch } from '../../scripts/steps/fetch.ts'
-import { createFixture, fails, tarball } from './fixture.ts'
+import { step as check } from '../../scripts/steps/check.ts'
+import { step as config } from '../../scripts/steps/config.ts'
+import { step as dkms } from '../../scripts/steps/dkms.ts'
+import { sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
+import { step as prep } from '../../scripts/steps/prep.ts'
+import { createBothLines, createFixture, fails, tarball } from './fixture.ts'
 
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
@@ -54,6 +59,17 @@ test('a file that bears a pinned name but is another one is refused', async (t) 
   const failure = await fails(t, 'source', () => bring(context({ SOURCE: sources }), fetch))
   t.regex(failure.details.hint ?? '', /expected sha256 faeeb244c35a/)
   t.true(existsSync(fake), "the user's file stays")
+})
+
+test('what SOURCE= names and nothing takes is told, by the command that is run', (t) => {
+  const { context } = createBothLines(t)
+  const unused = (step: Step, variables: Variables = {}) => unusedSources(context(variables), step)
+  t.deepEqual(unused(config), ['linux-6.12', 'keepalived-2.3'])
+  t.deepEqual(unused(config, { TARGET: 'lts-6.12' }), ['linux-6.1', 'keepalived'])
+  t.deepEqual(unused(config, { TARGET: 'el6' }), ['linux-6.1', 'linux-6.12', 'keepalived-2.3'])
+  t.deepEqual(unused(check, { TARGET: 'el6' }), ['linux-6.12', 'keepalived-2.3'])
+  t.deepEqual(unused(dkms), [])
+  t.deepEqual(unused(prep, { TREE: 'ipvsadm' }).includes('ipvsadm'), false)
 })
 
 test('SOURCE= with an unknown name or a missing file is a usage error', async (t) => {
