@@ -125,8 +125,8 @@ async function properties(context: Context): Promise<Properties> {
   return { commit: commit ?? 'unknown', dirty: String(dirty), tested }
 }
 
-/** Two runs at once would write over each other's captures, which are the evidence. */
-async function runIn(context: Context, suites: readonly Suite[], guest: Guest & LabSettings): Promise<Counts> {
+/** Runs tests in labs of a guest, with their results in dist. Two at once would write over each other's captures, which are the evidence. */
+export async function runIn(context: Context, suites: readonly Suite[], guest: Guest & LabSettings): Promise<Counts> {
   const tested = await properties(context)
   const results = newResults(context)
   const print = (line: string) => process.stdout.write(`${line}\n`)
