@@ -113,6 +113,27 @@ for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n
   })
 }
 
+/** What Debian's script does, and dkms for three kernels: 1.0 fails at first, 2.0 is refused. */
+const POSTINSTS = [
+  { what: 'builds for all kernels', common: 0, broken: '', status: 0, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes'] },
+  { what: 'builds for the kernels behind one that was not built', common: 10, broken: '', status: 0, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes', '1.0', '2.0', '3.0'] },
+  { what: 'fails when one still is not', common: 10, broken: '1.0', status: 1, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes', '1.0', '2.0', '3.0'] },
+]
+for (const { what, common, broken, status, calls } of POSTINSTS) {
+  test(`an installation ${what}`, (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    for (const name of ['bin', 'usr/lib/dkms', ...['1.0', '2.0', '3.0'].map((kernel) => `lib/modules/${kernel}/build/include`), 'lib/modules/4.0']) mkdirSync(join(folder, name), { recursive: true })
+    writeFileSync(join(folder, 'usr/lib/dkms/common.postinst'), `echo "common $*, all: $autoinstall_all_kernels" >>${folder}/calls; exit ${common}\n`)
+    writeFileSync(join(folder, 'bin/dkms'), `#!/bin/sh\necho "$7" >>${folder}/calls\ncase $7 in 2.0) exit 77 ;; '${broken}') exit 10 ;; esac\n`, { mode: 0o755 })
+    const postinst = readFileSync(join(ROOT, 'specs/dkms/postinst'), 'utf8').replaceAll('@version@', '1')
+    writeFileSync(join(folder, 'postinst'), postinst.replaceAll('/usr/lib/dkms', `${folder}/usr/lib/dkms`).replaceAll('/lib/modules', `${folder}/lib/modules`))
+    const run = spawnSync('sh', [join(folder, 'postinst'), 'configure', '0.9'], { env: { PATH: `${folder}/bin:${process.env['PATH']}` } })
+    t.is(run.status, status)
+    t.deepEqual(readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n'), calls)
+  })
+}
+
 test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
   const { root, context } = createBothLines(t)
   const c = context()
