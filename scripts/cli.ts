@@ -9,6 +9,7 @@ import { EXIT, Failure } from './base/errors.ts'
 import { asFailure } from './base/files.ts'
 import { log } from './base/log.ts'
 import { ROOT } from './base/root.ts'
+import { killChildren } from './base/run.ts'
 import { originalStack } from './base/stack.ts'
 import { createContext, goal, isKernel, isSet, PREFIX, VARIABLES, type Context, type Variable, type Variables } from './build/context.ts'
 import { plan, type Step } from './build/step.ts'
@@ -110,6 +111,12 @@ async function sayPlan(context: Context, name: string, command: Command): Promis
   const step = stepOf(context, command)
   if (!step) throw new Failure('usage', `make ${name} builds nothing that DRYRUN=1 could tell of.`)
   for (const { step: called, why } of await plan(context, step)) process.stdout.write(`${called.padEnd(18)} ${why ?? 'up to date'}\n`)
+}
+
+/** Ends what nobody waits for: a full disk met while a packet is recorded, or a defect. */
+export function endBy(thrown: unknown): never {
+  killChildren()
+  process.exit(report(thrown))
 }
 
 /** Says what went wrong, on stderr; a stack trace only for a defect of this tool. */

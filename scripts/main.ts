@@ -4,7 +4,7 @@
 import { EXIT } from './base/errors.ts'
 import { log } from './base/log.ts'
 import { interruption, killChildren, stopChildren } from './base/run.ts'
-import { report, runCommand } from './cli.ts'
+import { endBy, report, runCommand } from './cli.ts'
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
@@ -16,6 +16,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     stopChildren(signal)
   })
 }
+process.on('uncaughtException', endBy)
 // A closed pipe (make fetch | head) is no defect.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error

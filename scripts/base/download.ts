@@ -2,7 +2,7 @@
 /** Downloads by curl: it resumes, retries, and knows proxies and certificates. */
 
 import { existsSync, renameSync, statSync } from 'node:fs'
-import { Failure } from './errors.ts'
+import { DISK_FULL_HINT, Failure } from './errors.ts'
 import { log } from './log.ts'
 import { capture } from './run.ts'
 
@@ -15,7 +15,7 @@ const PROGRESS_MS = 1_000
  * @param path where it grows as `path.part` and finally is
  * @param hint what else the user can do when no place has it
  * @returns the URL that it came from
- * @throws Failure of kind `source` when no place has it
+ * @throws Failure of kind `source` when no place has it, `environment` when it cannot be written
  */
 export async function download(urls: readonly string[], path: string, hint: string): Promise<string> {
   const complaints: string[] = []
@@ -30,6 +30,9 @@ export async function download(urls: readonly string[], path: string, hint: stri
   })
 }
 
+/** curl's exit code when it is its own disk that is in the way, on which no other mirror helps (curl(1)). */
+const WRITE_ERROR = 23
+
 /** @returns what curl complained of, or undefined when the file is there */
 async function downloadFrom(url: string, path: string): Promise<string | undefined> {
   const part = `${path}.part`
@@ -41,6 +44,7 @@ async function downloadFrom(url: string, path: string): Promise<string | undefin
     const curl = ['curl', '--fail', '--location', '--proto-redir', '=https', '--silent', '--show-error', '--continue-at', '-', '--retry', '4']
     const timeouts = ['--connect-timeout', '20', '--speed-limit', '1000', '--speed-time', '30']
     const { exitCode, stderr } = await capture([...curl, ...timeouts, '--output', part, url], { anyExit: true })
+    if (exitCode === WRITE_ERROR) throw new Failure('environment', `${part} cannot be written: ${lastComplaint(stderr)}.`, { hint: DISK_FULL_HINT })
     if (exitCode !== 0) return lastComplaint(stderr) || `curl exited with ${exitCode}`
     renameSync(part, path)
     return undefined

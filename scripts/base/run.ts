@@ -225,7 +225,7 @@ const FULL_BYTES = 1 << 20
  *
  * @param folder where the program wrote
  */
-function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }, folder: string): Failure {
+export function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }, folder: string): Failure {
   const { bavail, bsize } = statfsSync(folder)
   const said = details.excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))
   if (!said && bavail * bsize >= FULL_BYTES) return new Failure(kind, message, details)

@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import type { Git } from '../base/git.ts'
-import type { Captured } from '../base/run.ts'
+import { failure, type Captured } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { ENGINE_MESSAGE, engineFiles, engineFolder, engineFolders, PRISTINE, seriesPatches, treeGit } from './series.ts'
@@ -113,7 +113,8 @@ class Row {
     const { exitCode, stderr } = await applyToIndex(this.#git, patch)
     if (exitCode !== 0) {
       const reversible = (await applyToIndex(this.#git, patch, '--reverse', '--check')).exitCode === 0
-      throw misfit(patch, stderr, this.#what, reversible)
+      const found = misfit(patch, stderr, this.#what, reversible)
+      throw failure(found.kind, found.message, { ...found.details, excerpt: found.details.excerpt ?? [] }, this.#context.paths.work)
     }
     await this.#commit(await parseMail(this.#context, readFileSync(patch, 'utf8')))
   }
