@@ -9,9 +9,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync 
 import { join } from 'node:path'
 import { simpleGit, type SimpleGit } from 'simple-git'
 import { extract } from 'tar'
-import { DISK_FULL_HINT, Failure } from './errors.ts'
+import { Failure } from './errors.ts'
 import { asideOf, listFiles } from './files.ts'
-import { capture, interruption, onInterrupt, requireUninterrupted, type Captured, type CaptureOptions } from './run.ts'
+import { capture, failure, interruption, onInterrupt, requireUninterrupted, type Captured, type CaptureOptions } from './run.ts'
 
 export interface GitOptions {
   /** Settings, as `-c` takes them. */
@@ -131,11 +131,9 @@ export class Git {
   #failure(cause: unknown, words: readonly string[]): Failure {
     if (interruption()) return new Failure('interrupted', `Interrupted by ${interruption()}.`, { cause })
     const excerpt = (cause instanceof Error ? cause.message : String(cause)).trim().split('\n').slice(-15)
-    if (excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
-      return new Failure('environment', `No space left on the disk: git ${words[0]} failed in ${this.#folder}.`, { excerpt, hint: DISK_FULL_HINT, cause })
-    }
     const { hint } = this.#options
-    return new Failure('environment', `git ${words[0]} failed in ${this.#folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) })
+    // Some of git's messages do not say of which trouble; a folder that is gone is on no disk.
+    return failure('environment', `git ${words[0]} failed in ${this.#folder}.`, { excerpt, cause, ...(hint === undefined ? {} : { hint }) }, existsSync(this.#folder) ? this.#folder : '/')
   }
 }
 
