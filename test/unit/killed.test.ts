@@ -97,7 +97,8 @@ async function build(context: Context): Promise<string[]> {
 }
 
 for (const death of DEATHS) {
-  test(`${death.step} that dies in ${death.program} ${death.words} is made by the next run as if nothing had been`, async (t) => {
+  // One after the other: each is a build of its own, and a busy host would not see any of them end for minutes.
+  test.serial(`${death.step} that dies in ${death.program} ${death.words} is made by the next run as if nothing had been`, async (t) => {
     const fixture = createFixture(t)
     const c = fixture.context()
     t.is(await die(fixture, c, death), 'SIGKILL')
