@@ -358,6 +358,13 @@ export default suite('fastpath', [
     }),
   ),
 
+  fast('somebody who gets a copy of each packet (TEE) does not get the packets themselves', FALLS_BACK, async (lab) => {
+    await setUp(lab)
+    await iptables(lab, [`-t mangle -A POSTROUTING -p udp -s ${S} -j TEE --gateway ${C}`, `-t mangle -A FORWARD -p udp -s ${S} -j TEE --gateway ${C}`])
+    await learn(lab)
+    await assertFast(lab)
+  }),
+
   fast('where connection tracking is told to leave a flow alone, it may go the short way', FALLS_BACK, async (lab) => {
     await setUp(lab)
     await iptables(lab, ['-t raw -A PREROUTING -p udp -j CT --notrack', '-A FORWARD -m conntrack --ctstate UNTRACKED', ...STATEFUL.slice(1)])

@@ -253,11 +253,14 @@ static noinline void snat_learn(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	__ip_vs_conn_put(cp);
 }
 
-/* POST_ROUTING, after all others: packets that IPVS has dealt with */
+/* POST_ROUTING, after all others: packets that IPVS has dealt with. Copies of them that
+ * somebody wants to see (TEE) go elsewhere.
+ */
 static unsigned int snat_learn_hook(void *priv, struct sk_buff *skb,
 				    const struct nf_hook_state *state)
 {
-	if (skb->ipvs_property && ip_vs_snat_enabled(priv))
+	if (skb->ipvs_property && ip_vs_snat_enabled(priv) &&
+	    !ip_vs_snat_is_duplicate())
 		snat_learn(priv, skb, state);
 	return NF_ACCEPT;
 }

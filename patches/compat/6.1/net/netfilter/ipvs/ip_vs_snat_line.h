@@ -43,6 +43,12 @@ static inline void ip_vs_snat_count_forwarded(struct net *net,
 	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
 }
 
+/* Is it a copy of a packet for somebody else that goes its way now (TEE)? */
+static inline bool ip_vs_snat_is_duplicate(void)
+{
+	return this_cpu_read(nf_skb_duplicated);
+}
+
 /* What handlers of settings get */
 #define ip_vs_snat_ctl_table	struct ctl_table
 
