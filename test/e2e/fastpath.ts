@@ -7,11 +7,12 @@ import { type Lab, setMtu } from '../../vm/lab.ts'
 import { fragment, type Packet, tcp, udp, type UdpOptions } from '../../vm/packet/index.ts'
 import { A, B, C, GATEWAY, HOSTS, POOL, ROUTER, S } from '../../vm/topology.ts'
 import { sendMerged } from './lib/bulk.ts'
-import { between, connectionOf, counters, snat, snatCommands, vsSysctl } from './lib/configure.ts'
+import { between, connectionOf, snat, snatCommands, vsSysctl } from './lib/configure.ts'
 import { elsewhere } from './lib/elsewhere.ts'
 import { iptables, matched, STATEFUL } from './lib/firewall.ts'
 import { atOnce, pool, rule } from './lib/rules.ts'
-import { suite, test, type TestCase } from './lib/suite.ts'
+import { assertFast, assertSlow, countedOf, fast, learn, LONG_S, NONE, ONE, taken } from './lib/short-way.ts'
+import { suite } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, during, type Exchange, gather, turn, until } from './lib/traffic.ts'
 
 const SHORT = 'issue 14, 1: established flows go straight to the neighbour, with TTL, checksum, counters, timeouts and state as otherwise'
@@ -21,34 +22,12 @@ const INGRESS = 'issue 14, 1: packets are taken at the ingress of the device, wh
 const [P0 = ''] = POOL
 const SENT = `${B}:40001 > ${S}:53`
 const SEEN = `${P0}:40001 > ${S}:53`
-/** Longer than any test takes, whatever the host does meanwhile. */
-const LONG_S = 3600
 const SMALL_MTU = 1000
 /** A bit of the DSCP field. */
 const DSCP = 0x20
 /** EtherType of a tag of IEEE 802.1Q, and the VLAN's number with the EtherType that follows. */
 const TAGGED = 0x8100
 const TAG = Buffer.from([0, 5, 8, 0])
-
-interface Taken {
-  out: number
-  in: number
-}
-
-const NONE: Taken = { out: 0, in: 0 }
-const ONE: Taken = { out: 1, in: 1 }
-
-/** @returns how many packets have gone the short way while `work` ran */
-async function taken(lab: Lab, work: () => Promise<unknown>): Promise<Taken> {
-  const count = async (): Promise<Taken> => {
-    const all = await counters(lab)
-    return { out: all['fast_out'] ?? NaN, in: all['fast_in'] ?? NaN }
-  }
-  const before = await count()
-  await work()
-  const after = await count()
-  return { out: after.out - before.out, in: after.in - before.in }
-}
 
 const exchange = (lab: Lab, more: Partial<Exchange> = {}): Exchange => ({ client: lab.b, sent: SENT, server: lab.net, seen: SEEN, ...more })
 
@@ -57,20 +36,16 @@ async function setUp(lab: Lab, seconds = LONG_S): Promise<void> {
   await snat(lab, { pool: [P0] })
 }
 
-/** Exchanges packets of a UDP flow until both directions have a short way, if they get one. */
-async function learn(lab: Lab, flow = exchange(lab)): Promise<void> {
-  for (let round = 0; round < 2; round++) await ask(flow)
-}
+const learnt = (lab: Lab): Promise<void> => learn(exchange(lab))
+const goesFast = (lab: Lab): Promise<void> => assertFast(lab, exchange(lab))
+const goesSlow = (lab: Lab): Promise<void> => assertSlow(lab, exchange(lab))
 
 /** A UDP flow that goes the short way. */
 async function fastFlow(lab: Lab): Promise<void> {
   await setUp(lab)
-  await learn(lab)
-  await assertFast(lab)
+  await learnt(lab)
+  await goesFast(lab)
 }
-
-const assertFast = async (lab: Lab, flow = exchange(lab)): Promise<void> => assert.deepEqual(await taken(lab, () => ask(flow)), ONE, 'the short way')
-const assertSlow = async (lab: Lab, flow = exchange(lab)): Promise<void> => assert.deepEqual(await taken(lab, () => ask(flow)), NONE, 'the whole way')
 
 /** A TCP connection of which all but SYN and FIN goes the short way. */
 async function fastConnection(lab: Lab): Promise<Connection> {
@@ -83,20 +58,12 @@ async function fastConnection(lab: Lab): Promise<Connection> {
 /** @returns all packets that the gateway has forwarded */
 const forwarded = async (lab: Lab): Promise<number> => Number(await lab.gateway.sh(`awk '/^Ip:/ { count = $7 } END { print count }' /proc/net/snmp`))
 
-/** @returns all counters of IPv4 */
-async function ipCounters(lab: Lab): Promise<Map<string, number>> {
-  const lines = (await lab.gateway.sh(`grep -hE '^Ip(Ext)?:' /proc/net/snmp /proc/net/netstat`)).trim().split('\n').map((line) => line.split(' '))
-  return new Map(lines.flatMap((names, at) => (at % 2 === 1 ? [] : names.slice(1).map((name, index): [string, number] => [`${names[0]}${name}`, Number(lines[at + 1]?.[index + 1])]))))
-}
-
-/** @returns what the counters of IPv4 say of an exchange of short packets, which fill the frame with more than they have */
-async function countedOf(lab: Lab): Promise<Record<string, number>> {
-  const before = await ipCounters(lab)
+/** An exchange of short packets, which fill the frame with more than they have. */
+async function shortExchange(lab: Lab): Promise<void> {
   lab.b.send(Buffer.concat([packetOut(), PADDING]))
   await expectOut(lab)
   lab.net.send(Buffer.concat([packetIn(), PADDING]))
   await expectIn(lab)
-  return Object.fromEntries([...(await ipCounters(lab))].map(([name, value]): [string, number] => [name, value - (before.get(name) ?? 0)]).filter(([, value]) => value !== 0))
 }
 
 /** @returns packets of the pool address, in and out; IPVS adds them up every two seconds */
@@ -157,9 +124,6 @@ const NOT_OURS: readonly (readonly [what: string, send: (lab: Lab, packet: Buffe
   ['shorter than it says', (lab, packet) => lab.b.send(packet.subarray(0, -1))],
 ]
 
-const fast = (name: string, proves: string, run: TestCase['run'], options: Partial<TestCase> = {}): TestCase =>
-  test(name, proves, run, { ...options, needs: ['fastpath', ...(options.needs ?? [])] })
-
 /** @param name what the device of {@link C} is called */
 const upAgain = (name = 'inside2'): string => `
   ip link set ${name} up
@@ -191,13 +155,13 @@ export default suite('fastpath', [
   fast('no packet goes a short way unless the administrator says so', SHORT, async (lab) => {
     await vsSysctl(lab, 'snat_fastpath', '0')
     await snat(lab, { pool: [P0] })
-    await learn(lab)
-    await assertSlow(lab)
+    await learnt(lab)
+    await goesSlow(lab)
     await vsSysctl(lab, 'snat_fastpath', String(LONG_S))
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
     await vsSysctl(lab, 'snat_fastpath', '0')
-    await assertSlow(lab)
+    await goesSlow(lab)
   }),
 
   fast('UDP is translated both ways, hops are counted, and so are packets', SHORT, async (lab) => {
@@ -223,12 +187,12 @@ export default suite('fastpath', [
 
   fast('the kernel counts packets as on the whole way, and what fills their frames goes no further', SHORT, async (lab) => {
     await setUp(lab)
-    await learn(lab)
+    await learnt(lab)
     await vsSysctl(lab, 'snat_fastpath', '0')
-    const whole = await countedOf(lab)
+    const whole = await countedOf(lab, () => shortExchange(lab))
     await vsSysctl(lab, 'snat_fastpath', String(LONG_S))
-    await learn(lab)
-    assert.deepEqual(await taken(lab, async () => assert.deepEqual(await countedOf(lab), whole)), ONE)
+    await learnt(lab)
+    assert.deepEqual(await taken(lab, async () => assert.deepEqual(await countedOf(lab, () => shortExchange(lab)), whole)), ONE)
   }),
 
   fast('TCP data go the short way, SYN and FIN the whole way, and the state follows', SHORT, async (lab) => {
@@ -284,7 +248,7 @@ export default suite('fastpath', [
     await fastFlow(lab)
     for (const [seconds, least] of [[5000, 4000], [90, 0]] as const) {
       await vsSysctl(lab, 'snat_udp_timeout', String(seconds))
-      await assertFast(lab)
+      await goesFast(lab)
       const { expires } = await connectionOf(lab, `${B}:40001`)
       assert.ok(expires <= seconds && expires >= least, `${expires} s of ${seconds}`)
     }
@@ -294,7 +258,7 @@ export default suite('fastpath', [
     fast(`a packet ${what} goes the whole way, and its flow stays on the short one`, FALLS_BACK, async (lab) => {
       await fastFlow(lab)
       assert.deepEqual(await taken(lab, () => run(lab)), NONE)
-      await assertFast(lab)
+      await goesFast(lab)
     }),
   ),
 
@@ -302,8 +266,8 @@ export default suite('fastpath', [
     await setUp(lab)
     const large = Buffer.alloc(1300, 'large')
     await between(lab, `ip route add ${S} via ${ROUTER} mtu ${SMALL_MTU}\n${setMtu('inside', SMALL_MTU)}`, `ip route del ${S}`, async () => {
-      await learn(lab)
-      await assertFast(lab)
+      await learnt(lab)
+      await goesFast(lab)
       assert.deepEqual(await taken(lab, async () => {
         lab.b.send(packetOut({}, large))
         assert.equal((await lab.b.expect(`icmp ${GATEWAY.inside.address} > ${B} frag-needed [udp ${SENT}]`)).icmp?.mtu, SMALL_MTU)
@@ -312,7 +276,7 @@ export default suite('fastpath', [
         lab.b.send(packetOut({ df: false }, large))
         assert.ok((await gather(lab.net, `udp ${SEEN}`, `frag 17 ${P0} > ${S} offset=*`)).body.subarray(8).equals(large))
       }), NONE)
-      await assertFast(lab)
+      await goesFast(lab)
     })
   }),
 
@@ -326,7 +290,7 @@ export default suite('fastpath', [
         }), NONE)
         lab.net.refuse('udp **')
       })
-      await assertFast(lab)
+      await goesFast(lab)
     }),
   ),
 
@@ -351,9 +315,9 @@ export default suite('fastpath', [
     fast(`a flow ${what} stays on the whole way`, FALLS_BACK, async (lab) => {
       await setUp(lab)
       await between(lab, script, takeDown, async () => {
-        await learn(lab)
-        await assertSlow(lab)
-        await assertSlow(lab)
+        await learnt(lab)
+        await goesSlow(lab)
+        await goesSlow(lab)
       })
     }),
   ),
@@ -361,20 +325,20 @@ export default suite('fastpath', [
   fast('somebody who gets a copy of each packet (TEE) does not get the packets themselves', FALLS_BACK, async (lab) => {
     await setUp(lab)
     await iptables(lab, [`-t mangle -A POSTROUTING -p udp -s ${S} -j TEE --gateway ${C}`, `-t mangle -A FORWARD -p udp -s ${S} -j TEE --gateway ${C}`])
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
   }),
 
   fast('where connection tracking is told to leave a flow alone, it may go the short way', FALLS_BACK, async (lab) => {
     await setUp(lab)
     await iptables(lab, ['-t raw -A PREROUTING -p udp -j CT --notrack', '-A FORWARD -m conntrack --ctstate UNTRACKED', ...STATEFUL.slice(1)])
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
   }),
 
   fast('a rule of FORWARD counts for flows that are under way within the time that is set, and no flow may go before it passes', FALLS_BACK, async (lab) => {
     await setUp(lab, 1)
-    await learn(lab)
+    await learnt(lab)
     await iptables(lab, [`-A FORWARD -p udp -d ${B} -j DROP`])
     await until('the rule sees the flow', async () => {
       lab.net.send(packetIn())
@@ -392,7 +356,7 @@ export default suite('fastpath', [
   fast('no rule of iptables sees what goes the short way', SHORT, async (lab) => {
     await fastFlow(lab)
     await iptables(lab, [`-A FORWARD -p udp -s ${B}`, `-t raw -A PREROUTING -p udp -s ${B}`])
-    await assertFast(lab)
+    await goesFast(lab)
     assert.deepEqual([await matched(lab, 'FORWARD'), await matched(lab, '-t raw PREROUTING')], [[0], [0]])
   }),
 
@@ -410,8 +374,8 @@ export default suite('fastpath', [
       await lab.gateway.sh(`ip route del ${B}/32`)
       lab.net.send(packetIn())
       await expectIn(lab)
-      await learn(lab)
-      await assertFast(lab)
+      await learnt(lab)
+      await goesFast(lab)
     })
   }),
 
@@ -423,7 +387,7 @@ export default suite('fastpath', [
       lab.net.refuse('udp **')
     })
     await ask(exchange(lab))
-    await assertFast(lab)
+    await goesFast(lab)
   }),
 
   fast('a rule about routes counts at once', CHANGES, async (lab) => {
@@ -460,7 +424,7 @@ export default suite('fastpath', [
   fast('a device that goes down takes the way with it, and it is there again', CHANGES, async (lab) => {
     await setUp(lab)
     const flow = exchange(lab, { client: lab.c, sent: `${C}:40002 > ${S}:53`, seen: `${P0}:40002 > ${S}:53` })
-    await learn(lab, flow)
+    await learn(flow)
     await assertFast(lab, flow)
     await between(lab, 'ip link set inside2 down', upAgain(), async () => {
       assert.deepEqual(await taken(lab, async () => {
@@ -470,7 +434,7 @@ export default suite('fastpath', [
       }), NONE)
     })
     await ask(flow)
-    await learn(lab, flow)
+    await learn(flow)
     await assertFast(lab, flow)
   }),
 
@@ -478,11 +442,11 @@ export default suite('fastpath', [
     fast(`flows go the short way again by a device that ${what}`, INGRESS, async (lab) => {
       await setUp(lab)
       const flow = exchange(lab, { client: lab.c, sent: `${C}:40002 > ${S}:53`, seen: `${P0}:40002 > ${S}:53` })
-      await learn(lab, flow)
+      await learn(flow)
       await assertFast(lab, flow)
       await between(lab, change, back, async () => {
         await ask(flow)
-        await learn(lab, flow)
+        await learn(flow)
         await assertFast(lab, flow)
       })
     }),
@@ -502,8 +466,8 @@ export default suite('fastpath', [
       await lab.gateway.sh('ip link del tunnel')
       lab.net.send(packetIn())
       await expectIn(lab)
-      await learn(lab)
-      await assertFast(lab)
+      await learnt(lab)
+      await goesFast(lab)
     })
   }),
 
@@ -521,7 +485,7 @@ export default suite('fastpath', [
       lab.b.refuse('udp **')
       await lab.gateway.sh(`set -e\n${back}`)
       await ask(exchange(lab))
-      await assertFast(lab)
+      await goesFast(lab)
     }
     assertNothingPrivateLeft(lab)
   }),
@@ -537,18 +501,18 @@ export default suite('fastpath', [
       await expectOut(lab)
     }), NONE)
     await ask(exchange(lab))
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
   }),
 
   fast('flows of rules go the short way as those of a service do', SHORT, async (lab) => {
     await vsSysctl(lab, 'snat_fastpath', String(LONG_S))
     await lab.gateway.sh(`ip addr add ${P0}/32 dev outside`)
     await atOnce(lab, ...pool('out', [P0]), rule('192.168.0.0/16', 'out', { id: 5 }))
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
     await lab.gateway.sh('ipvsadm --delete-rule --id 5')
-    await assertFast(lab)
+    await goesFast(lab)
   }),
 
   fast('flows of another network namespace go the short way, and their ways end with it', SHORT, async (lab) => {
@@ -581,8 +545,8 @@ export default suite('fastpath', [
     lab.net.service = undefined
     await lab.settle()
     lab.b.service = undefined
-    await learn(lab)
-    await assertFast(lab)
+    await learnt(lab)
+    await goesFast(lab)
     lab.net.service = () => true
     await during(lab, send, () => lab.gateway.sh('set -e; ipvsadm -C; rmmod ip_vs_rr; rmmod ip_vs; modprobe ip_vs'))
   }, { limit: 180 }),

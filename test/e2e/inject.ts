@@ -4,11 +4,12 @@
 import assert from 'node:assert/strict'
 import type { Lab } from '../../vm/lab.ts'
 import { udp } from '../../vm/packet/index.ts'
-import { A, POOL, S, VIP } from '../../vm/topology.ts'
-import { between, counter, vsSysctl } from './lib/configure.ts'
+import { A, B, CLIENT, POOL, S, VIP } from '../../vm/topology.ts'
+import { between, connections, counter, nat, snat, vsSysctl } from './lib/configure.ts'
 import { LISTENS, tally } from './lib/events.ts'
+import { assertFast, assertSlow, learn, LONG_S } from './lib/short-way.ts'
 import { suite, test, type TestCase } from './lib/suite.ts'
-import { ask, assertNothingPrivateLeft, until } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, type Exchange, until } from './lib/traffic.ts'
 
 const INJECTION = 'issue 15: failure injection over the configuration and connection paths: no splat, no leak, clear errors'
 const [P0 = '', P1 = '', P2 = '', P3 = ''] = POOL
@@ -183,8 +184,6 @@ const FLOWS = 48
 interface Opening {
   what: string
   pool: string
-  /** Value of snat_fastpath. */
-  fastpath?: string
   monitor?: boolean
 }
 
@@ -193,7 +192,6 @@ const OPENINGS: readonly Opening[] = [
   { what: 'a paired pool with least connections', pool: '-O wlc --paired --max-conns 4' },
   { what: 'a pool with blocks of ports, and a monitor', pool: '--block-size 128 --max-blocks 2', monitor: true },
   { what: 'a pool whose connections are told of, and a monitor', pool: '--log-conns', monitor: true },
-  { what: 'a pool, by the short way', pool: '', fastpath: '1' },
 ]
 
 /** The inside behind a tun device, from which a datagram goes its whole way in one system call. */
@@ -211,7 +209,7 @@ async function send(lab: Lab, first: number, nths: readonly number[]): Promise<S
   return output.trim().split('\n').map((line) => ({ nth: Number(line.split(' ')[0]), left: Number(line.split(' ')[2]) }))
 }
 
-const opening = ({ what, pool, fastpath, monitor }: Opening): TestCase =>
+const opening = ({ what, pool, monitor }: Opening): TestCase =>
   test(`connections of ${what} open or do not, whichever allocation fails`, INJECTION, async (lab) => {
     const start = `
       ${SWITCH_ON}
@@ -223,7 +221,6 @@ const opening = ({ what, pool, fastpath, monitor }: Opening): TestCase =>
       ipvsadm --add-pool p ${pool} -z ${P0}
       ipvsadm --add-rule -F 192.168.9.0/24 --pool p`
     await between(lab, start, `ip link del ${INJECT}`, async () => {
-      if (fastpath !== undefined) await vsSysctl(lab, 'snat_fastpath', fastpath)
       if (monitor) {
         await lab.gateway.sh('ipvsadm --monitor </dev/null >/tmp/events 2>&1 & echo $! >/tmp/monitor.pid')
         await until('the monitor listens', async () => (await lab.gateway.sh('cat /tmp/events')).includes(LISTENS))
@@ -250,6 +247,22 @@ const opening = ({ what, pool, fastpath, monitor }: Opening): TestCase =>
     })
   }, { limit: LIMIT_S, needs: NEEDS })
 
+/** What packets that are on their way ask for of the size of a short way (`kmalloc(GFP_ATOMIC)`): none is there. */
+const NO_WAYS = `
+${SWITCH_ON}
+cd /sys/kernel/debug/failslab
+echo 1 >/sys/kernel/slab/kmalloc-64/failslab
+echo Y >ignore-gfp-wait
+echo Y >cache-filter
+echo -1 >times
+echo 100 >probability`
+
+const WAYS_AGAIN = `
+cd /sys/kernel/debug/failslab
+echo 0 >probability
+echo N >cache-filter
+echo 0 >/sys/kernel/slab/kmalloc-64/failslab`
+
 export default suite('inject', [
   ...CHANGES.map(changing),
 
@@ -266,6 +279,34 @@ export default suite('inject', [
   }, { limit: LIMIT_S, needs: NEEDS }),
 
   ...OPENINGS.map(opening),
+
+  test('a flow whose short way finds no memory goes the whole way, and leaves nothing behind', INJECTION, async (lab) => {
+    await vsSysctl(lab, 'snat_fastpath', String(LONG_S))
+    await snat(lab, { pool: [P0] })
+    await nat(lab, { protocol: 'udp', port: 53, servers: [`${A}:5353`] })
+    const flows = (port: number): Exchange[] => [
+      { client: lab.b, sent: `${B}:${port} > ${S}:53`, server: lab.net, seen: `${P0}:${port} > ${S}:53` },
+      { client: lab.net, sent: `${CLIENT}:${port} > ${VIP}:53`, server: lab.a, seen: `${CLIENT}:${port} > ${A}:5353` },
+    ]
+    await between(lab, NO_WAYS, WAYS_AGAIN, async () => {
+      for (const flow of flows(4000)) {
+        await learn(flow)
+        await assertSlow(lab, flow)
+      }
+    })
+    await lab.gateway.sh('ipvsadm --set 0 0 1')
+    await vsSysctl(lab, 'snat_udp_timeout', '1')
+    for (const flow of flows(4000)) await ask(flow)
+    await until('they have expired', async () => (await connections(lab)).length === 0)
+    await vsSysctl(lab, 'snat_udp_timeout', '300')
+    await lab.gateway.sh('ipvsadm --set 0 0 300')
+    // Others have their memory by now, and are looked for where they were.
+    for (let port = 4001; port < 4020; port++) for (const flow of flows(port)) await learn(flow)
+    for (const flow of flows(4000)) {
+      await learn(flow)
+      await assertFast(lab, flow)
+    }
+  }, { limit: LIMIT_S, needs: [...NEEDS, 'fastpath'] }),
 
   test('a network namespace comes about or does not, whichever allocation fails', INJECTION, async (lab) => {
     const make = async (nths: readonly number[]): Promise<{ left: number; error: number }[]> => {

@@ -9,6 +9,7 @@
 #define _NET_IP_VS_SNAT_H
 
 #include <net/ip_vs.h>
+#include <net/route.h>
 
 #ifdef CONFIG_IP_VS_SNAT
 
@@ -44,6 +45,7 @@ void ip_vs_snat_conn_init(struct ip_vs_conn *cp);
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
 				   const struct ip_vs_conn *cp);
+void __ip_vs_snat_service_conn_forget(struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
 				    const struct ip_vs_conn *cp);
 bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp);
@@ -134,11 +136,49 @@ static inline void ip_vs_snat_service_added(struct netns_ipvs *ipvs,
 					   svc->port);
 }
 
+#ifdef IP_VS_SNAT_FASTPATH
+/* A connection of whatever kind is being made, and has no short way yet */
+static inline void ip_vs_snat_conn_prepare(struct ip_vs_conn *cp)
+{
+	INIT_HLIST_NODE(&cp->snat_in);
+	INIT_HLIST_NODE(&cp->snat_out);
+	RCU_INIT_POINTER(cp->snat.ways, NULL);
+	cp->snat.rule = NULL;
+	cp->snat.seen = 0;
+}
+
+/* For whom IPVS has translated the last packet on a CPU, and by which routes. It's only
+ * compared with.
+ */
+struct ip_vs_snat_note {
+	const struct ip_vs_conn	*cp;
+	int			genid;
+};
+
+DECLARE_PER_CPU(struct ip_vs_snat_note, ip_vs_snat_noted);
+
+/* A packet of a service is translated, and has the route that it came with */
+static inline void ip_vs_snat_note(const struct ip_vs_conn *cp,
+				   const struct sk_buff *skb)
+{
+	this_cpu_write(ip_vs_snat_noted.cp, cp);
+	this_cpu_write(ip_vs_snat_noted.genid, skb_rtable(skb)->rt_genid);
+}
+
+static inline void ip_vs_snat_service_conn_forget(struct ip_vs_conn *cp)
+{
+	if (unlikely(rcu_access_pointer(cp->snat.ways)))
+		__ip_vs_snat_service_conn_forget(cp);
+}
+#else
+static inline void ip_vs_snat_service_conn_forget(struct ip_vs_conn *cp) { }
+#endif
+
 /* A connection has been hashed */
 static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
 					  const struct ip_vs_conn *cp)
 {
-	if (ip_vs_snat_enabled(ipvs) && !ip_vs_snat_conn(cp) && cp->af == AF_INET)
+	if (!ip_vs_snat_conn(cp) && cp->af == AF_INET)
 		__ip_vs_snat_service_conn_new(ipvs, cp);
 }
 
@@ -146,10 +186,13 @@ static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
 static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
 					   struct ip_vs_conn *cp)
 {
-	if (ip_vs_snat_conn(cp))
+	if (ip_vs_snat_conn(cp)) {
 		__ip_vs_snat_conn_release(cp);
-	else if (ip_vs_snat_enabled(ipvs) && cp->protocol == IPPROTO_UDP &&
-		 cp->af == AF_INET)
+		return;
+	}
+	ip_vs_snat_service_conn_forget(cp);
+	if (ip_vs_snat_enabled(ipvs) && cp->protocol == IPPROTO_UDP &&
+	    cp->af == AF_INET)
 		__ip_vs_snat_service_conn_gone(ipvs, cp);
 }
 
@@ -226,6 +269,13 @@ static inline void ip_vs_snat_dest_changed(struct netns_ipvs *ipvs,
 }
 
 static inline void ip_vs_snat_dest_free(struct ip_vs_dest *dest) { }
+
+static inline void ip_vs_snat_conn_prepare(struct ip_vs_conn *cp) { }
+
+static inline void ip_vs_snat_note(const struct ip_vs_conn *cp,
+				   const struct sk_buff *skb)
+{
+}
 
 static inline void ip_vs_snat_conn_init(struct ip_vs_conn *cp) { }
 

@@ -690,6 +690,9 @@ void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
 	    cp->flags & IP_VS_CONN_F_TEMPLATE)
 		return;
 
+	snat_fast_yield(ipvs->snat, cp);
+	if (!ip_vs_snat_enabled(ipvs))
+		return;
 	snat_tuple_of_server(&t, cp);
 	/* It's forgotten when its packet has gone, a reply may come before that */
 	if (cp->flags & IP_VS_CONN_F_ONE_PACKET)
@@ -703,6 +706,15 @@ void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
 		local_bh_enable();
 	}
 	rcu_read_unlock();
+}
+
+/**
+ * __ip_vs_snat_service_conn_forget - a connection of a service with a short way ends
+ * @cp:		the connection, that nobody has a reference to
+ */
+void __ip_vs_snat_service_conn_forget(struct ip_vs_conn *cp)
+{
+	snat_fast_forget(cp);
 }
 
 /**
@@ -812,8 +824,13 @@ bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
 
 /* Setting up */
 
-/* At most two connections in a bucket, on average */
-static int snat_default_tab_bits(struct netns_ipvs *ipvs)
+/**
+ * snat_default_tab_bits - the size of a table of connections, as a power of 2
+ * @ipvs:	the network namespace
+ *
+ * At most two connections are in a bucket, on average.
+ */
+int snat_default_tab_bits(struct netns_ipvs *ipvs)
 {
 	int conns = max(snat_default_max_conns(ipvs),
 			READ_ONCE(ipvs->snat->set.max_conns));
@@ -823,7 +840,13 @@ static int snat_default_tab_bits(struct netns_ipvs *ipvs)
 	return clamp(bits, SNAT_MIN_TAB_BITS, SNAT_MAX_TAB_BITS);
 }
 
-static struct hlist_head *snat_tab_alloc(unsigned int bits)
+/**
+ * snat_tab_alloc - make an empty table
+ * @bits:	its size, as a power of 2
+ *
+ * Return: the table, for ip_vs_snat_big_free(), or NULL.
+ */
+struct hlist_head *snat_tab_alloc(unsigned int bits)
 {
 	return ip_vs_snat_big_alloc(sizeof(struct hlist_head) << bits);
 }
@@ -853,6 +876,17 @@ int snat_default_max_conns(struct netns_ipvs *ipvs)
 }
 
 /**
+ * snat_hash_init - choose the keys of a network namespace's hashes
+ * @snat:	the namespace
+ */
+void snat_hash_init(struct ip_vs_snat *snat)
+{
+	get_random_bytes(snat->hash_key, sizeof(snat->hash_key));
+	get_random_bytes(&snat->key_fold, sizeof(snat->key_fold));
+	snat->key_fold |= 1;
+}
+
+/**
  * snat_conn_init_net - set up the tables of a network namespace
  * @ipvs:	the namespace, it has its settings
  *
@@ -873,9 +907,6 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 		for (kind = 0; kind < SNAT_SPARE_KINDS; kind++)
 			INIT_LIST_HEAD(&snat->spares[i].list[kind]);
 	}
-	get_random_bytes(snat->hash_key, sizeof(snat->hash_key));
-	get_random_bytes(&snat->key_fold, sizeof(snat->key_fold));
-	snat->key_fold |= 1;
 	snat->mask = (1U << bits) - 1;
 	snat->host_bits = clamp(bits - 2, SNAT_MIN_TAB_BITS, 16);
 	snat->in_tab = snat_tab_alloc(bits);

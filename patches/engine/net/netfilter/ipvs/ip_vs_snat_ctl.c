@@ -326,6 +326,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	spin_lock_init(&snat->block_lock);
 	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);
+	snat_hash_init(snat);
 	snat_fast_init(snat);
 	snat_nl_init(snat);
 
@@ -431,6 +432,7 @@ void __net_exit ip_vs_snat_net_cleanup(struct netns_ipvs *ipvs)
 	for (i = 0; i < SNAT_SVC_MAX; i++)
 		kfree(rcu_dereference_protected(snat->scope[i], 1));
 	snat_conn_cleanup_net(snat);
+	snat_fast_cleanup(snat);
 	free_percpu(snat->counters);
 	kfree(snat);
 	ipvs->snat = NULL;

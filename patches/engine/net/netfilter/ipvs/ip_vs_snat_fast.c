@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* IP Virtual Server: a short way through the gateway for packets of SNAT connections
+/* IP Virtual Server: a short way through the gateway for packets of NAT connections
  *
  * A packet of a flow that is under way goes from the device that it came in by straight
- * to its neighbour, as the one before it went: past PRE_ROUTING, routing, FORWARD and
- * POST_ROUTING. Who wants that has to say so, because rules in these places don't see it
- * any more. Those of tc and of nftables at the ingress of the device still do.
+ * to its neighbour, as the one before it went: past PRE_ROUTING, routing, FORWARD or
+ * LOCAL_IN, and POST_ROUTING. Who wants that has to say so, because rules in these places
+ * don't see it any more. Those of tc and of nftables at the ingress of the device still do.
+ *
+ * This goes for connections of inside hosts, and for those of services whose forwarding
+ * method is masquerading, which are the same but for who has opened them: either way a
+ * packet from inside has its source replaced, and one from outside its destination.
  *
  * Each direction learns its way from a packet that has gone through all of the gateway,
  * at the end of POST_ROUTING: what no rule lets pass has no short way. It's known for as
@@ -38,6 +42,9 @@
 
 /* What a hop takes from the sum of an IP header */
 #define SNAT_HOP	((__force u16)htons(0x0100))
+
+/* Whose packet passes, see ip_vs_snat_note() */
+DEFINE_PER_CPU(struct ip_vs_snat_note, ip_vs_snat_noted);
 
 /* Where the packets of a direction come in, and where they go */
 struct snat_way {
@@ -107,7 +114,13 @@ static bool snat_way_same(const struct snat_way *a, const struct snat_way *b)
  */
 static bool snat_was_held(void)
 {
-	return !in_serving_softirq() && !(current->flags & PF_KTHREAD);
+	return !in_serving_softirq() && !ip_vs_snat_in_kernel_task();
+}
+
+/* Requests for services are the only packets that don't come by FORWARD */
+static bool snat_was_forwarded(const struct sk_buff *skb)
+{
+	return IPCB(skb)->flags & IPSKB_FORWARDED;
 }
 
 /* Could the packets of a flow go on as this one does, which leaves now? */
@@ -119,8 +132,7 @@ static bool snat_way_init(struct snat_way *way, struct sk_buff *skb,
 	if (!snat_fast_plain(skb) || skb->sk || !in_softirq() ||
 	    snat_was_held() ||
 	    ip_vs_snat_has_policy(state->net) ||
-	    (IPCB(skb)->flags & (IPSKB_FORWARDED | IPSKB_DOREDIRECT)) !=
-	    IPSKB_FORWARDED)
+	    IPCB(skb)->flags & IPSKB_DOREDIRECT)
 		return false;
 	if (rt->rt_type != RTN_UNICAST || rt->rt_gw_family == AF_INET6 ||
 	    rt->dst.dev != state->out || rt->dst.lwtstate ||
@@ -129,7 +141,9 @@ static bool snat_way_init(struct snat_way *way, struct sk_buff *skb,
 
 	way->rt = rt;
 	way->iif = IPCB(skb)->iif;
-	way->mtu = min_t(u32, ip_dst_mtu_maybe_forward(&rt->dst, true), U16_MAX);
+	way->mtu = min_t(u32, ip_dst_mtu_maybe_forward(&rt->dst,
+						       snat_was_forwarded(skb)),
+			 U16_MAX);
 	way->learnt = jiffies;
 	way->dscp = snat_dscp(ip_hdr(skb));
 	return way->iif;
@@ -187,7 +201,16 @@ static void snat_way_put(const struct snat_way *way)
 /* Flows that come in by two devices, or with two classes of service, are not to learn
  * one way after the other: what is known and still holds stays.
  */
-static void snat_ways_learn(struct ip_vs_conn *cp, enum snat_dir dir,
+static bool snat_way_holds(const struct ip_vs_snat *snat,
+			   const struct snat_way *known,
+			   const struct snat_way *way, const struct net *net)
+{
+	return snat_way_known(snat, known) && snat_way_current(net, known) &&
+	       (known->rt != way->rt || known->mtu <= way->mtu);
+}
+
+/* Returns whether the connection has ways now, with which it has to be forgotten */
+static bool snat_ways_learn(struct ip_vs_conn *cp, enum snat_dir dir,
 			    const struct snat_way *way, const struct net *net)
 {
 	const struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
@@ -200,8 +223,7 @@ static void snat_ways_learn(struct ip_vs_conn *cp, enum snat_dir dir,
 	known = old && old->way[dir].iif ? &old->way[dir] : NULL;
 	if (known && snat_way_same(known, way))
 		WRITE_ONCE(known->learnt, way->learnt);
-	else if (!known || !snat_way_known(snat, known) ||
-		 !snat_way_current(net, known))
+	else if (!known || !snat_way_holds(snat, known, way, net))
 		ways = snat_ways_copy(old, dir, way);
 	if (ways)
 		rcu_assign_pointer(cp->snat.ways, ways);
@@ -211,6 +233,245 @@ static void snat_ways_learn(struct ip_vs_conn *cp, enum snat_dir dir,
 		snat_way_put(&old->way[dir]);
 		kfree_rcu(old, rcu_head);
 	}
+	return old || ways;
+}
+
+/* Connections of services that have learnt a way, by what their packets look like when
+ * they come. Those of SNAT are in tables anyway.
+ */
+
+static void snat_svc_tuple(struct snat_tuple *t, const struct ip_vs_conn *cp,
+			   enum snat_dir dir)
+{
+	t->protocol = cp->protocol;
+	if (dir == SNAT_DIR_OUT) {
+		t->laddr = cp->daddr.ip;
+		t->lport = cp->dport;
+		t->raddr = cp->caddr.ip;
+		t->rport = cp->cport;
+	} else {
+		t->laddr = cp->caddr.ip;
+		t->lport = cp->cport;
+		t->raddr = cp->vaddr.ip;
+		t->rport = cp->vport;
+	}
+}
+
+static struct hlist_node *snat_svc_node(struct ip_vs_conn *cp, enum snat_dir dir)
+{
+	return dir == SNAT_DIR_OUT ? &cp->snat_out : &cp->snat_in;
+}
+
+static __always_inline u32 snat_svc_bucket(const struct ip_vs_snat *snat,
+					   const struct snat_tuple *t)
+{
+	return snat_out_hash(snat, t) & snat->svc_mask;
+}
+
+static bool snat_request_match(const struct ip_vs_conn *cp,
+			       const struct snat_tuple *t)
+{
+	return cp->cport == t->lport && cp->vport == t->rport &&
+	       cp->caddr.ip == t->laddr && cp->vaddr.ip == t->raddr &&
+	       cp->protocol == t->protocol;
+}
+
+static spinlock_t *snat_svc_lock(struct ip_vs_snat *snat, u32 bucket)
+{
+	return &snat->svc_locks[bucket & (SNAT_LOCKS - 1)].lock;
+}
+
+static void snat_svc_link(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
+			  enum snat_dir dir)
+{
+	struct hlist_node *node = snat_svc_node(cp, dir);
+	struct snat_tuple t;
+	u32 bucket;
+
+	snat_svc_tuple(&t, cp, dir);
+	bucket = snat_svc_bucket(snat, &t);
+	spin_lock(snat_svc_lock(snat, bucket));
+	if (hlist_unhashed(node)) {
+		hlist_add_head_rcu(node, &snat->svc_tab[dir][bucket]);
+		atomic_inc(&snat->svc_linked);
+	}
+	spin_unlock(snat_svc_lock(snat, bucket));
+}
+
+/* Under the lock of its bucket */
+static void snat_svc_del(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
+			 enum snat_dir dir)
+{
+	struct hlist_node *node = snat_svc_node(cp, dir);
+
+	if (hlist_unhashed(node))
+		return;
+	hlist_del_init_rcu(node);
+	atomic_dec(&snat->svc_linked);
+}
+
+/* Nobody links it any more, because nobody has a reference to it */
+static void snat_svc_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
+{
+	struct snat_tuple t;
+	enum snat_dir dir;
+	u32 bucket;
+
+	for (dir = 0; dir < SNAT_DIRS; dir++) {
+		snat_svc_tuple(&t, cp, dir);
+		bucket = snat_svc_bucket(snat, &t);
+		spin_lock_bh(snat_svc_lock(snat, bucket));
+		snat_svc_del(snat, cp, dir);
+		spin_unlock_bh(snat_svc_lock(snat, bucket));
+	}
+}
+
+static struct ip_vs_conn *snat_svc_conn(struct hlist_node *node,
+					enum snat_dir dir)
+{
+	return dir == SNAT_DIR_OUT ?
+	       hlist_entry(node, struct ip_vs_conn, snat_out) :
+	       hlist_entry(node, struct ip_vs_conn, snat_in);
+}
+
+static bool snat_svc_match(const struct ip_vs_conn *cp,
+			   const struct snat_tuple *t, enum snat_dir dir)
+{
+	return dir == SNAT_DIR_OUT ? snat_out_match(cp, t) :
+				     snat_request_match(cp, t);
+}
+
+static void snat_svc_yield(struct ip_vs_snat *snat, const struct ip_vs_conn *cp,
+			   enum snat_dir dir)
+{
+	struct hlist_node *node, *next;
+	struct ip_vs_conn *old;
+	struct snat_tuple t;
+	u32 bucket;
+
+	snat_svc_tuple(&t, cp, dir);
+	bucket = snat_svc_bucket(snat, &t);
+	spin_lock_bh(snat_svc_lock(snat, bucket));
+	for (node = snat->svc_tab[dir][bucket].first; node; node = next) {
+		next = node->next;
+		old = snat_svc_conn(node, dir);
+		if (old != cp && snat_svc_match(old, &t, dir))
+			snat_svc_del(snat, old, dir);
+	}
+	spin_unlock_bh(snat_svc_lock(snat, bucket));
+}
+
+/**
+ * snat_fast_yield - a new connection of a service wins against older ones
+ * @snat:	state of its network namespace
+ * @cp:		the connection, already hashed
+ *
+ * Two can look alike on one side: those of one client with two services that have the same
+ * server, or with one that has got another server. Packets are for the one that was made
+ * last, which has not learnt a way yet.
+ */
+void snat_fast_yield(struct ip_vs_snat *snat, const struct ip_vs_conn *cp)
+{
+	enum snat_dir dir;
+
+	if (!atomic_read(&snat->svc_linked))
+		return;
+	for (dir = 0; dir < SNAT_DIRS; dir++)
+		snat_svc_yield(snat, cp, dir);
+}
+
+/* How long a connection of a service lives that is under way */
+static const int *snat_svc_timeout(const struct ip_vs_conn *cp)
+{
+	const struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+
+	return READ_ONCE(snat->svc_timeout[cp->protocol == IPPROTO_UDP]);
+}
+
+/* It's asked for when there are connections, as protocols are set up after SNAT */
+static bool snat_svc_find_timeout(const struct ip_vs_conn *cp)
+{
+	struct netns_ipvs *ipvs = ip_vs_snat_ipvs(cp);
+	struct ip_vs_proto_data *pd;
+	bool udp = cp->protocol == IPPROTO_UDP;
+
+	if (likely(snat_svc_timeout(cp)))
+		return true;
+	pd = ip_vs_proto_data_get(ipvs, cp->protocol);
+	if (pd)
+		WRITE_ONCE(ipvs->snat->svc_timeout[udp],
+			   &pd->timeout_table[udp ? IP_VS_UDP_S_NORMAL :
+						    IP_VS_TCP_S_ESTABLISHED]);
+	return pd;
+}
+
+/* Is there nothing about a connection of a service that each packet has to be looked at
+ * for?
+ */
+static bool snat_svc_plain(const struct ip_vs_conn *cp)
+{
+	return cp->dest && cp->daf == AF_INET && !cp->app &&
+	       snat_svc_find_timeout(cp) &&
+	       IP_VS_FWD_METHOD(cp) == IP_VS_CONN_F_MASQ &&
+	       !(cp->flags & (IP_VS_CONN_F_NO_CPORT | IP_VS_CONN_F_TEMPLATE |
+			      IP_VS_CONN_F_ONE_PACKET | IP_VS_CONN_F_NFCT |
+			      IP_VS_CONN_F_NOOUTPUT | IP_VS_CONN_F_SEQ_MASK));
+}
+
+/* The connection of a service that a packet belongs to, which leaves now. What it looks
+ * like is not enough: a request has lost its virtual address, and so may be one of several
+ * connections, with services that have the same server. Nor may the route be newer than
+ * that by which the packet was taken for a request, or for one to forward.
+ */
+static struct ip_vs_conn *snat_svc_get(struct netns_ipvs *ipvs,
+				       const struct sk_buff *skb, bool out)
+{
+	const struct ip_vs_conn *noted = this_cpu_read(ip_vs_snat_noted.cp);
+	const struct iphdr *iph = ip_hdr(skb);
+	union nf_inet_addr saddr = { .ip = iph->saddr };
+	union nf_inet_addr daddr = { .ip = iph->daddr };
+	struct ip_vs_conn_param p;
+	struct ip_vs_conn *cp;
+	struct snat_tuple t;
+
+	if (!noted)
+		return NULL;
+	this_cpu_write(ip_vs_snat_noted.cp, NULL);
+	if (this_cpu_read(ip_vs_snat_noted.genid) != skb_rtable(skb)->rt_genid ||
+	    !snat_tuple_of_packet(&t, skb, ip_hdrlen(skb), iph, true))
+		return NULL;
+	/* The client comes first in both, but in what comes from a server */
+	ip_vs_conn_fill_param(ipvs, AF_INET, t.protocol, &daddr, t.rport,
+			      &saddr, t.lport, &p);
+	cp = out ? ip_vs_conn_in_get(&p) : ip_vs_conn_out_get(&p);
+	if (cp && (cp != noted || !snat_svc_plain(cp))) {
+		__ip_vs_conn_put(cp);
+		return NULL;
+	}
+	return cp;
+}
+
+/* The connection that a translated packet belongs to, whose local end is that of the
+ * other side by now
+ */
+static struct ip_vs_conn *snat_learner(struct netns_ipvs *ipvs,
+				       const struct sk_buff *skb, bool *out)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	struct ip_vs_conn *cp = NULL;
+	struct snat_tuple t;
+
+	if (ip_vs_snat_enabled(ipvs) && snat_was_forwarded(skb)) {
+		*out = snat_addr_find(ipvs->snat, iph->saddr);
+		if (!snat_tuple_of_packet(&t, skb, ip_hdrlen(skb), iph, *out))
+			return NULL;
+		cp = *out ? snat_in_get(ipvs->snat, &t) :
+			    snat_out_get(ipvs->snat, &t);
+	}
+	if (cp)
+		return cp;
+	*out = snat_was_forwarded(skb);
+	return snat_svc_get(ipvs, skb, *out);
 }
 
 /* A question and its answer need no short way, and so many have no more packets */
@@ -231,7 +492,6 @@ static noinline void snat_learn(struct netns_ipvs *ipvs, struct sk_buff *skb,
 {
 	const struct iphdr *iph = ip_hdr(skb);
 	struct ip_vs_conn *cp;
-	struct snat_tuple t;
 	struct snat_way way;
 	enum snat_dir dir;
 	bool out;
@@ -239,17 +499,14 @@ static noinline void snat_learn(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	if ((iph->protocol != IPPROTO_TCP && iph->protocol != IPPROTO_UDP) ||
 	    !snat_way_init(&way, skb, state))
 		return;
-	/* It has been translated: the local end is that of the other side */
-	out = snat_addr_find(ipvs->snat, iph->saddr);
-	if (!snat_tuple_of_packet(&t, skb, ip_hdrlen(skb), iph, out))
-		return;
-	cp = out ? snat_in_get(ipvs->snat, &t) : snat_out_get(ipvs->snat, &t);
+	cp = snat_learner(ipvs, skb, &out);
 	if (!cp)
 		return;
 	dir = out ? SNAT_DIR_OUT : SNAT_DIR_IN;
 	snat_way_add_changes(&way, cp, out);
-	if (snat_learns(cp, dir))
-		snat_ways_learn(cp, dir, &way, state->net);
+	if (snat_learns(cp, dir) &&
+	    snat_ways_learn(cp, dir, &way, state->net) && !ip_vs_snat_conn(cp))
+		snat_svc_link(ipvs->snat, cp, dir);
 	__ip_vs_conn_put(cp);
 }
 
@@ -259,14 +516,13 @@ static noinline void snat_learn(struct netns_ipvs *ipvs, struct sk_buff *skb,
 static unsigned int snat_learn_hook(void *priv, struct sk_buff *skb,
 				    const struct nf_hook_state *state)
 {
-	if (skb->ipvs_property && ip_vs_snat_enabled(priv) &&
-	    !ip_vs_snat_is_duplicate())
+	if (skb->ipvs_property && !ip_vs_snat_is_duplicate())
 		snat_learn(priv, skb, state);
 	return NF_ACCEPT;
 }
 
 /**
- * snat_fast_forget - a connection ends
+ * snat_fast_forget - a connection ends that may have learnt a way
  * @cp:		the connection, that nobody has a reference to
  */
 void snat_fast_forget(struct ip_vs_conn *cp)
@@ -277,6 +533,8 @@ void snat_fast_forget(struct ip_vs_conn *cp)
 	ways = rcu_dereference_protected(cp->snat.ways, 1);
 	if (!ways)
 		return;
+	if (!ip_vs_snat_conn(cp))
+		snat_svc_unlink(ip_vs_snat_ipvs(cp)->snat, cp);
 	RCU_INIT_POINTER(cp->snat.ways, NULL);
 	for (dir = 0; dir < SNAT_DIRS; dir++)
 		snat_way_put(&ways->way[dir]);
@@ -410,6 +668,69 @@ static __always_inline void snat_fast_used(struct ip_vs_conn *cp)
 	}
 }
 
+/* Count a request of which no backup server is told, see ip_vs_sync_conn(). Those that it
+ * is told of, about the connection or what controls it, go the whole way.
+ */
+static noinline bool snat_svc_count_unsynced(struct netns_ipvs *ipvs,
+					     struct ip_vs_conn *cp)
+{
+	int before = atomic_read(&cp->in_pkts), pkts = before + 1;
+	int period = sysctl_sync_period(ipvs);
+
+	if (sysctl_sync_refresh_period(ipvs) > 0 || READ_ONCE(cp->control))
+		return false;
+	if (period > 0)
+		pkts %= period;
+	return pkts != sysctl_sync_threshold(ipvs) &&
+	       atomic_cmpxchg(&cp->in_pkts, before, before + 1) == before;
+}
+
+/* The first packets are counted, or all if a backup server is told of some */
+static __always_inline bool snat_svc_count(struct netns_ipvs *ipvs,
+					   struct ip_vs_conn *cp)
+{
+	if (unlikely(ipvs->sync_state & IP_VS_STATE_MASTER))
+		return snat_svc_count_unsynced(ipvs, cp);
+	if (unlikely(atomic_read(&cp->in_pkts) <= 8))
+		atomic_inc(&cp->in_pkts);
+	return true;
+}
+
+/* The same for connections of services: nothing but their time changes with a packet.
+ * One whose time has come is left alone, because somebody may have set it so, to have
+ * another one in its place. The caller gives no packet back after that.
+ */
+static __always_inline bool snat_svc_follow(struct netns_ipvs *ipvs,
+					    struct ip_vs_conn *cp,
+					    const struct sk_buff *skb, bool out)
+{
+	const struct tcphdr *th = (const struct tcphdr *)(ip_hdr(skb) + 1);
+
+	if (unlikely(time_after_eq(jiffies, cp->timer.expires)))
+		return false;
+	if (cp->protocol == IPPROTO_TCP &&
+	    unlikely(cp->state != IP_VS_TCP_S_ESTABLISHED ||
+		     snat_tcp_flags(th) != TCP_FLAG_ACK))
+		return false;
+	return out || (!sysctl_backup_only(ipvs) && snat_svc_count(ipvs, cp));
+}
+
+/* The same as ip_vs_conn_put(), for who has no reference: but the timer is moved once a
+ * second, or sixteen times until its end. That is finer than it can tell long times.
+ */
+static __always_inline void snat_svc_used(struct ip_vs_conn *cp)
+{
+	unsigned long timeout = READ_ONCE(*snat_svc_timeout(cp));
+	unsigned long slack = min_t(unsigned long, HZ, timeout >> 4);
+
+	if (likely(cp->timeout == timeout &&
+		   jiffies + timeout - cp->timer.expires <= slack) ||
+	    !__ip_vs_conn_get(cp))
+		return;
+	cp->timeout = timeout;
+	ip_vs_conn_put(cp);
+}
+
 static __always_inline u16 snat_fold(u32 value)
 {
 	return value + (value >> 16);
@@ -483,17 +804,22 @@ snat_fast_writable(struct sk_buff *skb, const struct net_device *dev)
 	return copy;
 }
 
-/* What ip_rcv(), ip_forward() and those after them do with a packet */
+/* What ip_rcv(), and ip_forward() or ip_vs_nat_xmit(), and those after them do with a
+ * packet
+ */
 static __always_inline void snat_fast_xmit(struct sk_buff *skb,
 					   struct rtable *rt,
 					   struct neighbour *neigh,
-					   struct net *net, unsigned int received)
+					   struct net *net, unsigned int received,
+					   bool forwarded)
 {
-	ip_vs_snat_count_forwarded(net, skb, received);
+	ip_vs_snat_count_passed(net, skb, received, forwarded);
 	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
-	IPCB(skb)->flags = IPSKB_FORWARDED;
-	if (READ_ONCE(net->ipv4.sysctl_ip_fwd_update_priority))
-		skb->priority = rt_tos2priority(ip_hdr(skb)->tos);
+	if (forwarded) {
+		IPCB(skb)->flags = IPSKB_FORWARDED;
+		if (READ_ONCE(net->ipv4.sysctl_ip_fwd_update_priority))
+			skb->priority = rt_tos2priority(ip_hdr(skb)->tos);
+	}
 	skb_orphan(skb);
 	skb_reset_redirect(skb);
 	skb_clear_tstamp(skb);
@@ -506,9 +832,10 @@ static __always_inline void snat_fast_xmit(struct sk_buff *skb,
 	neigh_output(neigh, skb, false);
 }
 
+/* Have a packet go as the one before it went */
 static __always_inline unsigned int
-snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
-		 bool out)
+snat_fast_send(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
+	       struct ip_vs_conn *cp, bool out, bool svc)
 {
 	const struct ip_vs_snat *snat = ipvs->snat;
 	enum snat_dir dir = out ? SNAT_DIR_OUT : SNAT_DIR_IN;
@@ -516,17 +843,11 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	const struct snat_way *way;
 	struct net_device *dev;
 	struct neighbour *neigh;
-	struct ip_vs_conn *cp;
 	/* With what fills a short frame */
 	unsigned int received = skb->len;
-	struct snat_tuple t;
 	struct rtable *rt;
 	__be32 nexthop;
 
-	snat_fast_tuple(&t, ip_hdr(skb), out);
-	cp = snat_fast_find(snat, &t, out);
-	if (!cp)
-		return NF_ACCEPT;
 	ways = rcu_dereference(cp->snat.ways);
 	if (!ways)
 		return NF_ACCEPT;
@@ -538,16 +859,20 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 		     !snat_fast_fits(skb, way->mtu)))
 		return NF_ACCEPT;
 	if (unlikely(!ip_vs_snat_dest_available(cp->dest) ||
-		     (out && !atomic_read(&cp->dest->weight))))
+		     (out && !svc && !atomic_read(&cp->dest->weight))))
 		return NF_ACCEPT;
 
 	rt = way->rt;
+	/* Requests are sent, not forwarded, and so follow what was learnt of the path */
+	if (svc && !out && unlikely(rt->rt_pmtu && rt->rt_pmtu < way->mtu))
+		return NF_ACCEPT;
 	dev = rt->dst.dev;
-	nexthop = rt_nexthop(rt, out ? t.raddr : cp->daddr.ip);
+	nexthop = rt_nexthop(rt, out ? cp->caddr.ip : cp->daddr.ip);
 	neigh = __ipv4_neigh_lookup_noref(dev, (__force u32)nexthop);
 	if (unlikely(!neigh || !(READ_ONCE(neigh->nud_state) & NUD_VALID)))
 		return NF_ACCEPT;
-	if (!snat_fast_follow(&snat->set, cp, skb, out))
+	if (svc ? !snat_svc_follow(ipvs, cp, skb, out) :
+		  !snat_fast_follow(&snat->set, cp, skb, out))
 		return NF_ACCEPT;
 
 	/* From here on it's ours */
@@ -561,11 +886,52 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	snat_fast_mangle(skb, cp, way, out);
 	snat_account_packet(ipvs, cp, skb->len, out);
 	snat_count(ipvs, out ? SNAT_CTR_FAST_OUT : SNAT_CTR_FAST_IN);
-	if (!out && atomic_read(&cp->in_pkts) <= 8)
+	if (!out && !svc && atomic_read(&cp->in_pkts) <= 8)
 		atomic_inc(&cp->in_pkts);
-	snat_fast_used(cp);
-	snat_fast_xmit(skb, rt, neigh, net, received);
+	if (svc)
+		snat_svc_used(cp);
+	else
+		snat_fast_used(cp);
+	snat_fast_xmit(skb, rt, neigh, net, received, out || !svc);
 	return NF_STOLEN;
+}
+
+/* A packet of an inside host's connection */
+static __always_inline unsigned int
+snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
+		 bool out)
+{
+	struct ip_vs_conn *cp;
+	struct snat_tuple t;
+
+	snat_fast_tuple(&t, ip_hdr(skb), out);
+	cp = snat_fast_find(ipvs->snat, &t, out);
+	return cp ? snat_fast_send(ipvs, skb, net, cp, out, false) : NF_ACCEPT;
+}
+
+/* A reply of a server, or a request of a client */
+static noinline unsigned int snat_fast_service(struct netns_ipvs *ipvs,
+					       struct sk_buff *skb,
+					       struct net *net)
+{
+	const struct ip_vs_snat *snat = ipvs->snat;
+	struct ip_vs_conn *cp;
+	struct snat_tuple t;
+	u32 bucket;
+
+	snat_fast_tuple(&t, ip_hdr(skb), true);
+	bucket = snat_svc_bucket(snat, &t);
+	hlist_for_each_entry_rcu(cp, &snat->svc_tab[SNAT_DIR_OUT][bucket],
+				 snat_out) {
+		if (snat_out_match(cp, &t))
+			return snat_fast_send(ipvs, skb, net, cp, true, true);
+	}
+	hlist_for_each_entry_rcu(cp, &snat->svc_tab[SNAT_DIR_IN][bucket],
+				 snat_in) {
+		if (snat_request_match(cp, &t))
+			return snat_fast_send(ipvs, skb, net, cp, false, true);
+	}
+	return NF_ACCEPT;
 }
 
 /* Ingress of a device: packets of connections whose way is known. Those that are tagged
@@ -575,17 +941,25 @@ static unsigned int snat_fast_hook(void *priv, struct sk_buff *skb,
 				   const struct nf_hook_state *state)
 {
 	struct netns_ipvs *ipvs = priv;
+	unsigned int verdict;
 
 	if (skb->protocol != htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
 		return NF_ACCEPT;
-	if (unlikely(!ip_vs_snat_enabled(ipvs) || skb_vlan_tag_present(skb) ||
-		     skb_sk_is_prefetched(skb) || !snat_fast_plain(skb)))
+	if (unlikely(skb_vlan_tag_present(skb) || skb_sk_is_prefetched(skb) ||
+		     skb->ipvs_property || !snat_fast_plain(skb)))
 		return NF_ACCEPT;
 	if (!snat_fast_usual(skb))
 		return NF_ACCEPT;
-	if (snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr))
-		return snat_fast_packet(ipvs, skb, state->net, false);
-	return snat_fast_packet(ipvs, skb, state->net, true);
+	if (likely(ip_vs_snat_enabled(ipvs))) {
+		if (snat_addr_find(ipvs->snat, ip_hdr(skb)->daddr))
+			verdict = snat_fast_packet(ipvs, skb, state->net, false);
+		else
+			verdict = snat_fast_packet(ipvs, skb, state->net, true);
+		if (verdict != NF_ACCEPT)
+			return verdict;
+	}
+	return atomic_read(&ipvs->snat->svc_linked) ?
+	       snat_fast_service(ipvs, skb, state->net) : NF_ACCEPT;
 }
 
 /* Devices. Whatever comes, goes, or is moved to another namespace has the hook as long as
@@ -654,6 +1028,24 @@ static int snat_fast_dev_event(struct notifier_block *nb, unsigned long event,
  * and when it's unregistered.
  */
 
+/* The tables of services stay as long as there may be connections in them */
+static int snat_svc_tab_alloc(struct netns_ipvs *ipvs)
+{
+	struct ip_vs_snat *snat = ipvs->snat;
+	int bits = snat_default_tab_bits(ipvs);
+	struct hlist_head *tab;
+
+	if (snat->svc_tab[SNAT_DIR_OUT])
+		return 0;
+	tab = snat_tab_alloc(bits + 1);
+	if (!tab)
+		return -ENOMEM;
+	snat->svc_mask = (1U << bits) - 1;
+	snat->svc_tab[SNAT_DIR_OUT] = tab;
+	snat->svc_tab[SNAT_DIR_IN] = tab + snat->svc_mask + 1;
+	return 0;
+}
+
 static int snat_fast_begin(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
@@ -661,6 +1053,9 @@ static int snat_fast_begin(struct netns_ipvs *ipvs)
 
 	if (!IS_ENABLED(CONFIG_NETFILTER_INGRESS))
 		return -EOPNOTSUPP;
+	ret = snat_svc_tab_alloc(ipvs);
+	if (ret)
+		return ret;
 	snat->learn_hook.priv = ipvs;
 	ret = nf_register_net_hook(ipvs->net, &snat->learn_hook);
 	if (ret)
@@ -685,6 +1080,10 @@ static void snat_fast_end(struct netns_ipvs *ipvs)
  */
 void snat_fast_init(struct ip_vs_snat *snat)
 {
+	int i;
+
+	for (i = 0; i < SNAT_LOCKS; i++)
+		spin_lock_init(&snat->svc_locks[i].lock);
 	mutex_init(&snat->fast_lock);
 	INIT_LIST_HEAD(&snat->fast_devs);
 	snat->fast_notifier.notifier_call = snat_fast_dev_event;
@@ -692,6 +1091,15 @@ void snat_fast_init(struct ip_vs_snat *snat)
 	snat->learn_hook.pf = NFPROTO_IPV4;
 	snat->learn_hook.hooknum = NF_INET_POST_ROUTING;
 	snat->learn_hook.priority = NF_IP_PRI_LAST;
+}
+
+/**
+ * snat_fast_cleanup - the opposite of snat_fast_init()
+ * @snat:	state of a network namespace, it has no connections any more
+ */
+void snat_fast_cleanup(struct ip_vs_snat *snat)
+{
+	ip_vs_snat_big_free(snat->svc_tab[SNAT_DIR_OUT]);
 }
 
 /**

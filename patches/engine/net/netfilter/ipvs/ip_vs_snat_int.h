@@ -202,6 +202,14 @@ struct ip_vs_snat {
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
 	struct snat_config __rcu *config;	/* of rules, if there is any */
 
+#ifdef IP_VS_SNAT_FASTPATH
+	/* Connections of services with short ways */
+	struct hlist_head	*svc_tab[SNAT_DIRS];
+	u32			svc_mask;	/* of both tables */
+	const int		*svc_timeout[2];	/* of TCP and UDP */
+	atomic_t		svc_linked;	/* nodes in them */
+#endif
+
 	/* Forgotten connections: UDP of services, TCP of their servers' own */
 	struct snat_memo	*late;
 	struct snat_memo	*refused;	/* flows that found no port */
@@ -231,6 +239,7 @@ struct ip_vs_snat {
 	struct nf_hook_ops	learn_hook;
 	struct notifier_block	fast_notifier;
 	struct list_head	fast_devs;	/* under RTNL */
+	struct snat_lock	svc_locks[SNAT_LOCKS];	/* buckets of svc_tab */
 #endif
 
 	/* Written when something is configured */
@@ -443,6 +452,9 @@ void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
 bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
 		   const struct snat_tuple *t, unsigned long age);
 int snat_default_max_conns(struct netns_ipvs *ipvs);
+int snat_default_tab_bits(struct netns_ipvs *ipvs);
+struct hlist_head *snat_tab_alloc(unsigned int bits);
+void snat_hash_init(struct ip_vs_snat *snat);
 int snat_conn_init_net(struct netns_ipvs *ipvs);
 void snat_conn_cleanup_net(struct ip_vs_snat *snat);
 
@@ -535,10 +547,17 @@ void snat_fast_init(struct ip_vs_snat *snat);
 int snat_fast_update(struct netns_ipvs *ipvs);
 void snat_fast_stop(struct netns_ipvs *ipvs);
 void snat_fast_forget(struct ip_vs_conn *cp);
+void snat_fast_yield(struct ip_vs_snat *snat, const struct ip_vs_conn *cp);
+void snat_fast_cleanup(struct ip_vs_snat *snat);
 #else
 static inline void snat_fast_init(struct ip_vs_snat *snat) { }
+static inline void snat_fast_cleanup(struct ip_vs_snat *snat) { }
 static inline void snat_fast_stop(struct netns_ipvs *ipvs) { }
 static inline void snat_fast_forget(struct ip_vs_conn *cp) { }
+static inline void snat_fast_yield(struct ip_vs_snat *snat,
+				   const struct ip_vs_conn *cp)
+{
+}
 #endif
 
 /* ip_vs_snat_packet.c */

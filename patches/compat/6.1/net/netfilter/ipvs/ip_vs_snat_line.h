@@ -27,10 +27,12 @@ ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
 	return genl_dumpit_info(cb)->attrs;
 }
 
-/* What goes a short way is counted as all that comes and is forwarded */
-static inline void ip_vs_snat_count_forwarded(struct net *net,
-					      const struct sk_buff *skb,
-					      unsigned int received)
+/* What goes a short way is counted as all that comes and goes, and as what is forwarded
+ * if it would have been
+ */
+static inline void ip_vs_snat_count_passed(struct net *net,
+					   const struct sk_buff *skb,
+					   unsigned int received, bool forwarded)
 {
 	unsigned int len = skb->len;
 
@@ -38,8 +40,10 @@ static inline void ip_vs_snat_count_forwarded(struct net *net,
 	__IP_ADD_STATS(net, IPSTATS_MIB_NOECTPKTS +
 			    (ip_hdr(skb)->tos & INET_ECN_MASK),
 		       max_t(unsigned short, 1, skb_shinfo(skb)->gso_segs));
-	__IP_INC_STATS(net, IPSTATS_MIB_OUTFORWDATAGRAMS);
-	__IP_ADD_STATS(net, IPSTATS_MIB_OUTOCTETS, len);
+	if (forwarded) {
+		__IP_INC_STATS(net, IPSTATS_MIB_OUTFORWDATAGRAMS);
+		__IP_ADD_STATS(net, IPSTATS_MIB_OUTOCTETS, len);
+	}
 	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
 }
 
@@ -47,6 +51,12 @@ static inline void ip_vs_snat_count_forwarded(struct net *net,
 static inline bool ip_vs_snat_is_duplicate(void)
 {
 	return this_cpu_read(nf_skb_duplicated);
+}
+
+/* Is this no task of a program? */
+static inline bool ip_vs_snat_in_kernel_task(void)
+{
+	return current->flags & PF_KTHREAD;
 }
 
 /* What handlers of settings get */

@@ -321,9 +321,6 @@ static inline void ip_vs_snat_ct_bind(struct sk_buff *skb, bool out)
 #endif
 }
 
-/* Packets of connections may go a short way */
-#define IP_VS_SNAT_FASTPATH
-
 /* Do IPsec policies decide about what is forwarded? */
 static inline bool ip_vs_snat_has_policy(const struct net *net)
 {
