@@ -3,7 +3,7 @@ import test from 'ava'
 import { chartsOf } from '../../vm/bench/charts.ts'
 import { reportOf } from '../../vm/bench/markdown.ts'
 import { ALONE, BESIDE, chooseParts, countsOf, measure, partNames } from '../../vm/bench/measure.ts'
-import { INSIDE, POOL, rateOf, REMOTE, sending } from '../../vm/bench/network.ts'
+import { INSIDE, POOL, rateOf, REMOTE, sending, transferOf } from '../../vm/bench/network.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench/nftables.ts'
 import { svgOf } from '../../vm/bench/plot.ts'
 import { textLines } from '../../vm/bench/report.ts'
@@ -16,14 +16,21 @@ test('what pktgen says becomes instructions per packet, as 6.1 and as 2.6.32 say
   t.throws(() => rateOf('ERROR'))
 })
 
-const run = (arrived: number): string => `begin\nforwarded 7\nOK: 100(c100+d0) usec, 10 (60byte,0frags)\nforwarded 17\narrived ${arrived}\n`
+const run = (arrived: number): string => `begin\nforwarded 7\nshort 5\nOK: 100(c100+d0) usec, 10 (60byte,0frags)\nforwarded 17\nshort 6\narrived ${arrived}\n`
 
 test('each run of a script has its counts, and one that says too little is an error', (t) => {
   t.deepEqual(countsOf(`noise\n${run(10)}${run(9)}`), [
-    { instructions: 10_000, sent: 10, arrived: 10, forwarded: 10 },
-    { instructions: 10_000, sent: 10, arrived: 9, forwarded: 10 },
+    { instructions: 10_000, sent: 10, arrived: 10, forwarded: 10, short: 1 },
+    { instructions: 10_000, sent: 10, arrived: 9, forwarded: 10, short: 1 },
   ])
   t.throws(() => countsOf('begin\nforwarded 7\nOK: 100(c100+d0) usec, 10 (60byte,0frags)\nforwarded 17\n'), { message: /did not say all/ })
+})
+
+test('a stream is counted by the clock, and by the source that its packets have', (t) => {
+  t.deepEqual(transferOf('noise\ntook 1000 3000\npackets 30\npackets 0\n'), { nanoseconds: 2000 })
+  t.deepEqual(transferOf('took 1000 3000\npackets 28\npackets 2\n').refused, '2 of 30 packets had another source')
+  t.is(transferOf('took 1000 3000\npackets 0\npackets 0\n').refused, '0 of 0 packets had another source')
+  t.throws(() => transferOf('took 1000\n'), { message: /did not say all/ })
 })
 
 test('flows differ by the port of the side that is inside', (t) => {
@@ -43,8 +50,8 @@ test('more flows than a remote has ports differ by the remote as well, in both d
 
 test('parts are chosen by words of their names, and plain forwarding comes along', (t) => {
   t.is(chooseParts(undefined).length, partNames().length)
-  t.deepEqual(chooseParts('LVS').map(({ name }) => name), ['plain forwarding', 'LVS NAT in'])
-  t.deepEqual(chooseParts('flowtable').map(({ name }) => name), ['plain forwarding', 'nftables, flowtable'])
+  t.deepEqual(chooseParts('LVS').map(({ name }) => name), ['plain forwarding', 'LVS NAT in', 'LVS NAT', 'LVS NAT, fast'])
+  t.deepEqual(chooseParts('flowtable').map(({ name }) => name), ['plain forwarding', 'nftables, flowtable', 'nftables, flowtable, bulk'])
   t.deepEqual(chooseParts('nothing like it'), [])
 })
 
@@ -96,6 +103,8 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
       ...figures('plain forwarding', 'out', 6000), ...figures('iptables SNAT', 'out', 8000), ...figures('nftables, flowtable', 'out', 5000),
       ...figures('IPVS SNAT', 'out', 6500).map((one) => (one.flows === 1 ? { ...one, refused: '9 of 10 arrived translated' } : one)),
       ...figures(ALONE, 'in', 7000), ...figures(BESIDE, 'in', 7070),
+      ...figures('LVS NAT', 'reply', 8000), ...figures('LVS NAT, fast', 'reply', 5000),
+      ...figures('nftables, flowtable', 'up', 3620).slice(0, 1),
       ruled(1, 10_000), ruled(1_000, 10_500),
       occupied('IPVS SNAT', 0, 10_000), occupied('IPVS SNAT', 95, 15_000),
     ],
@@ -107,6 +116,9 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
   t.regex(line('iptables SNAT'), /^iptables SNAT +8000 \+2000 /)
   t.regex(line('nftables, flowtable'), /5000 -1000 -0\.50/)
   t.regex(line(BESIDE), /^LVS NAT in, beside 20000 SNAT flows( +7070 \+1\.0 %){4}$/)
+  t.true(lines.some((one) => /^nftables, flowtable +- +3620, 3\.20 Gbit\/s$/.test(one)), lines.join('\n'))
+  t.regex(line('LVS NAT: replies'), /: replies( +8000){4}$/)
+  t.regex(line('LVS NAT, fast: replies'), /: replies( +5000 x0\.63){4}$/)
   t.true(lines.some((one) => /^IPVS SNAT +10000 x1\.00, 10 .*15000 x1\.50, 10/.test(one)))
   t.regex(line('ports'), /^ports +- +10000, 10500 x1\.05$/)
   t.regex(line('one ipvsadm -R'), /0\.08$/)
@@ -131,13 +143,17 @@ test('of several rounds, tables have the median and the spread, and what was ref
 })
 
 /** A machine that answers as one does where every packet arrives, at one more microsecond for each that was sent before. */
-function fakeMachine(lacking: RegExp) {
+function fakeMachine(lacking: RegExp, goesShort = false) {
   let sent = 0
+  let short = 0
   const answer = (script: string): string => [
     ...[...script.matchAll(/packets (?:source|sink) (\d+) /g)].map(([, count]) => {
       sent++
-      return `begin\nforwarded 7\nOK: ${Number(count) * 6 + sent}(c1+d0) usec, ${count} (60byte,0frags)\nforwarded 7\narrived ${count}\n`
+      const before = short
+      if (goesShort) short += Number(count)
+      return `begin\nforwarded 7\nshort ${before}\nOK: ${Number(count) * 6 + sent}(c1+d0) usec, ${count} (60byte,0frags)\nforwarded 7\nshort ${short}\narrived ${count}\n`
     }),
+    ...(script.includes('echo took') ? ['took 1000 182001000\npackets 30\npackets 0\n'] : []),
     'seconds 0.5\n',
   ].join('')
   return {
@@ -156,11 +172,11 @@ test('all parts are measured once, then all again, and what is known is kept aft
   const kept: number[] = []
   const parts = chooseParts('plain,iptables,rules')
   const results = await measure(fakeMachine(/UDPCSUM/), parts, { rounds: 2, progress: (line) => progress.push(line), keep: (known: Results) => kept.push(known.measurements.length) })
-  // Nine figures of each way without a checksum, five of occupancy, twenty of rules.
-  t.deepEqual(kept, [9, 18, 23, 43, 52, 61, 66, 86])
+  // Nine figures of each way without a checksum, five of occupancy, two of a stream of each way, twenty of rules.
+  t.deepEqual(kept, [9, 18, 23, 25, 27, 47, 56, 65, 70, 72, 74, 94])
   t.is(progress.filter((line) => /^round \d of 2$/.test(line)).length, 2)
   t.deepEqual(results.inapplicable.map(({ what }) => what), ['UDP with a checksum'])
-  t.deepEqual(results.measurements.map(({ round }) => round), [...Array<number>(43).fill(1), ...Array<number>(43).fill(2)])
+  t.deepEqual(results.measurements.map(({ round }) => round), [...Array<number>(47).fill(1), ...Array<number>(47).fill(2)])
   t.deepEqual(results.loads.map(({ round }) => round), [1, 1, 1, 2, 2, 2])
   for (const figure of figuresOf(results.measurements)) {
     t.is(figure.values.length, 2, nameOf(figure))
@@ -168,10 +184,19 @@ test('all parts are measured once, then all again, and what is known is kept aft
   }
 })
 
+test('both ways of LVS NAT are measured, and what went the whole way is no figure of the short one', async (t) => {
+  for (const goesShort of [true, false]) {
+    const results = await measure(fakeMachine(/UDPCSUM/, goesShort), chooseParts('LVS NAT, fast'), { rounds: 1, progress: () => undefined, keep: () => undefined })
+    const served = results.measurements.filter(({ way }) => way === 'LVS NAT, fast')
+    t.deepEqual(served.map(({ kind, flows }) => [kind, flows]), flowCounts.flatMap((flows) => [['in', flows], ['reply', flows]]))
+    t.deepEqual([...new Set(served.map(({ refused }) => refused?.replace(/\d+/g, 'N')))], [goesShort ? undefined : 'N of N went the slow way'])
+  }
+})
+
 test('a part that this kernel cannot do is asked for once', async (t) => {
   const machine = fakeMachine(/iptables -t nat -L|inside\.do/)
   const results = await measure(machine, chooseParts('iptables'), { rounds: 3, progress: () => undefined, keep: () => undefined })
-  t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy'])
+  t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy', 'iptables SNAT, bulk'])
   t.deepEqual([...new Set(results.measurements.map(({ way, kind }) => `${way}, ${kind}`))], ['plain forwarding, out', 'plain forwarding, new'])
   t.false(machine.scripts.some((script) => script.includes('iptables -t nat')))
 })
@@ -218,12 +243,15 @@ test('what means nothing is not drawn but named, and the others keep their colou
 test('each kind of figure has its chart', (t) => {
   const charts = chartsOf(results(
     ...rounds({ way: 'IPVS SNAT' }, 6500), ...rounds({ way: 'IPVS SNAT', kind: 'back', checksum: false }, 6500), ...rounds({ way: ALONE, kind: 'in' }, 7000),
+    ...rounds({ way: 'LVS NAT, fast', kind: 'reply' }, 5000), ...rounds({ way: 'IPVS SNAT', kind: 'up' }, 3620),
     ...rounds({ way: 'IPVS SNAT', kind: 'new', flows: 200, occupancy: 90 }, 15_000), ...rounds({ way: 'IPVS SNAT, rules', kind: 'new', flows: 1_000, rules: { count: 1_000, shape: 'ports' } }, 10_000),
   ), 'a kernel')
   t.deepEqual(charts.map(({ name, bars }) => [name, bars.map(({ x, series, median }) => [x, series, median])]), [
     ['out', [['1', 'IPVS SNAT', 6500]]],
     ['back-without-checksum', [['1', 'IPVS SNAT', 6500]]],
     ['lvs-nat', [['1', ALONE, 7000]]],
+    ['lvs-nat-ways', [['1', 'LVS NAT, fast: replies', 5000]]],
+    ['bulk', [['up', 'IPVS SNAT', 3620]]],
     ['occupancy', [['90', 'IPVS SNAT', 15_000]]],
     ['rules-new', [['ports', '1,000 rules', 10_000]]],
   ])

@@ -2,7 +2,8 @@
 /** What is drawn of what was measured: which figures, in which order, under which title. How it is drawn is plot.ts. */
 
 import { ALONE, BESIDE, FLOWS, OCCUPANCIES } from './measure.ts'
-import { DIRECTIONS, Figures } from './report.ts'
+import { SEGMENT_BYTES } from './network.ts'
+import { DIRECTIONS, Figures, SERVED } from './report.ts'
 import { countOf, type Figure, grouped, type Kind, type Results, roundsOf, type Summary, withChecksum } from './results.ts'
 import { RULE_COUNTS, SHAPES } from './rules.ts'
 import { IPTABLES, IPVS, WAYS } from './ways.ts'
@@ -57,6 +58,20 @@ const balancing = (figures: Figures, checksum: boolean): Drawing => ({
   places: FLOWS.flatMap((flows) => [ALONE, BESIDE].map((way) => ({ x: grouped(flows), series: way, figure: figures.find({ way, kind: 'in', checksum, flows }) }))),
 })
 
+const serving = (figures: Figures, checksum: boolean): Drawing => ({
+  name: `lvs-nat-ways${suffix(checksum)}`,
+  title: `LVS NAT, both ways, 60-byte UDP ${withChecksum(checksum)}`,
+  across: 'flows',
+  places: FLOWS.flatMap((flows) => SERVED.map(({ way, kind, title }) => ({ x: grouped(flows), series: title, figure: figures.find({ way, kind, checksum, flows }) }))),
+})
+
+const bulk = (figures: Figures): Drawing => ({
+  name: 'bulk',
+  title: `A TCP stream, merged on its way (GSO): each ${grouped(SEGMENT_BYTES)} bytes, with both its ends`,
+  across: 'direction',
+  places: (['down', 'up'] as const).flatMap((kind) => WAYS.map(({ name: way }) => ({ x: kind, series: way, figure: figures.find({ way, kind, checksum: true, flows: 1 }) }))),
+})
+
 const occupancy = ({ all }: Figures): Drawing => ({
   name: 'occupancy',
   title: 'A new flow while ports are taken, in one block',
@@ -85,7 +100,8 @@ export function chartsOf(results: Results, source: string): Chart[] {
   const { checksums } = figures
   const drawings = [
     ...checksums.flatMap((checksum) => forwarding(figures, checksum)), ...checksums.map((checksum) => balancing(figures, checksum)),
-    occupancy(figures), ...rules(figures),
+    ...checksums.map((checksum) => serving(figures, checksum)),
+    bulk(figures), occupancy(figures), ...rules(figures),
   ]
   return drawings.map((drawing) => chartOf(drawing, source, roundsOf(results))).filter(({ bars }) => bars.length > 0)
 }

@@ -11,11 +11,11 @@
 
 import type { Machine } from '../qemu/machine.ts'
 import {
-  type End, type Flows, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream, VIP,
+  BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type End, type Flows, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream, transfer, transferOf, VIP,
 } from './network.ts'
-import { type Kind, type Measurement, nameOf, type Results } from './results.ts'
+import { type Kind, type Measurement, nameOf, type Results, type Subject } from './results.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
-import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
+import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
 
 /** What is counted, and how, for those who read or compare the figures. */
 export const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
@@ -54,7 +54,9 @@ export interface Part {
 const PARTS: readonly Part[] = [
   ...WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => forward(bench, way) })),
   { name: 'LVS NAT in', way: IPVS, run: balance },
+  ...LVS_WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => serve(bench, way) })),
   ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, run: (bench) => moveBulk(bench, way) })),
   { name: RULES.name, way: RULES, run: askRules },
 ]
 
@@ -116,6 +118,11 @@ class Bench {
     this.progress(`${nameOf(measurement)}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
   }
 
+  /** @param refused why the figure means nothing, if it does not */
+  addCount(subject: Subject, { instructions, sent, arrived }: Pick<Count, 'instructions' | 'sent' | 'arrived'>, refused: string | undefined): void {
+    this.add({ ...subject, instructions, sent, arrived, ...(refused === undefined ? {} : { refused }) })
+  }
+
   addLoad(how: string, seconds: number): void {
     this.results.loads.push({ how, round: this.round, seconds })
     this.progress(`loading rules, ${how}: ${seconds} s`)
@@ -132,33 +139,38 @@ interface Count {
   instructions: number
   sent: number
   arrived: number
-  /** How many of them went all the way through the kernel's own forwarding. */
+  /** How many of them went all the way through the kernel's own forwarding, or a short way of IPVS. */
   forwarded: number
+  short: number
 }
 
 const BEGIN = 'begin'
-/** What goes the short way of IPVS counts as forwarded as well. */
-const FORWARDED = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
-awk '$1 == "Ip:" && $7 ~ /[0-9]/ { count += $7 } $1 ~ /^fast_/ { count -= $2 } END { print "forwarded " count }'`
+/** What goes the short way of IPVS counts as forwarded as well, but requests for services. */
+const WENT = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
+awk '$1 == "Ip:" && $7 ~ /[0-9]/ { forwarded = $7 } $1 ~ /^fast_/ { short += $2 } END { print "forwarded " forwarded; print "short " short + 0 }'`
 
 /** @returns a script for a run; {@link countsOf} reads what it prints */
 function script({ stream, seen }: Run): string {
   const end: End = otherEnd(stream.from)
-  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, FORWARDED, 'fresh-slabs', sending(stream), FORWARDED, `at ${end} arrived`].join('\n')
+  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, WENT, 'fresh-slabs', sending(stream), WENT, `at ${end} arrived`].join('\n')
 }
 
 /** @returns a count of each run that printed `output`, in order */
 export function countsOf(output: string): Count[] {
   return output.split(new RegExp(`^${BEGIN}\n`, 'm')).slice(1).map((text) => {
-    const [before = NaN, after = NaN] = numbersAfter('forwarded', text)
     const [arrived = NaN] = numbersAfter('arrived', text)
-    const count = { ...rateOf(text), arrived, forwarded: after - before }
+    const count = { ...rateOf(text), arrived, forwarded: increase('forwarded', text), short: increase('short', text) }
     if (Object.values(count).every(Number.isFinite)) return count
     throw new Error(`a run did not say all that it should: ${text}`)
   })
 }
 
 const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
+
+function increase(word: string, text: string): number {
+  const [before = NaN, after = NaN] = numbersAfter(word, text)
+  return after - before
+}
 
 function lost({ sent, arrived }: Count): string | undefined {
   return arrived === sent ? undefined : `${arrived} of ${sent} arrived translated`
@@ -198,10 +210,9 @@ async function forwardFlows(bench: Bench, way: Way, flows: (typeof FLOWS)[number
   const [fresh, , established, , , returned] = counts
   const add = (kind: Kind, count: Count | undefined) => {
     if (!count) return
-    const slow = way.passesForwarding && kind !== 'new' && count.forwarded > 0 ? `${count.forwarded} of ${count.sent} were forwarded the slow way` : undefined
-    const refused = lost(count) ?? slow
-    const { forwarded: _forwarded, ...rest } = count
-    bench.add({ way: way.name, kind, checksum, flows, ...rest, ...(refused === undefined ? {} : { refused }) })
+    const slow = count.forwarded - count.short
+    const refused = lost(count) ?? (way.passesForwarding && kind !== 'new' && slow > 0 ? `${slow} of ${count.sent} were forwarded the slow way` : undefined)
+    bench.addCount({ way: way.name, kind, checksum, flows }, count, refused)
   }
   if (flows === MANY_FLOWS) add('new', fresh)
   add('out', established)
@@ -226,17 +237,45 @@ async function balance(bench: Bench): Promise<void> {
 
 async function balanceFlows(bench: Bench, name: string, checksum: boolean, before: readonly Run[]): Promise<void> {
   for (const flows of FLOWS) {
-    const run = (packets: number): Run => ({
-      stream: { from: 'remote', source: REMOTE, destination: VIP, ...SETS[flows], varies: 'source', checksum, packets },
-      seen: [REMOTES, INSIDE],
-    })
+    const run = (packets: number) => requests(checksum, SETS[flows], packets)
     const runs = [...before, run(flows), run(measuredPackets(flows))]
     const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
     const count = counts[counts.length - 1]
     if (!count) throw new Error('nothing was measured')
-    const refused = counts.map(lost).find((reason) => reason !== undefined)
-    const { forwarded: _forwarded, ...rest } = count
-    bench.add({ way: name, kind: 'in', checksum, flows, ...rest, ...(refused === undefined ? {} : { refused }) })
+    bench.addCount({ way: name, kind: 'in', checksum, flows }, count, counts.map(lost).find((reason) => reason !== undefined))
+  }
+}
+
+const requests = (checksum: boolean, flows: Flows, packets: number): Run => ({
+  stream: { from: 'remote', source: REMOTE, destination: VIP, ...flows, varies: 'source', checksum, packets },
+  seen: [REMOTES, INSIDE],
+})
+
+const replies = (checksum: boolean, flows: Flows, packets: number): Run => ({
+  stream: { from: 'inside', source: INSIDE, destination: REMOTE, ...flows, varies: 'destination', checksum, packets },
+  seen: [VIP, REMOTES],
+})
+
+/** Clients' packets and the server's, on the whole way and on the short one. */
+async function serve(bench: Bench, way: Way): Promise<void> {
+  if (!bench.replies) return
+  for (const checksum of bench.checksums) {
+    await withWay(bench, way, async () => {
+      for (const flows of FLOWS) await serveFlows(bench, way, flows, checksum)
+    })
+  }
+}
+
+async function serveFlows(bench: Bench, way: Way, flows: (typeof FLOWS)[number], checksum: boolean): Promise<void> {
+  const both = (packets: number): Run[] => [requests, replies].map((run) => run(checksum, SETS[flows], packets))
+  // The second packet of a direction is what it learns its way from.
+  const runs = [...both(flows), ...both(flows), ...both(measuredPackets(flows))]
+  const counts = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
+  for (const [index, kind] of (['in', 'reply'] as const).entries()) {
+    const count = counts[counts.length - 2 + index]
+    if (!count) throw new Error('nothing was measured')
+    const slow = count.sent - count.short
+    bench.addCount({ way: way.name, kind, checksum, flows }, count, lost(count) ?? (way.passesForwarding && slow > 0 ? `${slow} of ${count.sent} went the slow way` : undefined))
   }
 }
 
@@ -254,10 +293,20 @@ async function occupy(bench: Bench, way: Way): Promise<void> {
       const [newest] = counts.slice(-1)
       if (!newest) throw new Error('nothing was measured')
       const refused = counts.slice(0, -1).map(lost).find((reason) => reason !== undefined)
-      const { forwarded: _forwarded, ...rest } = newest
-      bench.add({ way: way.name, kind: 'new', checksum, flows: NEWCOMERS[1], occupancy, ...rest, ...(refused === undefined ? {} : { refused: `the ports were not taken: ${refused}` }) })
+      bench.addCount({ way: way.name, kind: 'new', checksum, flows: NEWCOMERS[1], occupancy }, newest, refused && `the ports were not taken: ${refused}`)
     })
   }
+}
+
+/** A stream of TCP, merged into large packets on its way (GSO): what the gateway does is the smaller part of it. */
+async function moveBulk(bench: Bench, way: Way): Promise<void> {
+  if (!bench.replies) return
+  await withWay(bench, { ...way, setUp: [way.setUp, way.alsoTcp, BULK_SETUP].join('\n'), tearDown: `${BULK_TEARDOWN}\n${way.tearDown}` }, async () => {
+    for (const kind of ['down', 'up'] as const) {
+      const { nanoseconds, refused } = transferOf(await bench.sh(transfer(kind, way.outside)))
+      bench.addCount({ way: way.name, kind, checksum: true, flows: 1 }, { instructions: nanoseconds / BULK_SEGMENTS, sent: BULK_SEGMENTS, arrived: BULK_SEGMENTS }, refused)
+    }
+  })
 }
 
 const RULE_FLOWS = 1_000
@@ -273,9 +322,7 @@ async function askRules(bench: Bench): Promise<void> {
         const [fresh, , established] = countsOf(await bench.sh(['set -e', ...runs.map(script)].join('\n')))
         for (const [kind, found] of [['new', fresh], ['out', established]] as const) {
           if (!found) throw new Error('nothing was measured')
-          const { forwarded: _forwarded, ...rest } = found
-          const refused = lost(found)
-          bench.add({ way: way.name, kind, checksum, flows: RULE_FLOWS, rules: { count, shape: shape.name }, ...rest, ...(refused === undefined ? {} : { refused }) })
+          bench.addCount({ way: way.name, kind, checksum, flows: RULE_FLOWS, rules: { count, shape: shape.name } }, found, lost(found))
         }
       })
     }

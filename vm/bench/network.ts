@@ -148,6 +148,56 @@ export function sending(stream: Stream): string {
   return `at ${stream.from} packets ${device} ${stream.packets} ${settings.join(' ')} dst_mac=$(mac ${gateway})`
 }
 
+/** Payload of a full segment at an MTU of 1500 with time stamps (RFC 7323, Appendix A). */
+export const SEGMENT_BYTES = 1448
+const BULK_MIB = 256
+/** Segments of a stream, which pass the gateway merged (GSO). */
+export const BULK_SEGMENTS = Math.ceil((BULK_MIB * 2 ** 20) / SEGMENT_BYTES)
+const ROUTER = '203.0.113.254'
+
+/** A file to send, and the ends as hosts with a TCP stack of their own. */
+export const BULK_SETUP = `
+at inside 'ip link set lo up; ip addr add ${INSIDE}/24 dev source; ip route add default via 192.168.1.1'
+at remote 'ip link set lo up; ip route add 192.168.1.0/24 via 203.0.113.1'
+[ -e /tmp/bulk ] || dd if=/dev/zero of=/tmp/bulk bs=1M count=${BULK_MIB} 2>/dev/null
+at remote 'httpd -p 81 -h /tmp'`
+
+export const BULK_TEARDOWN = `
+at remote 'killall httpd; ip route del 192.168.1.0/24'
+at inside ip addr del ${INSIDE}/24 dev source`
+
+/** What the inside host does with the file, and the remote before that. */
+const TRANSFERS = {
+  down: { remote: 'true', inside: `wget -q -O /dev/null http://${ROUTER}:81/bulk` },
+  up: { remote: 'nc -l -p 82 </dev/null >/dev/null 2>&1 &', inside: `nc ${ROUTER} 82 </tmp/bulk` },
+} as const
+
+/**
+ * @param seen source that its packets have at the remote
+ * @returns a script that moves the file and prints how long that took, in nanoseconds of the guest, and how many packets had which source
+ */
+export const transfer = (direction: keyof typeof TRANSFERS, seen: string): string => `
+set -e
+at remote '${TRANSFERS[direction].remote}'
+at remote 'iptables -t raw -F PREROUTING; iptables -t raw -A PREROUTING -p tcp -s ${seen}; iptables -t raw -A PREROUTING -p tcp ! -s ${seen}'
+now() { awk '/^now at/ { print $3 }' /proc/timer_list; }
+before=$(now)
+at inside '${TRANSFERS[direction].inside}'
+echo took $before $(now)
+at remote iptables -t raw -L PREROUTING -nvx | awk 'NR > 2 { print "packets " $1 }'`
+
+/**
+ * @param text what a {@link transfer} has printed
+ * @returns how many nanoseconds it took, and why that means nothing, if it does
+ */
+export function transferOf(text: string): { nanoseconds: number; refused?: string } {
+  const [, before, after] = /^took (\d+) (\d+)$/m.exec(text) ?? []
+  const [seen, others] = [...text.matchAll(/^packets (\d+)$/gm)].map(([, count]) => Number(count))
+  if (before === undefined || after === undefined || seen === undefined || others === undefined) throw new Error(`a transfer did not say all that it should: ${text}`)
+  const refused = seen === 0 || others > 0 ? `${others} of ${seen + others} packets had another source` : undefined
+  return { nanoseconds: Number(after) - Number(before), ...(refused === undefined ? {} : { refused }) }
+}
+
 /** @returns the end that a stream arrives at */
 export const otherEnd = (end: End): End => (end === 'inside' ? 'remote' : 'inside')
 

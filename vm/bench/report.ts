@@ -4,7 +4,8 @@
 import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
 import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
-import { IPTABLES, IPVS, PLAIN, WAYS } from './ways.ts'
+import { SEGMENT_BYTES } from './network.ts'
+import { IPTABLES, IPVS, LVS, LVS_WAYS, PLAIN, WAYS } from './ways.ts'
 
 export interface Table {
   title: string
@@ -84,8 +85,30 @@ function forwarding(figures: Figures, checksum: boolean): Table[] {
   })
 }
 
+/** Requests and replies of a balanced service, on the whole way and on the short one. */
+export const SERVED: readonly { way: string; kind: Kind; title: string }[] = LVS_WAYS.flatMap(({ name: way }) =>
+  ([['in', 'requests'], ['reply', 'replies']] as const).map(([kind, what]) => ({ way, kind, title: `${way}: ${what}` })),
+)
+
+function serving(figures: Figures, checksum: boolean): Table[] {
+  const served = SERVED.filter(({ way }) => figures.has((one) => one.way === way && one.checksum === checksum))
+  if (served.length === 0) return []
+  const cell = (way: string, kind: Kind, flows: number): string => {
+    const [found, whole] = [figures.find({ way, kind, checksum, flows }), figures.count({ way: LVS.name, kind, checksum, flows })]
+    if (!found) return '-'
+    if (found.refused !== undefined) return 'refused'
+    const { median } = found.instructions
+    return figureCell(found, `${median.toFixed(0)}${way === LVS.name || whole === undefined ? '' : ` x${(median / whole).toFixed(2)}`}`)
+  }
+  return [{
+    title: `LVS NAT, UDP ${withChecksum(checksum)}: instructions per packet, and how many times those of the whole way`,
+    head: ['', ...flowsHead(FLOWS)],
+    rows: served.map(({ way, kind, title }) => [title, ...FLOWS.map((flows) => cell(way, kind, flows))]),
+  }]
+}
+
 function balancing(figures: Figures, checksum: boolean): Table[] {
-  if (!figures.has((one) => one.kind === 'in' && one.checksum === checksum)) return []
+  if (!figures.has((one) => one.way === ALONE && one.checksum === checksum)) return []
   const subject = (way: string, flows: number): Subject => ({ way, kind: 'in', checksum, flows })
   const cell = (way: string, flows: number): string => {
     const [found, alone] = [figures.find(subject(way, flows)), figures.count(subject(ALONE, flows))]
@@ -98,6 +121,27 @@ function balancing(figures: Figures, checksum: boolean): Table[] {
     title: `LVS NAT in, UDP ${withChecksum(checksum)}: instructions per packet, and what SNAT beside it adds`,
     head: ['in', ...flowsHead(FLOWS)],
     rows: [ALONE, BESIDE].map((way) => [way, ...FLOWS.map((flows) => cell(way, flows))]),
+  }]
+}
+
+/** One instruction takes one nanosecond. */
+const gigabits = (instructions: number): string => ((SEGMENT_BYTES * 8) / instructions).toFixed(2)
+
+function bulk(figures: Figures): Table[] {
+  const kinds = ['down', 'up'] as const
+  const ways = WAYS.filter(({ name }) => figures.has((one) => one.way === name && kinds.some((kind) => kind === one.kind)))
+  if (ways.length === 0) return []
+  const cell = (way: string, kind: Kind): string => {
+    const found = figures.find({ way, kind, checksum: true, flows: 1 })
+    if (!found) return '-'
+    if (found.refused !== undefined) return 'refused'
+    const { median } = found.instructions
+    return figureCell(found, `${median.toFixed(0)}, ${gigabits(median)} Gbit/s`)
+  }
+  return [{
+    title: `A TCP stream, merged on its way (GSO), with both its ends: instructions for each ${grouped(SEGMENT_BYTES)} bytes, and the rate of 1,000,000,000 instructions a second`,
+    head: ['stream', ...kinds],
+    rows: ways.map(({ name }) => [name, ...kinds.map((kind) => cell(name, kind))]),
   }]
 }
 
@@ -155,7 +199,8 @@ export function tablesOf(results: Results): Table[] {
   return [
     ...figures.checksums.flatMap((checksum) => forwarding(figures, checksum)),
     ...figures.checksums.flatMap((checksum) => balancing(figures, checksum)),
-    ...occupancy(figures), ...rules(figures), ...loading(results.loads),
+    ...figures.checksums.flatMap((checksum) => serving(figures, checksum)),
+    ...bulk(figures), ...occupancy(figures), ...rules(figures), ...loading(results.loads),
   ]
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What was measured: every repeat as it was, and what the repeats of a figure say together. */
 
-/** Which packets of a flow: from inside, replies, from a client to a balanced service, the first of each flow from inside. */
-export type Kind = 'out' | 'back' | 'in' | 'new'
+/**
+ * Which packets of a flow: from inside, replies, from a client to a balanced service, from its server, the first of each flow from inside;
+ * or segments of a TCP stream from outside, or from inside, with all that both its ends do.
+ */
+export type Kind = 'out' | 'back' | 'in' | 'reply' | 'new' | 'down' | 'up'
 
 /** What a figure is about. */
 export interface Subject {

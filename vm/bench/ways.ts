@@ -18,6 +18,8 @@ export interface Way {
   outside: string
   /** Limits the ports that it gives out to a range. */
   limitPorts?: (first: number, last: number) => string
+  /** What it takes for TCP as well, where that is something of its own. */
+  alsoTcp?: string
   /** Whether an established flow's packets are no longer seen by the kernel's own forwarding, which counts what it sees. */
   passesForwarding?: boolean
 }
@@ -63,7 +65,10 @@ exit 1`
 const NFTABLES = 'modprobe nf_tables && modprobe nft_chain_nat'
 const NO_NFTABLES = 'this kernel has no nf_tables'
 
-const iptablesSnat = (target: string): string => `iptables -t nat -A POSTROUTING -p udp -o ${FAR} -j SNAT --to-source ${target}`
+const iptablesSnat = (target: string, protocol = 'udp'): string => `iptables -t nat -A POSTROUTING -p ${protocol} -o ${FAR} -j SNAT --to-source ${target}`
+
+/** @param service a protocol, as ipvsadm takes it */
+const ipvsSnat = (service: '-t' | '-u'): string => `ipvsadm -A ${service} 0.0.0.0:0 -s rr -p 10 && ipvsadm -a ${service} 0.0.0.0:0 -r ${POOL}:0 -m`
 
 export const PLAIN: Way = { name: 'plain forwarding', possible: 'true', lacking: '', setUp: 'true', tearDown: 'true', outside: INSIDE }
 
@@ -71,7 +76,8 @@ export const IPVS: Way = {
   name: 'IPVS SNAT',
   possible: 'modprobe ip_vs && test -e /proc/net/ip_vs_snat',
   lacking: 'this kernel has no SNAT in IPVS',
-  setUp: `ipvsadm -A -u 0.0.0.0:0 -s rr -p 10 && ipvsadm -a -u 0.0.0.0:0 -r ${POOL}:0 -m\n${IPVS_LIMITS}`,
+  setUp: `${ipvsSnat('-u')}\n${IPVS_LIMITS}`,
+  alsoTcp: ipvsSnat('-t'),
   tearDown: `ipvsadm -C\n${UNLOAD}`,
   outside: POOL,
   limitPorts: (first, last) => `echo '${first} ${last}' >/proc/sys/net/ipv4/vs/snat_port_range`,
@@ -82,6 +88,7 @@ export const IPTABLES: Way = {
   possible: 'iptables -t nat -L -n',
   lacking: 'this kernel has no iptables',
   setUp: `${iptablesSnat(POOL)}\n${CONNTRACK}`,
+  alsoTcp: iptablesSnat(POOL, 'tcp'),
   tearDown: `iptables -t nat -F\n${UNLOAD}`,
   outside: POOL,
   limitPorts: (first, last) => `iptables -t nat -F POSTROUTING\n${iptablesSnat(`${POOL}:${first}-${last}`)}`,
@@ -133,3 +140,10 @@ export const WAYS: readonly Way[] = [PLAIN, IPVS, FAST, IPTABLES, NFTABLES_SNAT,
 
 /** A balanced service in front of the inside host. */
 export const LVS_SERVICE = `ipvsadm -A -u ${VIP}:${REMOTE_PORT} -s rr && ipvsadm -a -u ${VIP}:${REMOTE_PORT} -r ${INSIDE}:${REMOTE_PORT} -m`
+
+export const LVS: Way = { ...IPVS, name: 'LVS NAT', setUp: LVS_SERVICE }
+
+const LVS_FAST: Way = { ...FAST, name: 'LVS NAT, fast', setUp: `${LVS_SERVICE}\necho ${FASTPATH_S} >${FASTPATH}` }
+
+/** Those of a balanced service, without SNAT beside it. */
+export const LVS_WAYS: readonly Way[] = [LVS, LVS_FAST]
