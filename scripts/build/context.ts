@@ -32,7 +32,7 @@ export const VARIABLES = {
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
-  ONLY: 'end-to-end tests to run, or parts of the benchmark: words that their names contain, separated by commas',
+  ONLY: 'end-to-end tests or selftests to run, or parts of the benchmark: words that their names contain, separated by commas',
   REPEAT: 'how many times the end-to-end tests are run, or the parts of the benchmark (default 1)',
   LABS: 'how many labs of virtual machines run end-to-end tests at the same time (default: one for each CPU, up to 4)',
   FUZZ: 'how many random netlink messages the suite fuzz sends (default 20000)',

@@ -22,6 +22,13 @@ export interface Guest {
   accelerator: Accelerator
 }
 
+/** What the guest of one command has and others do not. */
+export interface Luggage {
+  modules: readonly string[]
+  /** Path in the guest, path here. */
+  files: ReadonlyMap<string, string>
+}
+
 /** Whether edits of the modules are to be tried that are in no package yet. */
 export const isQuick = ({ variables }: Context): boolean => isSet(variables, 'QUICK')
 
@@ -41,8 +48,9 @@ export const testedStep = (context: Context): Step => (context.stock ? stock : r
  *
  * @throws Failure of the build's, of kind `environment` when a part is missing, or `usage` when modules and packages are of two kernels
  */
-export async function bringGuest(context: Context): Promise<Guest> {
-  const parts = context.stock ? await stockParts(context) : await packagedParts(context)
+export async function bringGuest(context: Context, luggage: Luggage = { modules: [], files: new Map() }): Promise<Guest> {
+  const usual = context.stock ? await stockParts(context) : await packagedParts(context)
+  const parts = { ...usual, furtherModules: luggage.modules, files: new Map([...usual.files, ...luggage.files]) }
   const image = assemble(parts, join(guestFolder(context), 'image'))
   return { image, accelerator: await findAccelerator(image, context.variant, context.paths.cache) }
 }

@@ -44,7 +44,7 @@ const EVIDENCE = 'EVIDENCE.SHA256SUMS'
 
 /** Writes the manifest, anew after each of its files. */
 export async function writeEvidence({ paths: { dist } }: Context): Promise<void> {
-  const names = ['metadata.json', ...['test', 'test-install'].flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))].filter((name) => existsSync(join(dist, name)))
+  const names = ['metadata.json', ...['test', 'test-install', 'selftests'].flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`))].filter((name) => existsSync(join(dist, name)))
   writeIfChanged(join(dist, EVIDENCE), await checksums(dist, names))
 }
 

@@ -89,7 +89,7 @@ export function installedDisk(context: Context): InstalledDisk {
 const guestFile = (name: string): string => join(ROOT, 'vm/guest', name)
 
 /** @throws Failure of kind `usage` for a target whose kernel no distribution at hand boots with */
-function debianOf({ target }: Context): Stock {
+export function debianOf({ target }: Context): Stock {
   if (target.stock) return target.stock
   const known = TARGETS.flatMap(({ name, stock }) => (stock ? [`${name} (${stock.distribution})`] : []))
   throw new Failure('usage', `There is no system to install packages of TARGET=${target.name} into.`, { hint: `Targets that have one: ${known.join(', ')}` })

@@ -59,14 +59,15 @@ export function installDeb(deb: string): string[] {
 
 /**
  * @param list file for the archives of this host
+ * @param variant which packages there are besides: of mmdebstrap, `--variant`
  * @returns the command that writes an installed Debian to its output, as tar does
  * @throws Failure of kind `environment` if this host knows no archive of Debian
  */
-export function mmdebstrap(suite: string, list: string, packages: readonly string[], hooks: readonly string[]): string {
+export function mmdebstrap(suite: string, list: string, packages: readonly string[], hooks: readonly string[], variant = 'apt'): string {
   const entries = suiteList(suite)
   if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
   writeFileSync(list, entries)
-  return ['mmdebstrap', '--variant=apt', '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list].map(quote).join(' ')
+  return ['mmdebstrap', `--variant=${variant}`, '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list].map(quote).join(' ')
 }
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {

@@ -53,7 +53,7 @@ const make = (words: readonly string[], environment: NodeJS.ProcessEnv = {}) =>
   spawnSync('make', words, { cwd: ROOT, encoding: 'utf8', env: { ...process.env, LVS_SNAT_LOG: '', ...environment } })
 
 test('which commands know the kernel of a distribution is said by themselves', (t) => {
-  t.regex(main('kernel', 'KERNEL=stock').stderr, /KERNEL=stock is for bench, bench-baseline, bench-compare, clean, dashboard, e2e, install-test, kmod, list, soak, status, vm, vm-capture, vm-log\./)
+  t.regex(main('kernel', 'KERNEL=stock').stderr, /KERNEL=stock is for bench, bench-baseline, bench-compare, clean, dashboard, e2e, install-test, kmod, list, selftests, soak, status, vm, vm-capture, vm-log\./)
 })
 
 test('make passes variables on and refuses unknown ones', (t) => {

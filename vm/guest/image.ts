@@ -33,6 +33,8 @@ export interface Parts {
   files: ReadonlyMap<string, string>
   /** What stands in for modules: path in {@link modules}, path here. */
   instead?: ReadonlyMap<string, string>
+  /** Modules that not every guest has, by their names as in {@link MODULES}. */
+  furtherModules?: readonly string[]
 }
 
 export interface Image {
@@ -101,12 +103,12 @@ function fileEntries(files: ReadonlyMap<string, string>): Entry[] {
   ]
 }
 
-function moduleEntries({ modules: folder, instead }: Parts, release: string): Entry[] {
+function moduleEntries({ modules: folder, instead, furtherModules = [] }: Parts, release: string): Entry[] {
   const dep = join(folder, 'modules.dep')
   if (!existsSync(dep)) {
     throw new Failure('environment', `${folder} has no modules.dep.`, { hint: `depmod -b ${dirname(dirname(dirname(folder)))} ${release}` })
   }
-  const set = closure(readFileSync(dep, 'utf8'), MODULES)
+  const set = closure(readFileSync(dep, 'utf8'), [...MODULES, ...furtherModules])
   const top = `lib/modules/${release}`
   const folders = new Set<string>([top])
   for (const path of set.paths) for (const parent of parents(`${top}/${path}`)) folders.add(parent)

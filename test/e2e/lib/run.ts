@@ -270,7 +270,7 @@ const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
  * @returns the line's index
  * @throws Failure when no line comes back
  */
-export async function mark(lab: Lab, text: string): Promise<number> {
+export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<number> {
   const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
   const from = lab.gateway.klog.lines.length
   for (let tries = 0; tries < KLOG_TRIES; tries++) {

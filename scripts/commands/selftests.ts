@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+import { setUp } from '../build/setup.ts'
+import type { Command } from '../command.ts'
+import { SELFTESTS } from '../lab/selftest-scripts.ts'
+import { describe, runSelftests, selftestsStep } from '../lab/selftests.ts'
+
+const command: Command = {
+  summary: "the kernel's own tests of IPVS and netfilter, in a virtual machine",
+  anyKernel: true,
+  help: `Runs scripts of the kernel's own tools/testing/selftests on the kernel and ipvsadm of the packages in dist (which are built first
+if need be), each in a machine of its own with the programs of a Debian (by mmdebstrap) in memory. As they are, and all
+but the first "beside SNAT": with a service and a zone of IPVS in each network namespace, whose hooks see every packet.
+${SELFTESTS.map(({ scripts, beside, why }) => `- ${scripts.join(' or ')}${beside ? ' beside SNAT' : ''}: ${why}`).join('\n')}
+A script that lacks something says so and counts as skipped, never as passed; ipvs.sh has to run. A complaint of
+the kernel is a failure. Without KVM the machine's clock counts its instructions, so that no script is too slow for its own limits.
+ONLY= chooses some by words of their names, for example
+  make selftests ONLY=ipvs.sh
+KERNEL=stock, SANITIZE=1, DEBUG=1 and QUICK=1 are as in make e2e. Results are in dist/VARIANT/selftests: junit.xml, and of each what it
+said, console and kernel log; those of the run before in selftests.previous.
+Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
+  step: selftestsStep,
+  async run(context) {
+    await setUp(context)
+    process.stdout.write(`${describe(await runSelftests(context))}\n`)
+  },
+}
+export default command

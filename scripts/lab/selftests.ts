@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** Runs the kernel's own tests of IPVS and netfilter on a kernel with SNAT, each in a machine of its own, and keeps what they say. */
+
+import { createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
+import { checkLog, mark } from '../../test/e2e/lib/run.ts'
+import type { Outcome } from '../../vm/guest/agent.ts'
+import type { Image } from '../../vm/guest/image.ts'
+import { Machine } from '../../vm/qemu/machine.ts'
+import { withRuntimeFolder } from '../../vm/runtime.ts'
+import { Failure } from '../base/errors.ts'
+import { green, log, red, yellow } from '../base/log.ts'
+import { requireUninterrupted } from '../base/run.ts'
+import type { Context } from '../build/context.ts'
+import { checkoutLock, withLock } from '../build/lock.ts'
+import { bring, type Step } from '../build/step.ts'
+import { writeEvidence } from '../steps/all.ts'
+import { step as patch } from '../steps/patch.ts'
+import { step as userland, USERLAND, userlandArchive } from '../steps/userland.ts'
+import { bringGuest, testedRevision, testedStep, type Guest } from './guest.ts'
+import { FOLDERS, LEFT_OUT, LIBRARIES, MODULES, type Selftest, SELFTESTS } from './selftest-scripts.ts'
+
+/** What has to be there: the kernel in a package or a distribution's own, the scripts, and the programs that they call. */
+export const selftestsStep = (context: Context): Step =>
+  ({ name: 'selftests', scope: 'variant', needs: [testedStep(context), patch, userland], code: [], inputs: () => null, outputs: () => [], run: async () => ({}) })
+
+/** A test that this kernel has. */
+export interface Chosen extends Omit<Selftest, 'scripts'> {
+  script: string
+  /** What results call it. */
+  name: string
+}
+
+/** A machine that was booted for one test. */
+export interface Tester {
+  /** Runs a shell script. @param limit milliseconds @throws Failure of kind `lostVm` when no answer comes in time */
+  run: (script: string, limit: number) => Promise<Outcome>
+  /** @throws Error when the kernel has complained since it was booted */
+  requireCleanLog: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+/** @param logs folder for what the machine leaves @throws Failure of kind `lostVm` when it does not boot */
+export type Boot = (logs: string) => Promise<Tester>
+
+export interface Counts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/** Of what the kernel's runner of selftests calls skipped (tools/testing/selftests/kselftest.h). */
+const SKIPPED = 4
+/** Seconds of the machine's own clock, as in the file `settings` of the newer folder. */
+const LIMIT_S = 1800
+/** Of `timeout`. */
+const TIMED_OUT = 124
+/** Without KVM the machine's clock is slower than ours. */
+const LIMIT_MS = 2 * LIMIT_S * 1000
+const SETUP_LIMIT_MS = 300_000
+/** After so many machines a kernel that does not bear them has shown it. */
+const MAX_LOST = 3
+
+const JUNIT = 'junit.xml'
+const SUITE = 'selftests'
+const resultsFolder = (context: Context): string => join(context.paths.dist, 'selftests')
+
+/**
+ * @param names of the scripts that the kernel has
+ * @param only words of the names that are wanted, separated by commas
+ * @throws Failure of kind `usage` when they choose none
+ */
+export function chosenSelftests(names: readonly string[], only?: string): Chosen[] {
+  const words = only?.split(',').map((word) => word.trim()).filter(Boolean) ?? []
+  const all = SELFTESTS.flatMap(({ scripts, ...test }): Chosen[] => {
+    const script = scripts.find((name) => names.includes(name))
+    return script === undefined ? [] : [{ ...test, script, name: `${script}${test.beside ? ' beside SNAT' : ''}` }]
+  })
+  const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)))
+  if (chosen.length > 0) return chosen
+  throw new Failure('usage', `No selftest has a name with "${only}" in it.`, { hint: `There are: ${all.map(({ name }) => name).join(', ')}` })
+}
+
+/** @returns scripts that nothing is known of here */
+export const unknownScripts = (names: readonly string[]): string[] =>
+  names.filter((name) => !(name in LEFT_OUT) && !SELFTESTS.some(({ scripts }) => scripts.includes(name)))
+
+/** Where the scripts are: below the kernel's source, and the same in the machine. */
+interface Scripts {
+  folder: string
+  names: string[]
+  /** Path in the machine, path here. */
+  files: Map<string, string>
+}
+
+/** @throws Failure of kind `usage` when the kernel has none, as 2.6.32 */
+function findScripts({ paths, target }: Context): Scripts {
+  const below = join(paths.tree, 'tools/testing/selftests')
+  const folder = FOLDERS.find((name) => existsSync(join(below, name)))
+  if (folder === undefined) throw new Failure('usage', `The kernel of TARGET=${target.name} has no selftests of netfilter.`)
+  const names = readdirSync(join(below, folder)).filter((name) => name.endsWith('.sh')).sort()
+  const read = [...names.map((name) => `${folder}/${name}`), ...LIBRARIES.filter((name) => existsSync(join(below, name)))]
+  return { folder, names, files: new Map(read.map((name) => [`/${USERLAND}${IN_MACHINE}/${name}`, join(below, name)])) }
+}
+
+/** Folder of the scripts in the machine's Debian. */
+const IN_MACHINE = '/selftests'
+
+/**
+ * Runs what ONLY chooses of the kernel's own tests.
+ *
+ * @throws Failure of kind `usage` when there are none or ONLY chooses none, `test` when one fails or none passes,
+ *   `lostVm` when a machine is lost, `environment` when they run already in this checkout
+ */
+export async function runSelftests(context: Context): Promise<Counts> {
+  requireDebian(context)
+  await bring(context, selftestsStep(context))
+  const scripts = findScripts(context)
+  const tests = chosenSelftests(scripts.names, context.variables.ONLY)
+  for (const name of unknownScripts(scripts.names)) log.warn(`${name} is run by nobody: scripts/lab/selftest-scripts.ts does not know it.`)
+  const guest = await bringGuest(context, { modules: MODULES, files: scripts.files })
+  const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
+  return withLock(checkoutLock(context, `selftests-${context.variant}`), 'run of the selftests of this checkout', () =>
+    withImage(context, guest, (booted) => withRuntimeFolder((sockets) =>
+      runIn(context, tests, scripts.folder, machines(context, booted, sockets)))), options)
+}
+
+/** @throws Failure of kind `usage` before anything is built for a kernel line that no Debian is of, whose sources have no tests of netfilter either */
+function requireDebian({ target }: Context): void {
+  if (!target.stock) throw new Failure('usage', `The kernel of TARGET=${target.name} has no tests of netfilter, and there is no Debian for it.`)
+}
+
+/** Has an image that Debian is part of: the kernel unpacks archives that follow one another (Documentation/driver-api/early-userspace/buffer-format.rst). */
+async function withImage<T>(context: Context, { image, accelerator }: Guest, work: (guest: Guest) => Promise<T>): Promise<T> {
+  const initrd = join(context.paths.work, `selftests-${context.variant}.cpio`)
+  try {
+    for (const [part, flags] of [[image.initrd, 'w'], [userlandArchive(context), 'a']] as const) {
+      await pipeline(createReadStream(part), createWriteStream(initrd, { flags }))
+    }
+    return await work({ image: { ...image, initrd } satisfies Image, accelerator })
+  } finally {
+    rmSync(initrd, { force: true })
+  }
+}
+
+/** The Debian, and all that it holds of the archive, once more as files. */
+const MEMORY_MEGABYTES = 768
+
+/**
+ * Without KVM, the clock of a machine counts its instructions: scripts give a server a fifth of a second to listen,
+ * which is enough on a computer and no time on one that emulates another, and does much else.
+ */
+function machines(context: Context, { image, accelerator }: Guest, sockets: string): Boot {
+  const emulated = accelerator === 'tcg'
+  const { memoryMegabytes = 0, ...lab } = context.flavour?.lab ?? {}
+  return async (logs) => {
+    const machine = await Machine.start({
+      ...lab, name: 'guest', image, accelerator, cards: [], sockets, logs,
+      cpus: emulated ? 1 : 2,
+      instructionClock: emulated,
+      memoryMegabytes: memoryMegabytes + MEMORY_MEGABYTES,
+      bootLimit: SETUP_LIMIT_MS,
+    })
+    return {
+      run: async (script, limit) => machine.run(script, limit),
+      requireCleanLog: async () => {
+        await mark({ gateway: machine }, 'the end')
+        checkLog(machine.klog.lines)
+      },
+      stop: async () => machine.stop(),
+    }
+  }
+}
+
+/** In Debian, before everything else that is on its PATH. */
+const WRAPPER = '/usr/local/bin/ip'
+const SETUP_OF_NAMESPACES = '/etc/beside'
+/** Where the wrapper writes the namespaces that it has set up. */
+const NAMESPACES = '/run/beside'
+
+/** Addresses for documentation (RFC 5737), which no script has. A zone without an address would drop; this one translates what never comes. */
+const SETUP_OF_NAMESPACE = `-A -t 192.0.2.1:9 -s rr
+-K --zone 192.0.2.128/25
+-U --zone 192.0.2.128/25 -z 192.0.2.2
+`
+
+/**
+ * @param ip the real one
+ * @param commands file that ipvsadm -R takes
+ * @param list file to which the name of each namespace is added
+ * @returns an `ip` whose `netns add NAME` sets the new namespace up, or fails
+ */
+export const wrapperScript = (ip: string, commands: string, list: string): string => `#!/bin/sh
+[ "$1 $2" = "netns add" ] || exec ${ip} "$@"
+${ip} "$@" || exit
+${ip} netns exec "$3" ipvsadm -R <${commands} || exit
+echo "$3" >>${list}
+`
+
+/**
+ * What turns the machine's first folder into a Debian: `ip netns exec` makes / a mount that hears of others, which a folder
+ * that is nothing but the root of a process cannot be.
+ */
+const SET_UP = `set -e
+mount --bind /${USERLAND} /${USERLAND}
+for folder in proc sys dev; do mount --rbind /$folder /${USERLAND}/$folder; done
+mkdir -p /${USERLAND}/usr/lib/modules
+mount --bind /lib/modules /${USERLAND}/usr/lib/modules
+mount -t tmpfs tmpfs /${USERLAND}/tmp
+mount -t tmpfs tmpfs /${USERLAND}/run
+cp /usr/sbin/ipvsadm /${USERLAND}/usr/sbin/ipvsadm
+# By its path: a busybox may prefer what it has itself.
+chroot /${USERLAND} /usr/sbin/depmod
+modprobe ip_vs`
+
+const SET_UP_BESIDE = `
+cat >/${USERLAND}${SETUP_OF_NAMESPACES} <<'END'
+${SETUP_OF_NAMESPACE}END
+cat >/${USERLAND}${WRAPPER} <<'END'
+${wrapperScript('/usr/sbin/ip', SETUP_OF_NAMESPACES, NAMESPACES)}END
+chmod 755 /${USERLAND}${WRAPPER}`
+
+/** @returns a script that sets a machine up for a test */
+export const setUpScript = ({ beside }: Pick<Chosen, 'beside'>): string => `${SET_UP}${beside ? SET_UP_BESIDE : ''}`
+
+/** @param folder of the scripts, below that of all selftests @returns a script that runs one as the kernel's own runner does, in its folder */
+export const testScript = ({ script }: Pick<Chosen, 'script'>, folder: string): string =>
+  `chroot /${USERLAND} /usr/bin/env -i HOME=/root LANG=C PATH=/usr/local/bin:/usr/sbin:/usr/bin KSFT_MACHINE_SLOW=yes \\
+  /bin/bash -c 'cd ${IN_MACHINE}/${folder} && exec timeout --foreground ${LIMIT_S} ./${script}'`
+
+/** Tells how many namespaces the wrapper has set up. */
+export const COUNT_NAMESPACES = `cat /${USERLAND}${NAMESPACES} | wc -l`
+
+/** @param folder of the scripts, below that of all selftests */
+export async function runIn(context: Context, tests: readonly Chosen[], folder: string, boot: Boot): Promise<Counts> {
+  const tested = await testedRevision(context)
+  const results = newResults(context)
+  const properties = { commit: tested.commit ?? 'unknown', dirty: String(tested.dirty), tested: tested.tested }
+  const write = (done: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, withNotRun(tests, done), properties))
+  write([])
+  const done: TestResult[] = []
+  const lost: Failure[] = []
+  for (const test of tests) {
+    if (lost.length >= MAX_LOST) break
+    log.step('selftests', `${test.name}: ${test.why}`)
+    const result = await runOne(test, folder, join(results, test.name.replaceAll(' ', '-')), boot, lost)
+    done.push(result)
+    write(done)
+    print(result)
+  }
+  await writeEvidence(context)
+  return conclude(withNotRun(tests, done), results, lost)
+}
+
+/** An empty folder; what an earlier run has recorded is put aside. */
+function newResults(context: Context): string {
+  const results = resultsFolder(context)
+  if (existsSync(results) && readdirSync(results).length > 1) {
+    rmSync(`${results}.previous`, { recursive: true, force: true })
+    renameSync(results, `${results}.previous`)
+  }
+  rmSync(results, { recursive: true, force: true })
+  mkdirSync(results, { recursive: true })
+  return results
+}
+
+/** @param lost takes the failure when the machine is lost */
+async function runOne(test: Chosen, folder: string, logs: string, boot: Boot, lost: Failure[]): Promise<TestResult> {
+  const start = Date.now()
+  const result = (judged: Judged): TestResult => ({ suite: SUITE, name: test.name, seconds: (Date.now() - start) / 1000, ...judged })
+  mkdirSync(logs, { recursive: true })
+  try {
+    return result(await inMachine(test, folder, logs, await boot(logs)))
+  } catch (error) {
+    requireUninterrupted()
+    if (!(error instanceof Failure) || error.kind !== 'lostVm') throw error
+    lost.push(error)
+    return result({ outcome: 'failed', message: [error.message, ...(error.details.excerpt ?? [])].join('\n') })
+  }
+}
+
+type Judged = Pick<TestResult, 'outcome' | 'message' | 'output'>
+
+async function inMachine(test: Chosen, folder: string, logs: string, machine: Tester): Promise<Judged> {
+  try {
+    const setUp = await machine.run(setUpScript(test), SETUP_LIMIT_MS)
+    if (setUp.status !== 0) return { outcome: 'failed', message: `the machine could not be set up: ${setUp.output}` }
+    const outcome = await machine.run(testScript(test, folder), LIMIT_MS)
+    writeFileSync(join(logs, 'output'), outcome.output)
+    const judged = judge(test, outcome)
+    if (judged.outcome === 'passed' && test.beside) await requireNamespaces(machine)
+    await machine.requireCleanLog()
+    return judged
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    return { outcome: 'failed', message: (error as Error).message }
+  } finally {
+    await machine.stop()
+  }
+}
+
+/** @throws Error when no namespace had IPVS in it, so that a test which is to be beside it has shown nothing */
+async function requireNamespaces(machine: Tester): Promise<void> {
+  const { output } = await machine.run(COUNT_NAMESPACES, SETUP_LIMIT_MS)
+  if (!(Number(output) > 0)) throw new Error(`no network namespace was set up with IPVS: ${output}`)
+}
+
+/** What a script says in one of its words for it: the scripts write SKIP, skip and SKIPPED. */
+const skips = (output: string): string[] => output.split('\n').filter((line) => /\bskip/i.test(line)).map((line) => line.trim())
+
+const SHOWN_LINES = 15
+const lastLines = (output: string): string => output.trimEnd().split('\n').slice(-SHOWN_LINES).join('\n')
+
+/** @returns what the end of a script means; of one that has passed, which parts of it were skipped */
+export function judge({ required }: Pick<Chosen, 'required'>, { status, output }: Outcome): Judged {
+  const skipped = skips(output)
+  if (status === SKIPPED) {
+    const words = skipped.at(-1) ?? lastLines(output)
+    return required ? { outcome: 'failed', message: `it was skipped, and has to run: ${words}` } : { outcome: 'not applicable', message: words }
+  }
+  if (status === TIMED_OUT) return { outcome: 'failed', message: `not done within ${LIMIT_S} s\n${lastLines(output)}` }
+  if (status !== 0) return { outcome: 'failed', message: `status ${status}\n${lastLines(output)}` }
+  return { outcome: 'passed', ...(skipped.length === 0 ? {} : { output: `without: ${skipped.join('; ')}` }) }
+}
+
+const WORDS: Readonly<Record<TestResult['outcome'], string>> = { passed: green('ok'), failed: red('FAIL'), 'not applicable': yellow('skip'), 'not run': red('FAIL') }
+
+function print({ outcome, name, seconds, message, output }: TestResult): void {
+  const more = message ?? output
+  process.stdout.write(`${WORDS[outcome]} ${name} (${seconds.toFixed(0)} s)${more === undefined ? '' : `\n  ${more.replaceAll('\n', '\n  ')}`}\n`)
+}
+
+/** @returns results of all tests: those that there are, and that the others were not run */
+function withNotRun(tests: readonly Chosen[], done: readonly TestResult[]): TestResult[] {
+  return tests.map(({ name }) => done.find((one) => one.name === name) ?? { suite: SUITE, name, seconds: 0, outcome: 'not run', message: 'the run was ended' })
+}
+
+function conclude(all: readonly TestResult[], results: string, lost: readonly Failure[]): Counts {
+  const count = (...outcomes: TestResult['outcome'][]) => all.filter(({ outcome }) => outcomes.includes(outcome)).length
+  const counts = { passed: count('passed'), failed: count('failed', 'not run'), skipped: count('not applicable') }
+  log.info(`results are in ${results}`)
+  if (counts.failed === 0 && counts.passed > 0) return counts
+  process.stdout.write(`${describe(counts)}\n`)
+  const [first] = lost
+  if (first) throw new Failure('lostVm', `${counts.failed} selftests failed; a virtual machine was lost ${lost.length} times. First: ${first.message}`, { log: join(results, JUNIT) })
+  if (counts.failed === 0) throw new Failure('test', 'No selftest was run: each of the chosen ones was skipped.', { log: join(results, JUNIT) })
+  throw new Failure('test', `${counts.failed} selftests failed.`, { log: join(results, JUNIT) })
+}
+
+export const describe = ({ passed, failed, skipped }: Counts): string => `${passed} passed, ${failed} failed, ${skipped} skipped`

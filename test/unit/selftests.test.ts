@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { Failure } from '../../scripts/base/errors.ts'
+import { LEFT_OUT, SELFTESTS } from '../../scripts/lab/selftest-scripts.ts'
+import { type Boot, type Chosen, chosenSelftests, COUNT_NAMESPACES, judge, runIn, setUpScript, type Tester, testScript, unknownScripts, wrapperScript } from '../../scripts/lab/selftests.ts'
+import type { Outcome } from '../../vm/guest/agent.ts'
+import { createFixture, fails, printed, read } from './fixture.ts'
+
+/** What the kernels have, as `ls` lists it. */
+const OF_6_1 = ['bridge_brouter.sh', 'ipip-conntrack-mtu.sh', 'ipvs.sh', 'nft_nat.sh']
+const OF_6_12 = ['conntrack_ipip_mtu.sh', 'ipvs.sh', 'lib.sh', 'nft_nat.sh']
+
+test('every script is either run or left out, with a reason that can be read', (t) => {
+  const run = SELFTESTS.flatMap(({ scripts, beside }) => scripts.map((script) => `${script} ${beside}`))
+  t.is(new Set(run).size, run.length)
+  for (const { scripts, why } of SELFTESTS) {
+    t.true(why.length > 20, why)
+    for (const script of scripts) t.false(script in LEFT_OUT, script)
+  }
+  for (const [script, why] of Object.entries(LEFT_OUT)) t.true(why.length > 10, script)
+})
+
+test('a kernel has its scripts, by the name that it calls them', (t) => {
+  const names = (scripts: string[], only?: string) => chosenSelftests(scripts, only).map(({ name }) => name)
+  t.deepEqual(names(OF_6_1), ['ipvs.sh', 'ipvs.sh beside SNAT', 'nft_nat.sh beside SNAT', 'ipip-conntrack-mtu.sh beside SNAT'])
+  t.deepEqual(names(OF_6_12, 'mtu, nft_'), ['nft_nat.sh beside SNAT', 'conntrack_ipip_mtu.sh beside SNAT'])
+  const error = t.throws(() => chosenSelftests(OF_6_1, 'nothing'), { instanceOf: Failure })
+  t.is(error.kind, 'usage')
+  t.regex(error.details.hint ?? '', /ipvs\.sh beside SNAT/)
+})
+
+test('a script that is new in a kernel is told of', (t) => {
+  t.deepEqual(unknownScripts([...OF_6_1, ...OF_6_12]), [])
+  t.deepEqual(unknownScripts(['ipvs.sh', 'nft_later.sh']), ['nft_later.sh'])
+})
+
+test('what the end of a script means', (t) => {
+  const outcome = (status: number, output = '', required = false) => judge({ required }, { status, output })
+  t.deepEqual(outcome(0, 'PASS: all\n'), { outcome: 'passed' })
+  t.deepEqual(outcome(0, 'PASS: one\nSKIP: no IPv6\nskipped two\n'), { outcome: 'passed', output: 'without: SKIP: no IPv6; skipped two' })
+  t.deepEqual(outcome(4, 'PASS: one\nSKIP: no iperf3\n'), { outcome: 'not applicable', message: 'SKIP: no iperf3' })
+  t.deepEqual(outcome(4, 'nothing is here\n'), { outcome: 'not applicable', message: 'nothing is here' })
+  t.deepEqual(outcome(4, 'skip: no ipvs module\n', true), { outcome: 'failed', message: 'it was skipped, and has to run: skip: no ipvs module' })
+  t.deepEqual(outcome(1, 'FAIL: it leaks\n'), { outcome: 'failed', message: 'status 1\nFAIL: it leaks' })
+  t.regex(outcome(124, 'PASS: one\n').message ?? '', /^not done within 1800 s\nPASS: one$/)
+  t.is(outcome(127, 'ip: not found').outcome, 'failed')
+})
+
+test('the scripts of the machine are some that a shell reads', (t) => {
+  for (const script of [setUpScript({ beside: false }), setUpScript({ beside: true }), testScript({ script: 'ipvs.sh' }, 'netfilter'), COUNT_NAMESPACES]) {
+    execFileSync('sh', ['-n'], { input: script })
+  }
+  t.false(setUpScript({ beside: false }).includes('ipvsadm -R'))
+  t.true(setUpScript({ beside: true }).includes('ipvsadm -R'))
+  t.true(testScript({ script: 'ipvs.sh' }, 'net/netfilter').includes('cd /selftests/net/netfilter && exec timeout --foreground 1800 ./ipvs.sh'))
+})
+
+/** A folder with an `ip` that notes how it is called, and an `ipvsadm`. */
+function wrapped(t: ExecutionContext, ipvsadm: string): (...words: string[]) => { status: number | null; called: string; set: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-wrapper-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const program = (name: string, text: string) => {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${text}`)
+    chmodSync(join(folder, name), 0o755)
+  }
+  program('ip', `echo "$@" >>${folder}/called; if [ "$2" = exec ]; then shift 3; "$@"; fi\n`)
+  program('ipvsadm', ipvsadm)
+  writeFileSync(join(folder, 'commands'), '-A -t 192.0.2.1:9\n')
+  writeFileSync(join(folder, 'wrapper'), wrapperScript(join(folder, 'ip'), join(folder, 'commands'), join(folder, 'set')))
+  return (...words) => {
+    const { status } = spawnSync('sh', [join(folder, 'wrapper'), ...words], { env: { PATH: `${folder}:${process.env['PATH']}` } })
+    return { status, called: read(folder, 'called'), set: existsSync(join(folder, 'set')) ? read(folder, 'set') : '' }
+  }
+}
+
+test('a namespace has IPVS from its beginning, and all else that ip does is as it was', (t) => {
+  const ip = wrapped(t, 'grep -q 192.0.2.1 && [ "$1" = -R ]\n')
+  t.deepEqual(ip('link', 'show'), { status: 0, called: 'link show\n', set: '' })
+  t.deepEqual(ip('netns', 'add', 'ns1'), { status: 0, called: 'link show\nnetns add ns1\nnetns exec ns1 ipvsadm -R\n', set: 'ns1\n' })
+})
+
+test('a namespace that cannot have IPVS is none', (t) => {
+  const ip = wrapped(t, 'exit 2\n')
+  const { status, set } = ip('netns', 'add', 'ns1')
+  t.is(status, 2)
+  t.is(set, '')
+})
+
+const PLAIN: Chosen = { script: 'ipvs.sh', name: 'ipvs.sh', why: 'it is the first', beside: false, required: true }
+const BESIDE: Chosen = { script: 'nft_nat.sh', name: 'nft_nat.sh beside SNAT', why: 'it is the second', beside: true, required: false }
+
+/** A machine in which each script ends as told. */
+const machine = (ends: Readonly<Record<string, Outcome>>, more: Partial<Tester> = {}): Tester => ({
+  run: async (script) => {
+    if (script === COUNT_NAMESPACES) return ends['namespaces'] ?? { status: 0, output: '3\n' }
+    return Object.entries(ends).find(([name]) => script.includes(`./${name}`))?.[1] ?? { status: 0, output: '' }
+  },
+  requireCleanLog: async () => undefined,
+  stop: async () => undefined,
+  ...more,
+})
+
+const silently = async <T>(work: () => Promise<T>): Promise<[T, string]> => {
+  const write = process.stdout.write.bind(process.stdout)
+  let text = ''
+  process.stdout.write = (chunk: string) => ((text += chunk), true)
+  try {
+    return [await work(), text]
+  } finally {
+    process.stdout.write = write
+  }
+}
+
+test.serial('each script has a machine of its own, which is stopped; what was skipped is not counted as passed', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  write('dist/lts/selftests/junit.xml', '')
+  write('dist/lts/selftests/ipvs.sh/output', 'of an earlier run')
+  const folders: string[] = []
+  let stopped = 0
+  const boot: Boot = async (logs) => {
+    folders.push(logs)
+    const ends = { 'ipvs.sh': { status: 0, output: 'PASS\n' }, 'nft_nat.sh': { status: 4, output: 'SKIP: no <nft>\n' } }
+    const stop = async () => {
+      stopped++
+    }
+    return machine(ends, { stop })
+  }
+  const [counts, text] = await silently(() => runIn(c, [PLAIN, BESIDE], 'netfilter', boot))
+  t.deepEqual(counts, { passed: 1, failed: 0, skipped: 1 })
+  t.is(text, 'ok ipvs.sh (0 s)\nskip nft_nat.sh beside SNAT (0 s)\n  SKIP: no <nft>\n')
+  t.is(stopped, 2)
+  t.deepEqual(folders, ['ipvs.sh', 'nft_nat.sh-beside-SNAT'].map((name) => join(c.paths.dist, 'selftests', name)))
+  const xml = read(c.paths.dist, 'selftests/junit.xml')
+  t.true(xml.includes('tests="2" failures="0" errors="0" skipped="1"') && xml.includes('not applicable: SKIP: no &lt;nft&gt;'))
+  t.is(read(c.paths.dist, 'selftests/ipvs.sh/output'), 'PASS\n')
+  t.is(read(c.paths.dist, 'selftests.previous/ipvs.sh/output'), 'of an earlier run')
+  t.true(read(c.paths.dist, 'EVIDENCE.SHA256SUMS').includes('  selftests/junit.xml'))
+})
+
+test.serial('a script that has passed fails for what the kernel has said meanwhile, or if IPVS was not beside it', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const boot: Boot = async (logs) => machine({ namespaces: { status: 0, output: '0\n' } }, {
+    requireCleanLog: async () => {
+      if (logs.endsWith('ipvs.sh')) throw new Error('the kernel complained (BUG): BUG: in IPVS')
+    },
+  })
+  const [failure] = await silently(() => fails(t, 'test', () => runIn(c, [PLAIN, BESIDE], 'netfilter', boot)))
+  t.is(failure.message, '2 selftests failed.')
+  const xml = read(c.paths.dist, 'selftests/junit.xml')
+  t.true(xml.includes('BUG: in IPVS') && xml.includes('no network namespace was set up with IPVS: 0'))
+})
+
+test.serial('a run of which all was skipped has shown nothing', async (t) => {
+  const { context } = createFixture(t)
+  const [failure] = await silently(() => fails(t, 'test', () => runIn(context(), [BESIDE], 'netfilter', async () => machine({ 'nft_nat.sh': { status: 4, output: 'SKIP' } }))))
+  t.is(failure.message, 'No selftest was run: each of the chosen ones was skipped.')
+})
+
+test.serial('a kernel that does not bear the tests is given up', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  let boots = 0
+  const boot: Boot = async () => {
+    boots++
+    throw new Failure('lostVm', 'The virtual machine guest did not boot.')
+  }
+  const tests = ['one', 'two', 'three', 'four', 'five'].map((name) => ({ ...PLAIN, name }))
+  const [failure] = await silently(() => fails(t, 'lostVm', () => runIn(c, tests, 'netfilter', boot)))
+  t.is(boots, 3)
+  t.regex(failure.message, /^5 selftests failed; a virtual machine was lost 3 times\. First: The virtual machine guest did not boot/)
+  t.true(read(c.paths.dist, 'selftests/junit.xml').includes('tests="5" failures="3" errors="2"'))
+})
+
+test.serial('what was not run when somebody has interrupted reads as an error, and the machine is stopped', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  let stopped = 0
+  const boot: Boot = async () => machine({}, {
+    run: async () => { throw new Failure('interrupted', 'Interrupted by SIGINT.') },
+    stop: async () => {
+      stopped++
+    },
+  })
+  await silently(() => fails(t, 'interrupted', () => runIn(c, [PLAIN, BESIDE], 'netfilter', boot)))
+  t.is(stopped, 1)
+  t.true(read(c.paths.dist, 'selftests/junit.xml').includes('tests="2" failures="0" errors="2"'))
+})
+
+test.serial('nothing is built for a kernel line without such tests', async (t) => {
+  const { message } = await fails(t, 'usage', () => printed(['selftests', 'TARGET=el6', 'SETUP=no']))
+  t.regex(message, /TARGET=el6 has no tests of netfilter/)
+})
