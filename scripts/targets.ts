@@ -27,14 +27,17 @@ export interface Family {
 
 /**
  * What a kernel can be built as beside the one that is released, to find defects. The name stands behind the
- * variant's name and the packages', and before `.config` it names the fragment with what it adds.
+ * variant's name and the packages'.
  */
-export type FlavourName = 'debug' | 'sanitize'
+export type FlavourName = 'debug' | 'sanitize' | 'kcsan'
 
 export interface Flavour {
   name: FlavourName
-  /** The variable of the command line that chooses it. */
+  /** The variable of the command line that chooses it, and the value by which it does. */
   variable: 'DEBUG' | 'SANITIZE'
+  value: '1' | 'kcsan'
+  /** Names of the fragments with what it adds. Letters sort behind the digits that other fragments' names begin with. */
+  fragments: readonly string[]
   /** Whether it differs from the released kernel in so few symbols that it had better begin with what that one has compiled. */
   resemblesRelease: boolean
   /** What it asks of the lab, where that differs. */
@@ -46,16 +49,20 @@ export interface Flavour {
     append: readonly string[]
     /** Whether it tells of memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
     findsLeaks: boolean
+    /** Whether processors that are emulated run at once, as of MachineArguments: the kernel does not change its code then. */
+    parallel: boolean
     /** Whether allocations of memory can be made to fail in it (Documentation/fault-injection/fault-injection.rst). */
     failsAllocations: boolean
   }
 }
 
 export const FLAVOURS: readonly Flavour[] = [
-  { name: 'debug', variable: 'DEBUG', resemblesRelease: true },
+  { name: 'debug', variable: 'DEBUG', value: '1', fragments: ['debug.config'], resemblesRelease: true },
   {
     name: 'sanitize',
     variable: 'SANITIZE',
+    value: '1',
+    fragments: ['instrumented.config', 'sanitize.config'],
     resemblesRelease: false,
     lab: {
       memoryMegabytes: 1024,
@@ -69,10 +76,31 @@ export const FLAVOURS: readonly Flavour[] = [
         'kasan_multi_shot',
       ],
       findsLeaks: true,
+      parallel: false,
       failsAllocations: true,
     },
   },
+  {
+    // Apart from the other one, because a kernel has either KASAN or KCSAN (lib/Kconfig.kcsan).
+    name: 'kcsan',
+    variable: 'SANITIZE',
+    value: 'kcsan',
+    fragments: ['instrumented.config', 'kcsan.config'],
+    resemblesRelease: false,
+    lab: {
+      memoryMegabytes: 1024,
+      patience: 5,
+      append: ['watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120'],
+      findsLeaks: false,
+      // A race is seen when one processor comes by while another one waits.
+      parallel: true,
+      failsAllocations: false,
+    },
+  },
 ]
+
+/** @returns how the command line says it */
+export const flavourWords = ({ variable, value }: Flavour): string => `${variable}=${value}`
 
 /** How a kernel line has a flavour. */
 export interface TargetFlavour {
@@ -154,7 +182,7 @@ const MAINLINE = {
     warnings: ['C=2', 'CF=-D__CHECK_ENDIAN__', 'W=1'],
   },
   releaseVariable: 'LOCALVERSION',
-  flavours: { debug: { release: '+debug' }, sanitize: { release: '+sanitize', lines: 3185, without: ['20-server.config'] } },
+  flavours: { debug: { release: '+debug' }, sanitize: { release: '+sanitize', lines: 3185, without: ['20-server.config'] }, kcsan: { release: '+kcsan', lines: 3185, without: ['20-server.config'] } },
   lacks: {},
 } as const satisfies Partial<Target>
 
@@ -223,6 +251,7 @@ export const TARGETS: readonly Target[] = [
     flavours: {
       debug: { release: '.debug' },
       sanitize: { lacking: '2.6.32 has no KASAN, which came with Linux 4.0' },
+      kcsan: { lacking: '2.6.32 has no KCSAN, which came with Linux 5.8' },
     },
     lacks: {
       'ipvs-namespaces': 'IPVS of 2.6.32 has one set of services and connections, that of the first network namespace',

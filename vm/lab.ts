@@ -27,6 +27,8 @@ export interface LabOptions {
   bootLimit?: number
   /** How many times longer than usual everything may take. */
   patience?: number
+  /** Whether the processors of an emulated gateway run at once. */
+  parallel?: boolean
   /** What the gateway runs before each test, once its modules are loaded. */
   begin?: string
 }

@@ -8,7 +8,7 @@ import { basename, join, resolve } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { ROOT } from '../base/root.ts'
 import type { SrpmSource } from '../sources.ts'
-import { DEFAULT_TARGET, FLAVOURS, TARGETS, type Flavour, type Stock, type Target, type TargetFlavour } from '../targets.ts'
+import { DEFAULT_TARGET, FLAVOURS, flavourWords, TARGETS, type Flavour, type Stock, type Target, type TargetFlavour } from '../targets.ts'
 import { KERNEL_TREE, TREES, type Tree } from '../trees.ts'
 
 /** What the names of variables have before them in the environment, where others are called TARGET and DEBUG too. */
@@ -30,7 +30,7 @@ export const VARIABLES = {
   WITHOUT: 'targets that a release is made without, separated by commas',
   AGAIN: '1: make a release of which there is a tag once more (default 0)',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
-  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize (lts only; default 0)',
+  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize; kcsan: KCSAN, into dist/TARGET-kcsan (lts only; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests or selftests to run, or parts of the benchmark: words that their names contain, separated by commas',
   REPEAT: 'how many times the end-to-end tests are run, or the parts of the benchmark (default 1)',
@@ -219,9 +219,9 @@ function chooseStock({ name, stock }: Target, variables: Variables): Stock | und
   if (!stock) {
     throw new Failure('usage', `KERNEL=${STOCK} means nothing for TARGET=${name}.`, { hint: `It is ${STOCK_KERNELS}.` })
   }
-  const [flavour] = FLAVOURS.filter(({ variable }) => isSet(variables, variable))
+  const [flavour] = wantedFlavours(variables)
   if (!flavour) return stock
-  throw new Failure('usage', `KERNEL=${STOCK} is the kernel as ${stock.distribution} has it: ${flavour.variable}=1 means nothing for it.`)
+  throw new Failure('usage', `KERNEL=${STOCK} is the kernel as ${stock.distribution} has it: ${flavourWords(flavour)} means nothing for it.`)
 }
 
 /** What only makes sense for a target that is built from a source package. */
@@ -242,16 +242,27 @@ function chooseKernel({ name, source, kernels }: Target, variables: Variables): 
 }
 
 /**
+ * @returns the flavours that variables choose
+ * @throws Failure of kind `usage` for a value that chooses none
+ */
+const wantedFlavours = (variables: Variables): Flavour[] =>
+  [...new Set(FLAVOURS.map(({ variable }) => variable))].flatMap((variable) => {
+    const flavours = FLAVOURS.filter((flavour) => flavour.variable === variable)
+    const value = chosen(variable, variables[variable], ['0', ...flavours.map((flavour) => flavour.value)])
+    return flavours.filter((flavour) => flavour.value === value)
+  })
+
+/**
  * @returns the flavour that a variable chooses, if one does
  * @throws Failure of kind `usage` for two of them, and for one that the target does not have
  */
 function chooseFlavour(target: Target, variables: Variables): (Flavour & TargetFlavour) | undefined {
-  const [flavour, another] = FLAVOURS.filter(({ variable }) => isSet(variables, variable))
+  const [flavour, another] = wantedFlavours(variables)
   if (flavour === undefined) return undefined
-  if (another) throw new Failure('usage', `${flavour.variable}=1 and ${another.variable}=1 are different kernels.`, { hint: 'Choose one of them.' })
+  if (another) throw new Failure('usage', `${flavourWords(flavour)} and ${flavourWords(another)} are different kernels.`, { hint: 'Choose one of them.' })
   const ofTarget = target.flavours[flavour.name]
   if (!('lacking' in ofTarget)) return { ...flavour, ...ofTarget }
-  throw new Failure('usage', `${flavour.variable}=1 is not available for TARGET=${target.name}: ${ofTarget.lacking}.`)
+  throw new Failure('usage', `${flavourWords(flavour)} is not available for TARGET=${target.name}: ${ofTarget.lacking}.`)
 }
 
 /** @returns what a variant has behind the {@link Context.name} */
@@ -316,14 +327,15 @@ function findTree(name: string): Tree {
 }
 
 function flag(name: string, value: string | undefined, values: Record<string, boolean>, fallback: boolean): boolean {
-  if (value === undefined || value === '') return fallback
-  const found = values[value]
-  if (found === undefined) {
-    throw new Failure('usage', `${name}="${value}" is not understood.`, {
-      hint: `${name} is one of: ${Object.keys(values).join(', ')}`,
-    })
-  }
-  return found
+  const word = chosen(name, value, Object.keys(values))
+  return word === undefined ? fallback : (values[word] ?? fallback)
+}
+
+/** @returns the value, if there is one @throws Failure of kind `usage` for one that is none of `values` */
+function chosen(name: string, value: string | undefined, values: readonly string[]): string | undefined {
+  if (value === undefined || value === '') return undefined
+  if (values.includes(value)) return value
+  throw new Failure('usage', `${name}="${value}" is not understood.`, { hint: `${name} is one of: ${values.join(', ')}` })
 }
 
 /**

@@ -8,7 +8,7 @@ const command: Command = {
   summary: 'make the kernel configuration from its fragments',
   help: `Merges the fragments of specs/kernel/TARGET on the kernel's own base configuration
 and verifies that every symbol they ask for survived. DEBUG=1 adds debug.config; SANITIZE=1
-adds sanitize.config, and leaves out the drivers of real machines.
+adds sanitize.config, SANITIZE=kcsan kcsan.config, and both instrumented.config, and leave out the drivers of real machines.
 Prints the path of the .config.`,
   step,
   async run(context) {

@@ -17,7 +17,8 @@ Tests that cannot apply to the target's kernel are listed as N/A with the reason
 REPEAT=50 runs them as often, says which failed how often, and fails if one did; only
 recordings of runs with failures stay, in test/run-NUMBER.
 SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
-memory after each suite; it takes its time.
+memory after each suite; it takes its time. SANITIZE=kcsan runs them on one with KCSAN, whose processors run at once without
+KVM, too. A data race fails the test if one of its sides is in IPVS; others are counted in races.txt.
 KERNEL=stock runs them on the distribution's own kernel (Debian 13's of TARGET=lts-6.12, Debian 12's of lts), into
 which apt has installed the package of make kmod; it needs mmdebstrap. It stays as it was installed: make clean KERNEL=stock
 brings the kernel that the archive has by now.

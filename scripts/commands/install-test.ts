@@ -6,6 +6,7 @@ import type { Command } from '../command.ts'
 import { bringGuest } from '../lab/guest.ts'
 import { installedPackages, installSteps, runInstall } from '../lab/install.ts'
 import { STAGES } from '../lab/install-stages.ts'
+import { flavourWords } from '../targets.ts'
 
 const WHOSE = { kernel: ' (our kernel)', dkms: ' (KERNEL=stock)' } as const
 
@@ -29,7 +30,7 @@ Results are in dist/VARIANT/test-install: junit.xml, console and kernel log of e
 the run before in test-install.previous. It needs mmdebstrap and 6 GB of disk. Exit codes: 7 a stage failed.`,
   step: installSteps,
   async run(context) {
-    if (context.flavour) throw new Failure('usage', `make install-test is about what is released: ${context.flavour.variable}=1 means nothing for it.`)
+    if (context.flavour) throw new Failure('usage', `make install-test is about what is released: ${flavourWords(context.flavour)} means nothing for it.`)
     await setUp(context)
     await bring(context, installSteps(context))
     const { accelerator, image } = await bringGuest(context)

@@ -169,9 +169,19 @@ function labSettings(context: Context): LabSettings {
   }
 }
 
+/** What KCSAN has told of the kernel itself fails no test, and is not hidden either. */
+export function tellRaces(races: readonly string[], results: string): void {
+  if (races.length === 0) return
+  const kinds = [...new Set(races)].sort()
+  const path = join(results, 'races.txt')
+  writeFileSync(path, kinds.map((kind) => `${races.filter((race) => race === kind).length} ${kind}\n`).join(''))
+  log.info(`KCSAN has told ${races.length} times of ${kinds.length} data races without IPVS: ${path}`)
+}
+
 function conclude(report: RunReport, results: string): Counts {
   const count = (outcome: TestResult['outcome']) => report.results.filter((result) => result.outcome === outcome).length
   const counts = { passed: count('passed'), failed: count('failed'), notApplicable: count('not applicable') }
+  tellRaces(report.foreignRaces, results)
   log.info(`tshark has verified the checksums of ${report.verifiedFrames} packets; results are in ${results}`)
   if (counts.failed === 0 && counts.passed > 0) return counts
   process.stdout.write(`${describe(counts)}\n`)

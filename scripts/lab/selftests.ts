@@ -27,7 +27,7 @@ export const selftestsStep = (context: Context): Step =>
   ({ name: 'selftests', scope: 'variant', needs: [testedStep(context), patch, userland], code: [], inputs: () => null, outputs: () => [], run: async () => ({}) })
 
 /** A test that this kernel has. */
-export interface Chosen extends Omit<Selftest, 'scripts'> {
+export interface Chosen extends Omit<Selftest, 'scripts' | 'only'> {
   script: string
   /** What results call it. */
   name: string
@@ -68,13 +68,15 @@ const SUITE = 'selftests'
 const resultsFolder = (context: Context): string => join(context.paths.dist, 'selftests')
 
 /**
- * @param names of the scripts that the kernel has
+ * @param folder of the scripts, below that of all selftests
+ * @param names of the scripts that the kernel has there
  * @param only words of the names that are wanted, separated by commas
  * @throws Failure of kind `usage` when they choose none
  */
-export function chosenSelftests(names: readonly string[], only?: string): Chosen[] {
+export function chosenSelftests(folder: string, names: readonly string[], only?: string): Chosen[] {
   const words = only?.split(',').map((word) => word.trim()).filter(Boolean) ?? []
-  const all = SELFTESTS.flatMap(({ scripts, ...test }): Chosen[] => {
+  const here = SELFTESTS.filter((test) => test.only === undefined || test.only === folder)
+  const all = here.flatMap(({ scripts, only: _only, ...test }): Chosen[] => {
     const script = scripts.find((name) => names.includes(name))
     return script === undefined ? [] : [{ ...test, script, name: `${script}${test.beside ? ' beside SNAT' : ''}` }]
   })
@@ -118,7 +120,7 @@ export async function runSelftests(context: Context): Promise<Counts> {
   requireDebian(context)
   await bring(context, selftestsStep(context))
   const scripts = findScripts(context)
-  const tests = chosenSelftests(scripts.names, context.variables.ONLY)
+  const tests = chosenSelftests(scripts.folder, scripts.names, context.variables.ONLY)
   for (const name of unknownScripts(scripts.names)) log.warn(`${name} is run by nobody: scripts/lab/selftest-scripts.ts does not know it.`)
   const guest = await bringGuest(context, { modules: MODULES, files: scripts.files })
   const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
@@ -153,14 +155,15 @@ const MEMORY_MEGABYTES = 768
  * which is enough on a computer and no time on one that emulates another, and does much else.
  */
 function machines(context: Context, { image, accelerator }: Guest, sockets: string): Boot {
-  const emulated = accelerator === 'tcg'
-  const { memoryMegabytes = 0, ...lab } = context.flavour?.lab ?? {}
+  const lab = context.flavour?.lab
+  // Processors that run at once have no clock of that kind.
+  const counted = accelerator === 'tcg' && lab?.parallel !== true
   return async (logs) => {
     const machine = await Machine.start({
       ...lab, name: 'guest', image, accelerator, cards: [], sockets, logs,
-      cpus: emulated ? 1 : 2,
-      instructionClock: emulated,
-      memoryMegabytes: memoryMegabytes + MEMORY_MEGABYTES,
+      cpus: counted ? 1 : 2,
+      instructionClock: counted,
+      memoryMegabytes: (lab?.memoryMegabytes ?? 0) + MEMORY_MEGABYTES,
       bootLimit: SETUP_LIMIT_MS,
     })
     return {
@@ -204,6 +207,11 @@ echo "$3" >>${list}
  * that is nothing but the root of a process cannot be.
  */
 const SET_UP = `set -e
+# As every udev makes them.
+ln -sf /proc/self/fd /dev/fd
+ln -sf fd/0 /dev/stdin
+ln -sf fd/1 /dev/stdout
+ln -sf fd/2 /dev/stderr
 mount --bind /${USERLAND} /${USERLAND}
 for folder in proc sys dev; do mount --rbind /$folder /${USERLAND}/$folder; done
 mkdir -p /${USERLAND}/usr/lib/modules

@@ -36,7 +36,7 @@ function builtVariants(context: Context): Context[] {
     [undefined, ...FLAVOURS].flatMap((flavour) => {
       const variables = { SOURCE, TARGET: kernel.target.name, CONFIG, ...(kernel.srpm ? { KERNEL: kernel.srpm.kernel } : {}) }
       if (flavour && 'lacking' in kernel.target.flavours[flavour.name]) return []
-      return [createContext({ ...variables, CACHE: context.paths.cache, ...(flavour ? { [flavour.variable]: '1' } : {}) }, context.paths.root)]
+      return [createContext({ ...variables, CACHE: context.paths.cache, ...(flavour ? { [flavour.variable]: flavour.value } : {}) }, context.paths.root)]
     })))
   const others = contexts.filter(({ variant, paths }) => variant !== context.variant && (existsSync(paths.dist) || existsSync(paths.stamps.variant)))
   return [context, ...others]

@@ -9,6 +9,7 @@ import { revision } from '../build/revision.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { toolVersions } from '../build/toolversions.ts'
 import type { Stored } from '../source/store.ts'
+import { flavourWords } from '../targets.ts'
 import { step as config } from './config.ts'
 import { step as exportStep } from './export.ts'
 import { sourceFile, step as fetch } from './fetch.ts'
@@ -52,7 +53,7 @@ export async function writeEvidence({ paths: { dist } }: Context): Promise<void>
 export function reproduction(context: Context): string {
   const { target, srpm, config, flavour } = context
   const choices = [...(srpm ? [`KERNEL=${srpm.kernel}`] : []), ...(Object.keys(target.configs).length > 1 ? [`CONFIG=${config}`] : [])]
-  return ['make', `TARGET=${target.name}`, ...choices, ...(flavour ? [`${flavour.variable}=1`] : [])].join(' ')
+  return ['make', `TARGET=${target.name}`, ...choices, ...(flavour ? [flavourWords(flavour)] : [])].join(' ')
 }
 
 /** @returns the sources that were fetched for it */

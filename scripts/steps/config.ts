@@ -14,13 +14,10 @@ import { preparedFamily } from '../kernel/family.ts'
 import { kbuildEnvironment } from '../kernel/kbuild.ts'
 import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
 import { treeGit } from '../kernel/series.ts'
-import { FLAVOURS, type Flavour } from '../targets.ts'
+import { FLAVOURS } from '../targets.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
 import { preparedVersion, srpmFolder } from './prep.ts'
-
-/** The name of the file with what a flavour adds; letters sort behind the digits that other fragments' names begin with. */
-export const flavourFragment = ({ name }: Flavour): string => `${name}.config`
 
 export const step: Step = {
   name: 'config',
@@ -48,7 +45,7 @@ export const step: Step = {
 function fragments(context: Context): string[] {
   const { config: ofFamily } = preparedFamily(context)
   const { flavour } = context
-  const omitted = [...FLAVOURS.filter(({ name }) => name !== flavour?.name).map(flavourFragment), ...(flavour?.without ?? [])]
+  const omitted = [...FLAVOURS.flatMap((other) => other.fragments).filter((name) => !flavour?.fragments.includes(name)), ...(flavour?.without ?? [])]
   return [...context.configs, ...(ofFamily === undefined ? [] : [ofFamily])].flatMap((name) => {
     const folder = join(context.paths.root, 'specs', 'kernel', name)
     const names = readdirSync(folder).filter((file) => file.endsWith('.config')).sort()

@@ -18,7 +18,6 @@ import { exportSeries } from '../package/rpm-kernel.ts'
 import { publish, requireEl6, verifyPackage } from '../package/publish.ts'
 import { buildSourcePackage, defineArguments, locationMacros, REPRODUCIBLE, rpmEnvironment, type PackageSource } from '../package/rpm.ts'
 import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
-import { flavourFragment } from './config.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
 import { srpmFolder } from './prep.ts'
@@ -79,7 +78,7 @@ export function requireSrpm(context: Context): void {
 /** What the series adds to the configuration, from the fragments that its kernel is configured with here. */
 export function symbols(context: Context): Map<string, string> {
   const { folder = '', fragments = [] } = context.target.injects ?? {}
-  const names = [...fragments, ...(context.flavour ? [flavourFragment(context.flavour)] : [])]
+  const names = [...fragments, ...(context.flavour?.fragments ?? [])]
   const texts = names.map((name) => readFileSync(join(context.paths.root, 'specs', 'kernel', folder, name), 'utf8'))
   return new Map(texts.flatMap(parseFragment))
 }

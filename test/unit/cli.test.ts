@@ -40,6 +40,10 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
     [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 12 has built that/],
     [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
+    [['help', 'DEBUG=1', 'SANITIZE=kcsan'], /DEBUG=1 and SANITIZE=kcsan are different kernels/],
+    [['help', 'SANITIZE=kasan'], /SANITIZE="kasan" is not understood\.[^]*SANITIZE is one of: 0, 1, kcsan/],
+    [['help', 'KERNEL=stock', 'SANITIZE=kcsan'], /SANITIZE=kcsan means nothing for it/],
+    [['help', 'SANITIZE=kcsan', 'TARGET=el6'], /SANITIZE=kcsan is not available for TARGET=el6: 2\.6\.32 has no KCSAN/],
     [['help', 'SANITIZE=1', 'TARGET=el6'], /SANITIZE=1 is not available for TARGET=el6: 2\.6\.32 has no KASAN/],
   ] as const) {
     const { status, stderr } = main(...words)
@@ -133,6 +137,8 @@ test('variables come from the environment, then from the command line', (t) => {
 test('a variant has a folder of its own in dist', (t) => {
   t.true(createContext({ DEBUG: '1' }).paths.dist.endsWith('/dist/lts-debug'))
   t.true(createContext({ SANITIZE: '1' }).paths.dist.endsWith('/dist/lts-sanitize'))
+  t.true(createContext({ SANITIZE: 'kcsan' }).paths.dist.endsWith('/dist/lts-kcsan'))
+  t.true(createContext({ SANITIZE: '0' }).paths.dist.endsWith('/dist/lts'))
   t.true(createContext({}).paths.dist.endsWith('/dist/lts'))
 })
 

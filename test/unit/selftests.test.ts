@@ -25,10 +25,13 @@ test('every script is either run or left out, with a reason that can be read', (
 })
 
 test('a kernel has its scripts, by the name that it calls them', (t) => {
-  const names = (scripts: string[], only?: string) => chosenSelftests(scripts, only).map(({ name }) => name)
+  const names = (scripts: string[], only?: string, folder = 'netfilter') => chosenSelftests(folder, scripts, only).map(({ name }) => name)
   t.deepEqual(names(OF_6_1), ['ipvs.sh', 'ipvs.sh beside SNAT', 'nft_nat.sh beside SNAT', 'ipip-conntrack-mtu.sh beside SNAT'])
   t.deepEqual(names(OF_6_12, 'mtu, nft_'), ['nft_nat.sh beside SNAT', 'conntrack_ipip_mtu.sh beside SNAT'])
-  const error = t.throws(() => chosenSelftests(OF_6_1, 'nothing'), { instanceOf: Failure })
+  const helper = ['nft_conntrack_helper.sh', 'ipvs.sh']
+  t.deepEqual(names(helper, 'helper', 'net/netfilter'), ['nft_conntrack_helper.sh beside SNAT'])
+  t.false(names(helper).includes('nft_conntrack_helper.sh beside SNAT'), 'it may wait for ever')
+  const error = t.throws(() => chosenSelftests('netfilter', OF_6_1, 'nothing'), { instanceOf: Failure })
   t.is(error.kind, 'usage')
   t.regex(error.details.hint ?? '', /ipvs\.sh beside SNAT/)
 })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
-import { explain, scanKernelLog } from '../e2e/lib/klog.ts'
+import { explain, foreignRaces, scanKernelLog } from '../e2e/lib/klog.ts'
 
 /** One real line of each complaint that must never pass. */
 const COMPLAINTS = [
@@ -90,4 +90,39 @@ test('the trace after a complaint is part of the explanation', (t) => {
   const [complaint] = scanKernelLog(lines)
   t.truthy(complaint)
   if (complaint) t.is(explain(complaint, lines), 'kernel BUG at x.c:1!\nCall Trace:\n one\n two')
+})
+
+/** A report of KCSAN, as kernel/kcsan/report.c prints it; the other side may be unknown. */
+function race(title: string, one: readonly string[], other?: readonly string[]): string[] {
+  const stack = (functions: readonly string[]) => functions.map((name) => ` ${name.replace(/ |$/, '+0x1a/0x90 ').trimEnd()}`)
+  const lines = [
+    '==================================================================', `BUG: KCSAN: ${title}`, '',
+    'write to 0xffff888004d5a040 of 8 bytes by interrupt on cpu 1:', ...stack(one), '',
+    ...(other ? ['read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(other)] : ['race at unknown origin, with read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(one)]), '',
+    'value changed: 0x0000000000000001 -> 0x0000000000000002', '', 'Reported by Kernel Concurrency Sanitizer on:', 'CPU: 0 PID: 104 Comm: ipvsadm Not tainted 6.1.0 #1',
+    'Hardware name: QEMU Standard PC', '==================================================================',
+  ]
+  return lines.map((line) => `<3>[   12.3] ${line}`)
+}
+
+const OF_TICKS = race('data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', ['tick_sched_do_timer', 'tick_sched_timer'], ['tick_nohz_idle_stop_tick', 'do_idle'])
+
+for (const [what, lines, found] of [
+  ['writes in IPVS', race('data-race in ip_vs_snat_expire / ip_vs_snat_in', ['ip_vs_snat_expire', 'call_timer_fn'], ['ip_vs_snat_in [ip_vs]', 'nf_hook_slow']), 1],
+  ['is called by IPVS on one of its sides', race('data-race in __mod_timer / run_timer_softirq', ['run_timer_softirq'], ['__mod_timer', 'ip_vs_conn_put [ip_vs]']), 1],
+  ['is told of one side only, which is in IPVS', race('data-race in ip_vs_in_hook [ip_vs]', ['ip_vs_in_hook [ip_vs]']), 1],
+  ['is in a function of IPVS that is not called so', race('data-race in tcp_state_transition / tcp_state_transition', ['tcp_state_transition [ip_vs]', 'nf_hook_slow']), 1],
+  ['is of the kernel alone', OF_TICKS, 0],
+  ['is of the kernel alone and ends with the log', OF_TICKS.slice(0, 6), 0],
+  ['is of the kernel alone, before one of IPVS', [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])], 1],
+] as const) {
+  test(`a data race that ${what} ${found === 0 ? 'is no' : 'is a'} complaint`, (t) => {
+    const complaints = scanKernelLog(['<6>[   11.0] fine', ...lines, '<6>[   13.0] IPVS: ip_vs_rr loaded'])
+    t.deepEqual(complaints.map(({ name }) => name), Array<string>(found).fill('KCSAN'))
+  })
+}
+
+test('races of the kernel alone are counted by what they are called', (t) => {
+  const lines = [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b']), ...OF_TICKS]
+  t.deepEqual(foreignRaces(lines), ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 'data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer'])
 })

@@ -89,7 +89,7 @@ test('a machine\'s command line has its wires, its ports and no way to reboot', 
   const args = qemuArguments({
     name: 'gw', image: { kernel: '/k', initrd: '/i' }, accelerator: 'tcg', memoryMegabytes: 128, cpus: 2,
     cards: [{ name: 'inside', mac: MAC_A, socket: '/run/a,b' }], ports: { 'lab.agent': '/run/agent' },
-    console: '/c', interactive: false, append: ['extra'], instructionClock: false,
+    console: '/c', interactive: false, append: ['extra'], instructionClock: false, parallel: false,
   })
   const line = args.join(' ')
   t.true(line.includes('-no-reboot'))
@@ -106,11 +106,13 @@ test('a machine\'s command line has its wires, its ports and no way to reboot', 
 test('a machine boots from its disk, or an image with the disk beside it', (t) => {
   const machine = {
     name: 'gw', accelerator: 'tcg', memoryMegabytes: 128, cpus: 1, cards: [], ports: {}, console: '/c', interactive: false,
-    append: ['root=LABEL=root'], instructionClock: false, disks: ['/d,1', '/d2'],
+    append: ['root=LABEL=root'], instructionClock: false, parallel: false, disks: ['/d,1', '/d2'],
   } as const
   const line = qemuArguments(machine).join(' ')
   t.true(line.includes('-drive if=none,id=disk0,format=raw,cache=unsafe,file=/d,,1 -device ide-hd,drive=disk0,bus=ahci.0,bootindex=1 '))
   t.true(line.includes('bootindex=2'))
+  t.regex(qemuArguments({ ...machine, cpus: 2, parallel: true }).join(' '), /-accel tcg,thread=multi .*-smp 2 /)
+  t.regex(qemuArguments({ ...machine, accelerator: 'kvm', parallel: true }).join(' '), /-accel kvm /)
   t.false(/-kernel|-append/.test(line), 'what is booted is GRUB\'s business')
   t.regex(qemuArguments({ ...machine, image: { kernel: '/k', initrd: '/i' } }).join(' '), /-kernel \/k -initrd \/i -append .*panic=1 .*root=LABEL=root/)
 })

@@ -22,20 +22,21 @@ function runs(times: number, failing: readonly number[]) {
     writeFileSync(join(recordings, 'outside.pcap'), 'evidence')
     const fails = failing.includes(number)
     const flaky = fails ? result('flaky', 'failed', `${number} went wrong\nmore`) : result('flaky', 'passed')
-    return { results: [result('solid', 'passed'), flaky], lost: fails ? [new Failure('lostVm', 'gone')] : [], verifiedFrames: 10 }
+    return { results: [result('solid', 'passed'), flaky], lost: fails ? [new Failure('lostVm', 'gone')] : [], verifiedFrames: 10, foreignRaces: ['data-race in a / b'] }
   }
   return { folder, lines, report: repeat({ times, folder, run, print: (line) => lines.push(line) }) }
 }
 
 test('tests that are run many times are counted, and one that failed once has failed', async (t) => {
   const { folder, lines, report } = runs(4, [2, 3])
-  const { results, lost, verifiedFrames } = await report
+  const { results, lost, verifiedFrames, foreignRaces } = await report
   t.deepEqual(results, [
     { ...result('solid', 'passed'), seconds: 4 },
     { ...result('flaky', 'failed', 'failed in 2 of 4 runs (2, 3)\nrun 2: 2 went wrong\nmore'), seconds: 4 },
   ])
   t.is(lost.length, 2)
   t.is(verifiedFrames, 40)
+  t.is(foreignRaces.length, 4)
   t.deepEqual(lines, [
     'run 1 of 4 done; 0 of 1 had failures',
     'run 2 of 4 done; 1 of 2 had failures',

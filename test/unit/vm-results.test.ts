@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
 import { createContext } from '../../scripts/build/context.ts'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
-import { lackedBy, resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
+import { lackedBy, resultsOfEnded, runE2e, tellRaces } from '../../scripts/lab/e2e.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import type { TestResult } from '../e2e/lib/junit.ts'
@@ -80,8 +82,18 @@ test('what a target lacks is needed by a test, and has a reason that can be read
 
 test('allocations can be made to fail only in the kernel that is built for it', (t) => {
   t.is(lackedBy(createContext({ SANITIZE: '1' }))['failing-allocations'], undefined)
-  for (const variables of [{}, { DEBUG: '1' }, { KERNEL: 'stock' }, { TARGET: 'el6' }]) {
+  for (const variables of [{}, { DEBUG: '1' }, { SANITIZE: 'kcsan' }, { KERNEL: 'stock' }, { TARGET: 'el6' }]) {
     t.regex(lackedBy(createContext(variables))['failing-allocations'] ?? '', /SANITIZE=1/)
   }
   t.true(SUITES.flatMap(({ tests }) => tests).some(({ needs }) => needs.includes('failing-allocations')))
+})
+
+test('data races of the kernel alone are listed with how often they were told of', (t) => {
+  const { root, write } = createFixture(t)
+  write('results/junit.xml', '')
+  const folder = join(root, 'results')
+  tellRaces([], folder)
+  t.false(existsSync(join(folder, 'races.txt')))
+  tellRaces(['data-race in b / c', 'data-race in a', 'data-race in b / c'], folder)
+  t.is(read(folder, 'races.txt'), '1 data-race in a\n2 data-race in b / c\n')
 })

@@ -100,7 +100,7 @@ async function kernelBoots(image: Image, folder: string): Promise<boolean> {
   const console = join(folder, 'console')
   const args = qemuArguments({
     name: 'probe', image, accelerator: 'kvm', memoryMegabytes: 256, cpus: 2, cards: [], ports: {}, console,
-    interactive: false, append: ['lab.probe'], instructionClock: false,
+    interactive: false, append: ['lab.probe'], instructionClock: false, parallel: false,
   })
   await exitWithin(args, folder, KERNEL_LIMIT_MS)
   return existsSync(console) && readFileSync(console, 'latin1').includes(KERNEL_WORD)

@@ -33,6 +33,8 @@ export interface MachineArguments {
   append: readonly string[]
   /** Count guest instructions as time: one instruction, one nanosecond. Only with tcg. */
   instructionClock: boolean
+  /** Let processors that are emulated run at once: only for a kernel that does not change its own code, see {@link ACCEL}. */
+  parallel: boolean
 }
 
 /**
@@ -62,6 +64,7 @@ export const KERNEL_COMMAND_LINE = ['console=ttyS0,115200', 'panic=1', 'oops=pan
  * breakpoint that stood there for a moment.
  */
 const ACCEL: Readonly<Record<Accelerator, string>> = { kvm: 'kvm', tcg: 'tcg,thread=single' }
+const ACCEL_PARALLEL: typeof ACCEL = { ...ACCEL, tcg: 'tcg,thread=multi' }
 
 /** @returns the arguments after the name of the program */
 export function qemuArguments(machine: MachineArguments): string[] {
@@ -70,7 +73,7 @@ export function qemuArguments(machine: MachineArguments): string[] {
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none',
     // No microvm: 2.6.32 has no virtio-mmio.
     '-machine', 'pc,usb=off', '-cpu', machine.instructionClock ? CPU_OF_INSTRUCTION_CLOCK : CPU,
-    '-accel', ACCEL[machine.accelerator],
+    '-accel', (machine.parallel ? ACCEL_PARALLEL : ACCEL)[machine.accelerator],
     '-m', String(machine.memoryMegabytes), '-smp', String(machine.cpus),
     ...(machine.instructionClock ? ['-icount', 'shift=0,sleep=off'] : []),
     ...imageArguments(machine),

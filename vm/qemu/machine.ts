@@ -27,6 +27,7 @@ export interface MachineOptions extends Pick<MachineArguments, 'image' | 'disks'
   interactive?: boolean
   append?: readonly string[]
   instructionClock?: boolean
+  parallel?: boolean
   /** Milliseconds that a boot may take. */
   bootLimit?: number
   /** How many times longer than usual everything may take. */
@@ -102,6 +103,7 @@ export class Machine {
       interactive: false,
       append: [],
       instructionClock: false,
+      parallel: false,
       ...options,
       console,
       ports: Object.fromEntries(listeners.map(({ name, path }) => [name, path])),

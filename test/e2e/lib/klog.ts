@@ -3,6 +3,7 @@
 
 /** What the kernel prints when something is wrong with itself. */
 const DENIED: readonly { name: string; pattern: RegExp }[] = [
+  { name: 'KCSAN', pattern: /\bKCSAN: / },
   { name: 'panic', pattern: /Kernel panic - not syncing/ },
   { name: 'oops', pattern: /\bOops: |Unable to handle kernel|BUG: unable to handle/ },
   { name: 'BUG', pattern: /kernel BUG at |\bBUG: / },
@@ -47,10 +48,28 @@ const CONTEXT = 60
 export function scanKernelLog(lines: readonly string[]): Complaint[] {
   return lines.flatMap((line, index) => {
     const denied = DENIED.find(({ pattern }) => pattern.test(line))
-    if (!denied || ALLOWED.some(({ pattern }) => pattern.test(line))) return []
+    if (!denied || ALLOWED.some(({ pattern }) => pattern.test(line)) || isForeignRace(lines, index)) return []
     return [{ name: denied.name, index, line }]
   })
 }
+
+/** Reports of the Kernel Concurrency Sanitizer (Documentation/dev-tools/kcsan.rst): what a line has that begins one, and one that ends it. */
+const RACE = /\bKCSAN: (.*)/
+const RACE_END = /={40}$/
+/** A line of a stack: a function, and how far into it, and the module that it is of. One of ours has to be on one of the sides of a race. */
+const OUR_FRAME = /\s_*ip_vs_\S*\+0x[\da-f]+\/0x|\+0x[\da-f]+\/0x[\da-f]+ \[ip_vs/
+
+/** @returns whether a line begins the report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
+function isForeignRace(lines: readonly string[], index: number): boolean {
+  if (!RACE.test(lines[index] ?? '')) return false
+  const length = lines.slice(index).findIndex((line) => RACE_END.test(line))
+  const report = lines.slice(index + 1, length < 0 ? undefined : index + length)
+  return !report.some((line) => OUR_FRAME.test(line))
+}
+
+/** @returns what KCSAN calls the races that {@link scanKernelLog} does not complain of */
+export const foreignRaces = (lines: readonly string[]): string[] =>
+  lines.flatMap((line, index) => (isForeignRace(lines, index) ? [RACE.exec(line)?.[1] ?? ''] : []))
 
 /** @returns the complaint and the lines after it, for a report */
 export function explain(complaint: Complaint, lines: readonly string[]): string {

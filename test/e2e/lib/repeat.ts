@@ -45,6 +45,7 @@ export async function repeat({ times, folder, run, print }: Repetition): Promise
     results,
     lost: reports.flatMap(({ lost }) => lost),
     verifiedFrames: reports.reduce((sum, report) => sum + report.verifiedFrames, 0),
+    foreignRaces: reports.flatMap(({ foreignRaces }) => foreignRaces),
   }
 }
 

@@ -20,7 +20,7 @@ import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
-import { explain, scanKernelLog } from './klog.ts'
+import { explain, foreignRaces, scanKernelLog } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
@@ -43,6 +43,8 @@ export interface RunReport {
   lost: Failure[]
   /** IPv4 frames whose checksums were verified. */
   verifiedFrames: number
+  /** What KCSAN has told that is not of IPVS, once for each time. */
+  foreignRaces: string[]
 }
 
 /** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
@@ -61,6 +63,7 @@ interface Interval {
 class Run {
   readonly results: TestResult[] = []
   readonly lost: Failure[] = []
+  readonly foreignRaces: string[] = []
   verifiedFrames = 0
   readonly options: RunOptions
   private queue: Suite[]
@@ -175,7 +178,9 @@ class Place {
     try {
       await lab.reset()
       const end = await mark(lab, `end ${label(suite, test)}`)
-      checkLog(lab.gateway.klog.lines.slice(begin, end))
+      const said = lab.gateway.klog.lines.slice(begin, end)
+      this.run.foreignRaces.push(...foreignRaces(said))
+      checkLog(said)
     } catch (error) {
       failures.push(error)
     } finally {
@@ -250,10 +255,10 @@ export async function runSuites(suites: readonly Suite[], options: RunOptions): 
     options.unfinished(run.results, messageOf(error))
     throw error
   }
-  const { lost, verifiedFrames } = run
+  const { lost, verifiedFrames, foreignRaces: others } = run
   // Labs that work at the same time end their tests in no order.
   const results = suites.flatMap(({ name }) => run.results.filter(({ suite }) => suite === name))
-  return { results, lost, verifiedFrames }
+  return { results, lost, verifiedFrames, foreignRaces: others }
 }
 
 const frameCounts = (lab: Lab): Record<Link, number> =>
