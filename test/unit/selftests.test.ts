@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
 import { LEFT_OUT, SELFTESTS } from '../../scripts/lab/selftest-scripts.ts'
 import { type Boot, type Chosen, chosenSelftests, COUNT_NAMESPACES, judge, runIn, setUpScript, type Tester, testScript, unknownScripts, wrapperScript } from '../../scripts/lab/selftests.ts'
 import type { Outcome } from '../../vm/guest/agent.ts'
+import { suiteList } from '../../scripts/source/apt.ts'
+import { step as userland, userlandArchive } from '../../scripts/steps/userland.ts'
 import { createFixture, fails, printed, read } from './fixture.ts'
 
 /** What the kernels have, as `ls` lists it. */
@@ -198,4 +200,50 @@ test.serial('what was not run when somebody has interrupted reads as an error, a
 test.serial('nothing is built for a kernel line without such tests', async (t) => {
   const { message } = await fails(t, 'usage', () => printed(['selftests', 'TARGET=el6', 'SETUP=no']))
   t.regex(message, /TARGET=el6 has no tests of netfilter/)
+})
+
+/** A host of another distribution may know no archive of Debian. */
+const onDebian = suiteList('bookworm') === '' ? test.serial.skip : test.serial
+
+/** Has a program of that name found before the host's, until the test ends. */
+function insteadOf(t: ExecutionContext, name: string, script: string): void {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-path-'))
+  const before = process.env['PATH']
+  t.teardown(() => {
+    process.env['PATH'] = before
+    rmSync(folder, { recursive: true, force: true })
+  })
+  writeFileSync(join(folder, name), script)
+  chmodSync(join(folder, name), 0o755)
+  process.env['PATH'] = `${folder}:${before}`
+}
+
+const ROOT_OF_DEBIAN = `#!/bin/sh
+case "$*" in *--variant=essential*) ;; *) exit 1;; esac
+root=$(mktemp -d)
+mkdir -p $root/usr/bin $root/usr/share/doc/bash $root/dev
+echo program >$root/usr/bin/nft
+echo text >$root/usr/share/doc/bash/copyright
+ln -s usr/bin $root/bin
+tar --create --directory $root .
+rm -r $root
+`
+
+onDebian('what the scripts call is an archive that begins with one folder, without what nobody reads', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  insteadOf(t, 'mmdebstrap', ROOT_OF_DEBIAN)
+  await userland.run(c)
+  const listed = execFileSync('cpio', ['--list', '--quiet'], { input: readFileSync(userlandArchive(c)), encoding: 'utf8' }).trim().split('\n')
+  t.deepEqual(listed, ['debian', 'debian/bin', 'debian/dev', 'debian/usr', 'debian/usr/bin', 'debian/usr/bin/nft', 'debian/usr/share'])
+  t.false(existsSync(join(dirname(userlandArchive(c)), 'debian')))
+})
+
+onDebian('an installation that fails leaves no archive', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  insteadOf(t, 'mmdebstrap', '#!/bin/sh\necho "E: no mirror" >&2\nexit 1\n')
+  const { details } = await fails(t, 'environment', () => userland.run(c))
+  t.true(details.excerpt?.join('\n').includes('E: no mirror'))
+  t.false(existsSync(userlandArchive(c)))
 })
