@@ -11,8 +11,8 @@ const command: Command = {
 if need be), each in a machine of its own with the programs of a Debian (by mmdebstrap) in memory. As they are, and all
 but the first "beside SNAT": with a service and a zone of IPVS in each network namespace, whose hooks see every packet.
 ${SELFTESTS.map(({ scripts, beside, why }) => `- ${scripts.join(' or ')}${beside ? ' beside SNAT' : ''}: ${why}`).join('\n')}
-A script that lacks something says so and counts as skipped, never as passed; ipvs.sh has to run. A complaint of
-the kernel is a failure. Without KVM the machine's clock counts its instructions, so that no script is too slow for its own limits.
+A script that lacks something says so and counts as skipped, never as passed; ipvs.sh has to run. What a script that passes
+says of parts that have not is told beside it. A complaint of the kernel is a failure. Without KVM the machine's clock counts its instructions, so that no script is too slow for its own limits.
 ONLY= chooses some by words of their names, for example
   make selftests ONLY=ipvs.sh
 KERNEL=stock, SANITIZE=1, DEBUG=1 and QUICK=1 are as in make e2e. Results are in dist/VARIANT/selftests: junit.xml, and of each what it

@@ -67,8 +67,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   'lib.sh': 'is what others read',
 }
 
-/** Modules that the scripts load or have the kernel load, by the files `config` of their folders and by what failed without. */
+/** Modules that the scripts load or have the kernel load, by the files `config` of their folders and by what failed without (IPsec of nft_flowtable.sh). */
 export const MODULES: readonly string[] = [
   'bridge', 'br_netfilter', 'macvlan', 'nf_*', 'nfnetlink*', 'ip6*', 'ebt*', 'sch_*', 'cls_u32', 'inet_diag', 'tcp_diag', 'udp_diag', 'ipcomp',
-  'esp4', 'esp6', 'xfrm*', 'authenc', 'echainiv', 'seqiv', 'cbc', 'ctr', 'gcm', 'ghash_generic', 'aes_generic', 'sha1_generic', 'hmac', 'crypto_null', 'drbg', 'jitterentropy_rng', 'ansi_cprng',
+  'esp4', 'esp6', 'xfrm*', 'authenc', 'echainiv', 'seqiv', 'cbc', 'ctr', 'gcm', 'ghash_generic', 'aes_generic', 'sha1_generic', 'sha256_generic', 'sha512_generic', 'hmac', 'crypto_null', 'drbg',
 ]

@@ -46,7 +46,7 @@ test('a script that is new in a kernel is told of', (t) => {
 test('what the end of a script means', (t) => {
   const outcome = (status: number, output = '', required = false) => judge({ required }, { status, output })
   t.deepEqual(outcome(0, 'PASS: all\n'), { outcome: 'passed' })
-  t.deepEqual(outcome(0, 'PASS: one\nSKIP: no IPv6\nskipped two\n'), { outcome: 'passed', output: 'without: SKIP: no IPv6; skipped two' })
+  t.deepEqual(outcome(0, 'PASS: one\nSKIP: no IPv6\nskipped two\nFAIL: three\n'), { outcome: 'passed', output: 'it has said: SKIP: no IPv6; skipped two; FAIL: three' })
   t.deepEqual(outcome(4, 'PASS: one\nSKIP: no iperf3\n'), { outcome: 'not applicable', message: 'SKIP: no iperf3' })
   t.deepEqual(outcome(4, 'nothing is here\n'), { outcome: 'not applicable', message: 'nothing is here' })
   t.deepEqual(outcome(4, 'skip: no ipvs module\n', true), { outcome: 'failed', message: 'it was skipped, and has to run: skip: no ipvs module' })
