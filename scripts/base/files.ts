@@ -77,6 +77,17 @@ export function replaceFolder(from: string, to: string): void {
   clearAsides(to)
 }
 
+/** @param results folder of a command's results, which is empty then; what an earlier run has recorded is put aside @returns it */
+export function newResults(results: string): string {
+  if (existsSync(results) && readdirSync(results).length > 1) {
+    rmSync(`${results}.previous`, { recursive: true, force: true })
+    renameSync(results, `${results}.previous`)
+  }
+  rmSync(results, { recursive: true, force: true })
+  mkdirSync(results, { recursive: true })
+  return results
+}
+
 /** @returns paths of the plain files below a folder, relative to it, sorted */
 export function listFiles(folder: string): string[] {
   if (!existsSync(folder)) return []

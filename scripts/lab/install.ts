@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Installs the packages into a system that boots from its disk, and follows it through what an administrator does with it. */
 
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
 import { InstalledGateway } from '../../vm/installed.ts'
 import type { Accelerator } from '../../vm/qemu/arguments.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
+import { newResults } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture, requireUninterrupted } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -67,7 +68,7 @@ export async function runInstall(context: Context, options: InstallOptions, stag
 }
 
 async function runIn(context: Context, options: InstallOptions, stages: readonly Stage[]): Promise<number> {
-  const results = newResults(context)
+  const results = newResults(resultsFolder(context))
   const { commit, dirty } = await revision(context)
   const write = (done: readonly TestResult[]): void =>
     writeFileSync(join(results, JUNIT), junit(`${context.variant} installed`, withNotRun(stages, done), { commit: commit ?? 'unknown', dirty: String(dirty), ...options.packages }))
@@ -81,18 +82,6 @@ async function runIn(context: Context, options: InstallOptions, stages: readonly
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
-}
-
-/** An empty folder; what an earlier run has recorded is put aside. */
-function newResults(context: Context): string {
-  const results = resultsFolder(context)
-  if (existsSync(results) && readdirSync(results).length > 1) {
-    rmSync(`${results}.previous`, { recursive: true, force: true })
-    renameSync(results, `${results}.previous`)
-  }
-  rmSync(results, { recursive: true, force: true })
-  mkdirSync(results, { recursive: true })
-  return results
 }
 
 /** The system's disk, as it was before its first boot, and one with the packages. */

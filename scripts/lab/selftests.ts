@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Runs the kernel's own tests of IPVS and netfilter on a kernel with SNAT, each in a machine of its own, and keeps what they say. */
 
-import { createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
@@ -11,6 +11,7 @@ import type { Image } from '../../vm/guest/image.ts'
 import { Machine } from '../../vm/qemu/machine.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
+import { newResults } from '../base/files.ts'
 import { green, log, red, yellow } from '../base/log.ts'
 import { requireUninterrupted } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -244,7 +245,7 @@ export const COUNT_NAMESPACES = `cat /${USERLAND}${NAMESPACES} | wc -l`
 /** @param folder of the scripts, below that of all selftests */
 export async function runIn(context: Context, tests: readonly Chosen[], folder: string, boot: Boot): Promise<Counts> {
   const tested = await testedRevision(context)
-  const results = newResults(context)
+  const results = newResults(resultsFolder(context))
   const properties = { commit: tested.commit ?? 'unknown', dirty: String(tested.dirty), tested: tested.tested }
   const write = (done: readonly TestResult[]) => writeFileSync(join(results, JUNIT), junit(context.variant, withNotRun(tests, done), properties))
   write([])
@@ -260,18 +261,6 @@ export async function runIn(context: Context, tests: readonly Chosen[], folder: 
   }
   await writeEvidence(context)
   return conclude(withNotRun(tests, done), results, lost)
-}
-
-/** An empty folder; what an earlier run has recorded is put aside. */
-function newResults(context: Context): string {
-  const results = resultsFolder(context)
-  if (existsSync(results) && readdirSync(results).length > 1) {
-    rmSync(`${results}.previous`, { recursive: true, force: true })
-    renameSync(results, `${results}.previous`)
-  }
-  rmSync(results, { recursive: true, force: true })
-  mkdirSync(results, { recursive: true })
-  return results
 }
 
 /** @param lost takes the failure when the machine is lost */
