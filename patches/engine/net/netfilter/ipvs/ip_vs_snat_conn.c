@@ -237,7 +237,7 @@ static struct snat_spares *snat_spares(struct ip_vs_snat *snat, u32 turn)
 /* What is lost with a connection? One that was retired is on no list any more. */
 static enum snat_spare snat_conn_spare(const struct ip_vs_conn *cp)
 {
-	if (hlist_unhashed(&cp->snat_in))
+	if (hlist_unhashed_lockless(&cp->snat_in))
 		return SNAT_SPARE_KINDS;
 	if (snat_conn_unanswered(cp))
 		return SNAT_SPARE_IDLE;
@@ -291,7 +291,7 @@ void snat_conn_answered(struct ip_vs_conn *cp)
 
 	spin_lock_bh(&cp->lock);
 	first = cp->snat.unanswered;
-	cp->snat.unanswered = false;
+	WRITE_ONCE(cp->snat.unanswered, false);
 	spin_unlock_bh(&cp->lock);
 	if (first) {
 		atomic_dec(&snat->unanswered);
@@ -500,7 +500,7 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	struct ip_vs_snat_host *host = cp->snat.host;
 	bool unanswered;
 
-	if (!hlist_unhashed(&cp->snat_out))
+	if (!hlist_unhashed_lockless(&cp->snat_out))
 		snat_conn_remember(cp);
 	snat_out_unlink(snat, cp);
 	if (!snat_in_unlink(snat, cp))
@@ -511,7 +511,7 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	snat_conn_update_spare(cp);
 	spin_lock_bh(&cp->lock);
 	unanswered = cp->snat.unanswered;
-	cp->snat.unanswered = false;
+	WRITE_ONCE(cp->snat.unanswered, false);
 	spin_unlock_bh(&cp->lock);
 	if (unanswered)
 		atomic_dec(&snat->unanswered);
@@ -536,8 +536,8 @@ static void snat_conn_waits(struct ip_vs_conn *cp)
 	bool waits;
 
 	spin_lock_bh(&cp->lock);
-	waits = !hlist_unhashed(&cp->snat_in);
-	cp->snat.unanswered = waits;
+	waits = !hlist_unhashed_lockless(&cp->snat_in);
+	WRITE_ONCE(cp->snat.unanswered, waits);
 	spin_unlock_bh(&cp->lock);
 	if (waits) {
 		atomic_inc(&snat->unanswered);
@@ -591,14 +591,15 @@ void snat_conn_put(struct ip_vs_conn *cp)
 	unsigned long now = jiffies, timeout = cp->timeout;
 
 	/* One that was retired must not come back to life */
-	if (unlikely(hlist_unhashed(&cp->snat_in)))
+	if (unlikely(hlist_unhashed_lockless(&cp->snat_in)))
 		timeout = 0;
-	cp->snat.used = now;
-	if (unlikely(now + timeout - cp->timer.expires > timeout >> 4) ||
+	WRITE_ONCE(cp->snat.used, now);
+	if (unlikely(now + timeout - READ_ONCE(cp->timer.expires) >
+		     timeout >> 4) ||
 	    !timer_pending(&cp->timer)) {
 		mod_timer(&cp->timer, now + timeout);
 		/* Retired meanwhile, and the timer was moved after that */
-		if (unlikely(hlist_unhashed(&cp->snat_in)))
+		if (unlikely(hlist_unhashed_lockless(&cp->snat_in)))
 			mod_timer(&cp->timer, now);
 	}
 	__ip_vs_conn_put(cp);
@@ -612,11 +613,12 @@ void snat_conn_put(struct ip_vs_conn *cp)
  */
 bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
 {
-	unsigned long now = jiffies, expires = cp->snat.used + cp->timeout;
+	unsigned long now = jiffies;
+	unsigned long expires = READ_ONCE(cp->snat.used) + cp->timeout;
 
 	/* Who wants it to go takes the timer away, or has retired it */
-	if (!cp->timeout || hlist_unhashed(&cp->snat_in) ||
-	    time_before(now, cp->timer.expires) ||
+	if (!cp->timeout || hlist_unhashed_lockless(&cp->snat_in) ||
+	    time_before(now, READ_ONCE(cp->timer.expires)) ||
 	    !time_before(now, expires))
 		return false;
 	mod_timer(&cp->timer, expires);

@@ -477,7 +477,7 @@ static struct ip_vs_conn *snat_learner(struct netns_ipvs *ipvs,
 /* A question and its answer need no short way, and so many have no more packets */
 static bool snat_learns(struct ip_vs_conn *cp, enum snat_dir dir)
 {
-	u8 seen = cp->snat.seen;
+	u8 seen = READ_ONCE(cp->snat.seen);
 
 	if (cp->protocol == IPPROTO_TCP)
 		return cp->state == IP_VS_TCP_S_ESTABLISHED;
@@ -660,11 +660,12 @@ static __always_inline void snat_fast_used(struct ip_vs_conn *cp)
 {
 	unsigned long now = jiffies, timeout = cp->timeout;
 
-	if (unlikely(now + timeout - cp->timer.expires > timeout >> 4)) {
+	if (unlikely(now + timeout - READ_ONCE(cp->timer.expires) >
+		     timeout >> 4)) {
 		if (__ip_vs_conn_get(cp))
 			snat_conn_put(cp);
-	} else if (cp->snat.used != now) {
-		cp->snat.used = now;
+	} else if (READ_ONCE(cp->snat.used) != now) {
+		WRITE_ONCE(cp->snat.used, now);
 	}
 }
 
@@ -706,7 +707,7 @@ static __always_inline bool snat_svc_follow(struct netns_ipvs *ipvs,
 {
 	const struct tcphdr *th = (const struct tcphdr *)(ip_hdr(skb) + 1);
 
-	if (unlikely(time_after_eq(jiffies, cp->timer.expires)))
+	if (unlikely(time_after_eq(jiffies, READ_ONCE(cp->timer.expires))))
 		return false;
 	if (cp->protocol == IPPROTO_TCP &&
 	    unlikely(cp->state != IP_VS_TCP_S_ESTABLISHED ||
@@ -724,7 +725,7 @@ static __always_inline void snat_svc_used(struct ip_vs_conn *cp)
 	unsigned long slack = min_t(unsigned long, HZ, timeout >> 4);
 
 	if (likely(cp->timeout == timeout &&
-		   jiffies + timeout - cp->timer.expires <= slack) ||
+		   jiffies + timeout - READ_ONCE(cp->timer.expires) <= slack) ||
 	    !__ip_vs_conn_get(cp))
 		return;
 	cp->timeout = timeout;

@@ -416,7 +416,7 @@ snat_addr_find(const struct ip_vs_snat *snat, __be32 addr)
 /* Nobody has answered yet: there is nothing to lose */
 static inline bool snat_conn_unanswered(const struct ip_vs_conn *cp)
 {
-	return cp->snat.unanswered;
+	return READ_ONCE(cp->snat.unanswered);
 }
 
 /* The flags that make a TCP connection change its state */

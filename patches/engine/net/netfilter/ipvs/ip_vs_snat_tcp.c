@@ -44,6 +44,18 @@ bool snat_tcp_closed(const struct ip_vs_conn *cp)
 	return cp->state == IP_VS_TCP_S_FIN_WAIT || snat_tcp_ended(cp);
 }
 
+/* What a side has sent, up to the end of it */
+static u32 snat_tcp_sent(const struct ip_vs_conn *cp, enum snat_dir dir)
+{
+	return READ_ONCE(cp->snat.tcp_end[dir]);
+}
+
+/* What a side has acknowledged */
+static u32 snat_tcp_acked(const struct ip_vs_conn *cp, enum snat_dir dir)
+{
+	return READ_ONCE(cp->snat.tcp_ack[dir]);
+}
+
 /* Note how far each side has got. The inside host is believed: what it has
  * acknowledged was sent, even if it was too far ahead to count then. A segment from
  * outside has to follow what is known already: who wants a RST to fit needs as much
@@ -53,19 +65,22 @@ bool snat_tcp_closed(const struct ip_vs_conn *cp)
 static void snat_tcp_progress(struct ip_vs_conn *cp, const struct tcphdr *th,
 			      enum snat_dir dir, u32 end)
 {
-	u32 *sent = cp->snat.tcp_end, ack = ntohl(th->ack_seq);
+	u32 ack = ntohl(th->ack_seq), sent = snat_tcp_sent(cp, dir);
 
-	if (after(end, sent[dir]) &&
+	if (after(end, sent) &&
 	    (dir == SNAT_DIR_OUT ||
-	     (!after(ntohl(th->seq), sent[dir]) &&
-	      !after(end, cp->snat.tcp_ack[!dir] + SNAT_TCP_WINDOW))))
-		sent[dir] = end;
-	if (!th->ack || !after(ack, cp->snat.tcp_ack[dir]))
+	     (!after(ntohl(th->seq), sent) &&
+	      !after(end, snat_tcp_acked(cp, !dir) + SNAT_TCP_WINDOW))))
+		WRITE_ONCE(cp->snat.tcp_end[dir], end);
+	if (!th->ack || !after(ack, snat_tcp_acked(cp, dir)))
 		return;
-	if (dir == SNAT_DIR_OUT && after(ack, sent[SNAT_DIR_IN]))
-		sent[SNAT_DIR_IN] = ack;
-	if (!after(ack, sent[!dir]))
-		cp->snat.tcp_ack[dir] = ack;
+	sent = snat_tcp_sent(cp, !dir);
+	if (dir == SNAT_DIR_OUT && after(ack, sent)) {
+		WRITE_ONCE(cp->snat.tcp_end[SNAT_DIR_IN], ack);
+		sent = ack;
+	}
+	if (!after(ack, sent))
+		WRITE_ONCE(cp->snat.tcp_ack[dir], ack);
 }
 
 /* The first segment of a side, or the same again. A SYN may have data, and lose them
@@ -74,10 +89,10 @@ static void snat_tcp_progress(struct ip_vs_conn *cp, const struct tcphdr *th,
 static void snat_tcp_start(struct ip_vs_conn *cp, enum snat_dir dir, u32 seq,
 			   u32 end)
 {
-	if (cp->snat.tcp_ack[!dir] == seq && !after(end, cp->snat.tcp_end[dir]))
+	if (snat_tcp_acked(cp, !dir) == seq && !after(end, snat_tcp_sent(cp, dir)))
 		return;
-	cp->snat.tcp_end[dir] = end;
-	cp->snat.tcp_ack[!dir] = seq;
+	WRITE_ONCE(cp->snat.tcp_end[dir], end);
+	WRITE_ONCE(cp->snat.tcp_ack[!dir], seq);
 }
 
 /* Does a segment acknowledge the SYN of the other side? */
@@ -86,8 +101,8 @@ static bool snat_tcp_acks_syn(const struct ip_vs_conn *cp,
 {
 	u32 ack = ntohl(th->ack_seq);
 
-	return th->ack && after(ack, cp->snat.tcp_ack[dir]) &&
-	       !after(ack, cp->snat.tcp_end[!dir]);
+	return th->ack && after(ack, snat_tcp_acked(cp, dir)) &&
+	       !after(ack, snat_tcp_sent(cp, !dir));
 }
 
 /* A RST fits if it comes right after what the other side has acknowledged, or what
@@ -99,7 +114,7 @@ static bool snat_tcp_rst_fits(const struct ip_vs_conn *cp,
 {
 	if (dir == SNAT_DIR_IN && cp->state == IP_VS_TCP_S_SYN_SENT)
 		return snat_tcp_acks_syn(cp, th, dir);
-	return seq == cp->snat.tcp_ack[!dir] || seq == cp->snat.tcp_end[dir];
+	return seq == snat_tcp_acked(cp, !dir) || seq == snat_tcp_sent(cp, dir);
 }
 
 static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
@@ -112,7 +127,7 @@ static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
 		    state != IP_VS_TCP_S_SYN_SENT && !snat_tcp_ended(cp))
 			return state;
 		snat_tcp_start(cp, dir, seq, end);
-		cp->snat.tcp_fin_seen = false;
+		WRITE_ONCE(cp->snat.tcp_fin_seen, false);
 		return IP_VS_TCP_S_SYN_SENT;
 	}
 	/* Both sides may open at the same time */
@@ -130,7 +145,7 @@ static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
 	if (!snat_tcp_acks_syn(cp, th, dir))
 		return state;
 	snat_tcp_start(cp, dir, seq, end);
-	cp->snat.tcp_ack[dir] = ntohl(th->ack_seq);
+	WRITE_ONCE(cp->snat.tcp_ack[dir], ntohl(th->ack_seq));
 	return IP_VS_TCP_S_ESTABLISHED;
 }
 
@@ -138,8 +153,8 @@ static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
 static bool snat_tcp_acks_fin(const struct ip_vs_conn *cp,
 			      const struct tcphdr *th)
 {
-	return cp->snat.tcp_fin_seen && th->ack &&
-	       ntohl(th->ack_seq) == cp->snat.tcp_fin;
+	return READ_ONCE(cp->snat.tcp_fin_seen) && th->ack &&
+	       ntohl(th->ack_seq) == READ_ONCE(cp->snat.tcp_fin);
 }
 
 /* A FIN of the inside host counts at once, one from outside when the inside host has
@@ -151,14 +166,14 @@ static u16 snat_tcp_fin(struct ip_vs_conn *cp, const struct tcphdr *th,
 	if (dir == SNAT_DIR_IN) {
 		if (th->fin && (state == IP_VS_TCP_S_ESTABLISHED ||
 				state == IP_VS_TCP_S_FIN_WAIT)) {
-			cp->snat.tcp_fin = end;
-			cp->snat.tcp_fin_seen = true;
+			WRITE_ONCE(cp->snat.tcp_fin, end);
+			WRITE_ONCE(cp->snat.tcp_fin_seen, true);
 		}
 		return state;
 	}
 
 	if (snat_tcp_acks_fin(cp, th)) {
-		cp->snat.tcp_fin_seen = false;
+		WRITE_ONCE(cp->snat.tcp_fin_seen, false);
 		if (state == IP_VS_TCP_S_ESTABLISHED)
 			state = IP_VS_TCP_S_CLOSE_WAIT;
 		else if (state == IP_VS_TCP_S_FIN_WAIT)

@@ -50,6 +50,7 @@
 #define READ_ONCE(x)		ACCESS_ONCE(x)
 #define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
 #define list_next_rcu(list)	((list)->next)
+#define hlist_unhashed_lockless(node)	hlist_unhashed(node)
 
 /* Memory for what users configure is accounted to nobody */
 #ifndef GFP_KERNEL_ACCOUNT
