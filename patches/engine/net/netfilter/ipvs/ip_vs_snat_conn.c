@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* IP Virtual Server: SNAT connections, their tables and their limits */
+/* IP Virtual Server: SNAT connections, and their limits */
 
 #define KMSG_COMPONENT "IPVS"
 #define pr_fmt(fmt) KMSG_COMPONENT ": " fmt
 
-#include <linux/log2.h>
-#include <linux/module.h>
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -19,113 +17,9 @@
 #define SNAT_MIN_CONNS			16384
 /* In namespaces of users that are no administrators of this host */
 #define SNAT_USER_CONNS			4096
-#define SNAT_MIN_TAB_BITS		8
-#define SNAT_MAX_TAB_BITS		22
+#define SNAT_MIN_HOST_BITS		8
 /* A refusal is remembered for a moment only */
 #define SNAT_REFUSED_BITS		13
-
-static int snat_tab_bits __read_mostly;
-module_param_named(snat_tab_bits, snat_tab_bits, int, 0444);
-MODULE_PARM_DESC(snat_tab_bits,
-		 "Size of the tables of SNAT, as a power of 2 (0: by memory)");
-
-/* Tables */
-
-static spinlock_t *snat_lock(struct ip_vs_snat *snat, u32 hash)
-{
-	return &snat->locks[hash & (SNAT_LOCKS - 1)].lock;
-}
-
-static void snat_tuple_of_conn(struct snat_tuple *t,
-			       const struct ip_vs_conn *cp, bool inside)
-{
-	t->protocol = cp->protocol;
-	t->raddr = cp->caddr.ip;
-	t->rport = cp->cport;
-	t->laddr = inside ? cp->daddr.ip : cp->vaddr.ip;
-	t->lport = inside ? cp->dport : cp->vport;
-}
-
-/* Claim the outside tuple of a connection */
-static bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
-{
-	struct snat_tuple t;
-	bool taken;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, false);
-	hash = snat_in_hash(snat, &t) & snat->mask;
-
-	spin_lock_bh(snat_lock(snat, hash));
-	taken = snat_in_taken(snat, &t, hash);
-	if (!taken) {
-		hlist_add_head_rcu(&cp->snat_in, &snat->in_tab[hash]);
-		/* In the order in which they have the tuple */
-		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_NEW);
-	}
-	spin_unlock_bh(snat_lock(snat, hash));
-
-	if (!taken)
-		snat_hot_port_taken(snat, &t);
-	return !taken;
-}
-
-/* Claim the inside tuple of a connection. If another CPU was faster with the
- * same flow, get the connection that it has made.
- */
-static struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
-					  struct ip_vs_conn *cp)
-{
-	struct ip_vs_conn *other;
-	struct snat_tuple t;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, true);
-	hash = snat_out_hash(snat, &t) & snat->mask;
-
-	spin_lock_bh(snat_lock(snat, hash));
-	other = snat_out_get(snat, &t);
-	if (!other)
-		hlist_add_head_rcu(&cp->snat_out, &snat->out_tab[hash]);
-	spin_unlock_bh(snat_lock(snat, hash));
-	return other;
-}
-
-static bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
-{
-	struct snat_tuple t;
-	bool linked;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, false);
-	hash = snat_in_hash(snat, &t) & snat->mask;
-
-	spin_lock_bh(snat_lock(snat, hash));
-	linked = !hlist_unhashed(&cp->snat_in);
-	if (linked) {
-		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_END);
-		hlist_del_init_rcu(&cp->snat_in);
-	}
-	spin_unlock_bh(snat_lock(snat, hash));
-
-	if (linked)
-		snat_hot_port_free(snat, &t);
-	return linked;
-}
-
-static void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
-{
-	struct snat_tuple t;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, true);
-	hash = snat_out_hash(snat, &t) & snat->mask;
-
-	spin_lock_bh(snat_lock(snat, hash));
-	if (!hlist_unhashed(&cp->snat_out))
-		hlist_del_init_rcu(&cp->snat_out);
-	spin_unlock_bh(snat_lock(snat, hash));
-}
 
 /**
  * ip_vs_snat_conn_hashkey - hash of an SNAT connection for the connection table
@@ -412,13 +306,16 @@ struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 	struct ip_vs_snat *snat = ipvs->snat;
 	enum snat_counter why = SNAT_CTR_LIMIT_CONNS;
 	struct ip_vs_snat_host *host;
+	int conns;
 
 	host = snat_host_admit(ipvs, inside->laddr, host_conns ? :
 			       READ_ONCE(snat->set.max_conns_per_host), &why);
 	if (!host)
 		goto refuse;
-	if (likely(atomic_inc_return(&snat->conns) <=
-		   READ_ONCE(snat->set.max_conns)))
+	conns = atomic_inc_return(&snat->conns);
+	if (unlikely(conns > READ_ONCE(snat->grow_at)))
+		schedule_work(&snat->grow_work);
+	if (likely(conns <= READ_ONCE(snat->set.max_conns)))
 		return host;
 	if (snat_early_drop(ipvs))
 		return host;
@@ -753,11 +650,13 @@ void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	struct ip_vs_conn *cp;
+	struct snat_tab *tab;
 	u32 i;
 
-	for (i = 0; i <= snat->mask; i++) {
+	tab = snat_tabs_hold(snat, SNAT_DIR_IN);
+	for (i = 0; i <= tab->mask; i++) {
 		rcu_read_lock();
-		hlist_for_each_entry_rcu(cp, &snat->in_tab[i], snat_in) {
+		hlist_for_each_entry_rcu(cp, &tab->bucket[i], snat_in) {
 			if (cp->vaddr.ip != addr || cp->protocol != protocol ||
 			    (port && cp->vport != port) ||
 			    !__ip_vs_conn_get(cp))
@@ -770,6 +669,7 @@ void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 		rcu_read_unlock();
 		cond_resched();
 	}
+	snat_tabs_release(snat);
 }
 
 /* Memory of a moment */
@@ -825,22 +725,6 @@ bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
 }
 
 /* Setting up */
-
-/**
- * snat_default_tab_bits - the size of a table of connections, as a power of 2
- * @ipvs:	the network namespace
- *
- * At most two connections are in a bucket, on average.
- */
-int snat_default_tab_bits(struct netns_ipvs *ipvs)
-{
-	int conns = max(snat_default_max_conns(ipvs),
-			READ_ONCE(ipvs->snat->set.max_conns));
-	int bits = snat_tab_bits && ip_vs_snat_trusted(ipvs) ? snat_tab_bits :
-							       ilog2(conns);
-
-	return clamp(bits, SNAT_MIN_TAB_BITS, SNAT_MAX_TAB_BITS);
-}
 
 /**
  * snat_tab_alloc - make an empty table
@@ -900,27 +784,22 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 	int bits = snat_default_tab_bits(ipvs);
 	int i, kind;
 
-	for (i = 0; i < SNAT_LOCKS; i++) {
-		spin_lock_init(&snat->locks[i].lock);
+	for (i = 0; i < SNAT_LOCKS; i++)
 		spin_lock_init(&snat->host_locks[i].lock);
-	}
 	for (i = 0; i < SNAT_SPARES; i++) {
 		spin_lock_init(&snat->spares[i].lock);
 		for (kind = 0; kind < SNAT_SPARE_KINDS; kind++)
 			INIT_LIST_HEAD(&snat->spares[i].list[kind]);
 	}
-	snat->mask = (1U << bits) - 1;
-	snat->host_bits = clamp(bits - 2, SNAT_MIN_TAB_BITS, 16);
-	snat->in_tab = snat_tab_alloc(bits);
-	snat->out_tab = snat_tab_alloc(bits);
+	snat->host_bits = clamp(bits - 2, SNAT_MIN_HOST_BITS, 16);
 	snat->addr_tab = snat_tab_alloc(SNAT_ADDR_BITS);
 	snat->host_tab = snat_tab_alloc(snat->host_bits);
 	snat->block_tab = snat_tab_alloc(snat->host_bits);
 	snat->hot_tab = snat_tab_alloc(SNAT_HOT_BITS);
 	snat->late = snat_memo_alloc(bits);
 	snat->refused = snat_memo_alloc(SNAT_REFUSED_BITS);
-	if (snat->in_tab && snat->out_tab && snat->addr_tab &&
-	    snat->host_tab && snat->block_tab && snat->hot_tab && snat->late && snat->refused)
+	if (!snat_tabs_init(ipvs) && snat->addr_tab && snat->host_tab &&
+	    snat->block_tab && snat->hot_tab && snat->late && snat->refused)
 		return 0;
 
 	snat_conn_cleanup_net(snat);
@@ -933,16 +812,13 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
  */
 void snat_conn_cleanup_net(struct ip_vs_snat *snat)
 {
-	ip_vs_snat_big_free(snat->in_tab);
-	ip_vs_snat_big_free(snat->out_tab);
+	snat_tabs_cleanup(snat);
 	ip_vs_snat_big_free(snat->addr_tab);
 	ip_vs_snat_big_free(snat->host_tab);
 	ip_vs_snat_big_free(snat->block_tab);
 	ip_vs_snat_big_free(snat->hot_tab);
 	ip_vs_snat_big_free(snat->late);
 	ip_vs_snat_big_free(snat->refused);
-	snat->in_tab = NULL;
-	snat->out_tab = NULL;
 	snat->addr_tab = NULL;
 	snat->host_tab = NULL;
 	snat->block_tab = NULL;

@@ -42,6 +42,7 @@ static const char *const snat_counter_names[SNAT_CTR_MAX] = {
 	[SNAT_CTR_ICMP_ERRORS_IN]	= "icmp_errors_in",
 	[SNAT_CTR_FAST_OUT]		= "fast_out",
 	[SNAT_CTR_FAST_IN]		= "fast_in",
+	[SNAT_CTR_GROWN]		= "grown",
 };
 
 static int snat_counters_show(struct seq_file *seq, void *v)
@@ -327,6 +328,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);
 	snat_hash_init(snat);
+	snat_tabs_prepare(snat);
 	snat_fast_init(snat);
 	snat_nl_init(snat);
 

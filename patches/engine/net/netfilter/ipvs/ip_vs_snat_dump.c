@@ -8,9 +8,6 @@
 
 #include "ip_vs_snat_config.h"
 
-/* Buckets of connections that are looked at before others may run */
-#define SNAT_BUCKETS_AT_ONCE	1024
-
 /* Changes that are told one by one, when they are made at once */
 #define SNAT_MAX_NEWS		4096
 
@@ -696,35 +693,49 @@ void snat_dump_cut(struct sk_buff *skb, struct netlink_callback *cb,
 		cb->args[1] = told;
 }
 
-/* args[0] is the bucket, args[1] what was told of it, see snat_dump_cut() */
-static int snat_dump_bucket(struct ip_vs_snat *snat, struct sk_buff *skb,
+static int snat_dump_conn(struct sk_buff *skb, const struct snat_msg *msg,
+			  struct ip_vs_conn *cp,
+			  const struct snat_conn_filter *filter)
+{
+	struct nlattr *nest;
+	int ret = 0;
+	void *hdr;
+
+	if (!__ip_vs_conn_get(cp))
+		return 0;
+	if (snat_conn_wanted(cp, filter)) {
+		hdr = snat_msg_begin(skb, msg, IPVS_SNAT_ATTR_CONN, &nest);
+		ret = hdr ? snat_msg_end(skb, hdr, nest,
+					 snat_put_conn(skb, cp)) :
+			    -EMSGSIZE;
+	}
+	__ip_vs_conn_put(cp);
+	return ret;
+}
+
+/* args[0] is the bucket of a table of args[2] buckets, args[1] what was told of it, see
+ * snat_dump_cut(). If the table has grown since the dump began, it's several buckets.
+ */
+static int snat_dump_bucket(const struct snat_tab *tab, struct sk_buff *skb,
 			    struct netlink_callback *cb,
 			    const struct snat_conn_filter *filter)
 {
 	unsigned int before = skb->len;
 	struct ip_vs_conn *cp;
 	struct snat_msg msg;
-	long num = 0;
+	long i, num = 0;
 	int ret = 0;
 
 	snat_dump_msg(&msg, cb, IPVS_SNAT_CMD_GET_CONN);
 	rcu_read_lock();
-	hlist_for_each_entry_rcu(cp, &snat->out_tab[cb->args[0]], snat_out) {
-		struct nlattr *nest;
-		void *hdr;
-
-		if (num++ < cb->args[1] || !__ip_vs_conn_get(cp))
-			continue;
-		if (snat_conn_wanted(cp, filter)) {
-			hdr = snat_msg_begin(skb, &msg, IPVS_SNAT_ATTR_CONN,
-					     &nest);
-			ret = hdr ? snat_msg_end(skb, hdr, nest,
-						 snat_put_conn(skb, cp)) :
-				    -EMSGSIZE;
+	for (i = cb->args[0]; i <= tab->mask && !ret; i += cb->args[2]) {
+		hlist_for_each_entry_rcu(cp, &tab->bucket[i], snat_out) {
+			if (num++ < cb->args[1])
+				continue;
+			ret = snat_dump_conn(skb, &msg, cp, filter);
+			if (ret)
+				break;
 		}
-		__ip_vs_conn_put(cp);
-		if (ret)
-			break;
 	}
 	rcu_read_unlock();
 	if (ret)
@@ -751,23 +762,28 @@ int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netns_ipvs *ipvs = ip_vs_snat_skb_ipvs(skb);
 	struct snat_conn_filter filter;
+	const struct snat_tab *tab;
 	int ret = snat_dump_conn_filter(cb, &filter);
 
 	if (ret)
 		return ret;
 	if (!ip_vs_snat_enabled(ipvs))
 		return 0;
-	for (; cb->args[0] <= ipvs->snat->mask; cb->args[0]++) {
-		if (snat_dump_bucket(ipvs->snat, skb, cb, &filter))
+	tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_OUT);
+	if (!cb->args[2])
+		cb->args[2] = tab->mask + 1L;
+	for (; cb->args[0] < cb->args[2]; cb->args[0]++) {
+		if (snat_dump_bucket(tab, skb, cb, &filter))
 			break;
 		cb->args[1] = 0;
 		if (cb->args[0] % SNAT_BUCKETS_AT_ONCE == 0)
 			cond_resched();
 	}
+	snat_tabs_release(ipvs->snat);
 	return skb->len;
 }
 
-static u32 snat_retire_bucket(struct hlist_head *bucket,
+static u32 snat_retire_bucket(const struct hlist_head *bucket,
 			      const struct snat_conn_filter *filter)
 {
 	struct ip_vs_conn *cp;
@@ -787,6 +803,21 @@ static u32 snat_retire_bucket(struct hlist_head *bucket,
 		num++;
 	}
 	rcu_read_unlock();
+	return num;
+}
+
+static u32 snat_retire_conns(struct ip_vs_snat *snat,
+			     const struct snat_conn_filter *filter)
+{
+	const struct snat_tab *tab = snat_tabs_hold(snat, SNAT_DIR_OUT);
+	u32 i, num = 0;
+
+	for (i = 0; i <= tab->mask; i++) {
+		num += snat_retire_bucket(&tab->bucket[i], filter);
+		if (i % SNAT_BUCKETS_AT_ONCE == 0)
+			cond_resched();
+	}
+	snat_tabs_release(snat);
 	return num;
 }
 
@@ -811,7 +842,7 @@ int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info)
 {
 	struct netns_ipvs *ipvs = ip_vs_snat_genl_ipvs(info);
 	struct snat_conn_filter filter;
-	u32 i, num = 0;
+	u32 num = 0;
 	int ret;
 
 	ret = snat_parse_conn_filter(&filter, info->attrs[IPVS_SNAT_ATTR_CONN],
@@ -823,11 +854,8 @@ int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info)
 			       "which connections is not said");
 		return -EINVAL;
 	}
-	for (i = 0; ip_vs_snat_enabled(ipvs) && i <= ipvs->snat->mask; i++) {
-		num += snat_retire_bucket(&ipvs->snat->out_tab[i], &filter);
-		if (i % SNAT_BUCKETS_AT_ONCE == 0)
-			cond_resched();
-	}
+	if (ip_vs_snat_enabled(ipvs))
+		num = snat_retire_conns(ipvs->snat, &filter);
 	return snat_reply_count(info, num);
 }
 

@@ -17,9 +17,6 @@
 /* More than any of them needs */
 #define SNAT_EVENT_BYTES	320
 
-/* Buckets that are looked at before others may run */
-#define SNAT_BUCKETS_AT_ONCE	1024
-
 /* Is the family there that events are sent by? */
 static bool snat_events_on;
 

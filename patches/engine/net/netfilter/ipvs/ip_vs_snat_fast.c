@@ -257,11 +257,6 @@ static void snat_svc_tuple(struct snat_tuple *t, const struct ip_vs_conn *cp,
 	}
 }
 
-static struct hlist_node *snat_svc_node(struct ip_vs_conn *cp, enum snat_dir dir)
-{
-	return dir == SNAT_DIR_OUT ? &cp->snat_out : &cp->snat_in;
-}
-
 static __always_inline u32 snat_svc_bucket(const struct ip_vs_snat *snat,
 					   const struct snat_tuple *t)
 {
@@ -284,7 +279,7 @@ static spinlock_t *snat_svc_lock(struct ip_vs_snat *snat, u32 bucket)
 static void snat_svc_link(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
 			  enum snat_dir dir)
 {
-	struct hlist_node *node = snat_svc_node(cp, dir);
+	struct hlist_node *node = snat_conn_node(cp, dir);
 	struct snat_tuple t;
 	u32 bucket;
 
@@ -302,7 +297,7 @@ static void snat_svc_link(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
 static void snat_svc_del(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
 			 enum snat_dir dir)
 {
-	struct hlist_node *node = snat_svc_node(cp, dir);
+	struct hlist_node *node = snat_conn_node(cp, dir);
 
 	if (hlist_unhashed(node))
 		return;
@@ -326,14 +321,6 @@ static void snat_svc_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 	}
 }
 
-static struct ip_vs_conn *snat_svc_conn(struct hlist_node *node,
-					enum snat_dir dir)
-{
-	return dir == SNAT_DIR_OUT ?
-	       hlist_entry(node, struct ip_vs_conn, snat_out) :
-	       hlist_entry(node, struct ip_vs_conn, snat_in);
-}
-
 static bool snat_svc_match(const struct ip_vs_conn *cp,
 			   const struct snat_tuple *t, enum snat_dir dir)
 {
@@ -354,7 +341,7 @@ static void snat_svc_yield(struct ip_vs_snat *snat, const struct ip_vs_conn *cp,
 	spin_lock_bh(snat_svc_lock(snat, bucket));
 	for (node = snat->svc_tab[dir][bucket].first; node; node = next) {
 		next = node->next;
-		old = snat_svc_conn(node, dir);
+		old = snat_conn_of_node(node, dir);
 		if (old != cp && snat_svc_match(old, &t, dir))
 			snat_svc_del(snat, old, dir);
 	}
@@ -544,21 +531,31 @@ void snat_fast_forget(struct ip_vs_conn *cp)
 /* Packets */
 
 static __always_inline struct ip_vs_conn *
-snat_fast_find(const struct ip_vs_snat *snat, const struct snat_tuple *t,
-	       bool out)
+snat_fast_find_out(const struct ip_vs_snat *snat, const struct snat_tuple *t)
 {
+	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_OUT);
+	u32 hash = snat_out_hash(snat, t);
 	struct ip_vs_conn *cp;
 
-	if (out) {
-		hlist_for_each_entry_rcu(cp, &snat->out_tab[snat_out_hash(snat, t) &
-							    snat->mask],
+	for (; tab; tab = snat_tab_next(tab)) {
+		hlist_for_each_entry_rcu(cp, snat_tab_bucket(tab, hash),
 					 snat_out) {
 			if (snat_out_match(cp, t))
 				return cp;
 		}
-	} else {
-		hlist_for_each_entry_rcu(cp, &snat->in_tab[snat_in_hash(snat, t) &
-							   snat->mask],
+	}
+	return NULL;
+}
+
+static __always_inline struct ip_vs_conn *
+snat_fast_find_in(const struct ip_vs_snat *snat, const struct snat_tuple *t)
+{
+	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_IN);
+	u32 hash = snat_in_hash(snat, t);
+	struct ip_vs_conn *cp;
+
+	for (; tab; tab = snat_tab_next(tab)) {
+		hlist_for_each_entry_rcu(cp, snat_tab_bucket(tab, hash),
 					 snat_in) {
 			if (snat_in_match(cp, t))
 				return cp;
@@ -906,7 +903,8 @@ snat_fast_packet(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	struct snat_tuple t;
 
 	snat_fast_tuple(&t, ip_hdr(skb), out);
-	cp = snat_fast_find(ipvs->snat, &t, out);
+	cp = out ? snat_fast_find_out(ipvs->snat, &t) :
+		   snat_fast_find_in(ipvs->snat, &t);
 	return cp ? snat_fast_send(ipvs, skb, net, cp, out, false) : NF_ACCEPT;
 }
 

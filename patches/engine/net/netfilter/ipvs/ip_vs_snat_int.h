@@ -8,7 +8,8 @@
  * in FORWARD that matches the rule), and how it is found: by the full tuple of
  * either direction, in two tables of its own.
  *
- * ip_vs_snat_conn.c	connections, their tables and their limits
+ * ip_vs_snat_conn.c	connections, and their limits
+ * ip_vs_snat_tab.c	their tables
  * ip_vs_snat_pool.c	pool addresses
  * ip_vs_snat_port.c	their ports
  * ip_vs_snat_block.c	blocks of ports that a host has for itself
@@ -76,6 +77,7 @@ enum snat_counter {
 	SNAT_CTR_ICMP_ERRORS_IN,
 	SNAT_CTR_FAST_OUT,
 	SNAT_CTR_FAST_IN,
+	SNAT_CTR_GROWN,
 	SNAT_CTR_MAX,
 };
 
@@ -173,6 +175,15 @@ struct snat_lock {
 	spinlock_t	lock;		/* protects every 64th bucket */
 } ____cacheline_aligned_in_smp;
 
+/* Connections by a hash of their tuples on one side. While a table grows there is a next
+ * one, see ip_vs_snat_tab.c.
+ */
+struct snat_tab {
+	u32			mask;
+	struct snat_tab __rcu	*next;
+	struct hlist_head	bucket[];
+};
+
 /* Settings, times in jiffies */
 struct snat_settings {
 	int	tcp_timeout;
@@ -191,9 +202,7 @@ struct snat_settings {
 /* State of a network namespace */
 struct ip_vs_snat {
 	/* Read by every packet, hardly ever written */
-	struct hlist_head	*in_tab;	/* by outside tuple */
-	struct hlist_head	*out_tab;	/* by inside tuple */
-	u32			mask;		/* of both tables */
+	struct snat_tab __rcu	*tab[SNAT_DIRS];	/* by inside tuple, and outside */
 	u32			hash_key[4];		/* of their hashes */
 	u64			key_fold;	/* odd */
 	struct hlist_head	*addr_tab;
@@ -225,11 +234,15 @@ struct ip_vs_snat {
 
 	/* Written by every new connection */
 	atomic_t		conns ____cacheline_aligned_in_smp;
+	int			grow_at;	/* so many, the tables have to grow */
 	atomic_t		unanswered;
 	atomic_t		num_hot;	/* maps of ports, with those being made */
 	atomic_t		hot_freed;	/* ports let go while there are any */
 	atomic_t		next_spares;	/* list for a new connection */
 	atomic_t		oldest_spares;	/* list to take one from */
+
+	struct mutex		tabs_lock;	/* who goes through a table */
+	struct work_struct	grow_work;
 
 	struct nf_hook_ops	hook;
 #ifdef IP_VS_SNAT_FASTPATH
@@ -260,7 +273,7 @@ struct ip_vs_snat {
 	spinlock_t		event_lock;	/* order of events */
 	u64			event_seq;	/* of the last one */
 
-	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of both tables */
+	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of tab[] */
 	struct snat_lock	host_locks[SNAT_LOCKS];
 	struct snat_spares	spares[SNAT_SPARES];
 };
@@ -351,17 +364,65 @@ static inline bool snat_in_match(const struct ip_vs_conn *cp,
 	       cp->protocol == t->protocol;
 }
 
+static inline void snat_tuple_of_conn(struct snat_tuple *t,
+				      const struct ip_vs_conn *cp, bool inside)
+{
+	t->protocol = cp->protocol;
+	t->raddr = cp->caddr.ip;
+	t->rport = cp->cport;
+	t->laddr = inside ? cp->daddr.ip : cp->vaddr.ip;
+	t->lport = inside ? cp->dport : cp->vport;
+}
+
+static inline struct hlist_node *snat_conn_node(struct ip_vs_conn *cp,
+						enum snat_dir dir)
+{
+	return dir == SNAT_DIR_OUT ? &cp->snat_out : &cp->snat_in;
+}
+
+static inline struct ip_vs_conn *snat_conn_of_node(struct hlist_node *node,
+						   enum snat_dir dir)
+{
+	return dir == SNAT_DIR_OUT ?
+	       hlist_entry(node, struct ip_vs_conn, snat_out) :
+	       hlist_entry(node, struct ip_vs_conn, snat_in);
+}
+
+/* The tables in which a connection may be, one after the other, under RCU lock */
+
+static inline struct snat_tab *snat_tab_first(const struct ip_vs_snat *snat,
+					      enum snat_dir dir)
+{
+	return rcu_dereference(snat->tab[dir]);
+}
+
+static inline struct snat_tab *snat_tab_next(const struct snat_tab *tab)
+{
+	/* What was moved is in the next one before it's out of this one */
+	smp_rmb();
+	return rcu_dereference(tab->next);
+}
+
+static inline struct hlist_head *snat_tab_bucket(struct snat_tab *tab, u32 hash)
+{
+	return &tab->bucket[hash & tab->mask];
+}
+
 /* Lookups are done under RCU lock, and take a reference */
 
 static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
 					      const struct snat_tuple *t)
 {
+	u32 hash = snat_out_hash(snat, t);
+	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_OUT);
 	struct ip_vs_conn *cp;
 
-	hlist_for_each_entry_rcu(cp, &snat->out_tab[snat_out_hash(snat, t) &
-						    snat->mask], snat_out) {
-		if (snat_out_match(cp, t) && __ip_vs_conn_get(cp))
-			return cp;
+	for (; tab; tab = snat_tab_next(tab)) {
+		hlist_for_each_entry_rcu(cp, snat_tab_bucket(tab, hash),
+					 snat_out) {
+			if (snat_out_match(cp, t) && __ip_vs_conn_get(cp))
+				return cp;
+		}
 	}
 	return NULL;
 }
@@ -369,12 +430,16 @@ static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
 static inline struct ip_vs_conn *snat_in_get(const struct ip_vs_snat *snat,
 					     const struct snat_tuple *t)
 {
+	u32 hash = snat_in_hash(snat, t);
+	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_IN);
 	struct ip_vs_conn *cp;
 
-	hlist_for_each_entry_rcu(cp, &snat->in_tab[snat_in_hash(snat, t) &
-						   snat->mask], snat_in) {
-		if (snat_in_match(cp, t) && __ip_vs_conn_get(cp))
-			return cp;
+	for (; tab; tab = snat_tab_next(tab)) {
+		hlist_for_each_entry_rcu(cp, snat_tab_bucket(tab, hash),
+					 snat_in) {
+			if (snat_in_match(cp, t) && __ip_vs_conn_get(cp))
+				return cp;
+		}
 	}
 	return NULL;
 }
@@ -383,12 +448,15 @@ static inline struct ip_vs_conn *snat_in_get(const struct ip_vs_snat *snat,
 static inline bool snat_in_taken(const struct ip_vs_snat *snat,
 				 const struct snat_tuple *t, u32 hash)
 {
+	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_IN);
 	struct ip_vs_conn *cp;
 
-	hlist_for_each_entry_rcu(cp, &snat->in_tab[hash & snat->mask],
-				 snat_in) {
-		if (snat_in_match(cp, t))
-			return true;
+	for (; tab; tab = snat_tab_next(tab)) {
+		hlist_for_each_entry_rcu(cp, snat_tab_bucket(tab, hash),
+					 snat_in) {
+			if (snat_in_match(cp, t))
+				return true;
+		}
 	}
 	return false;
 }
@@ -452,11 +520,25 @@ void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
 bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
 		   const struct snat_tuple *t, unsigned long age);
 int snat_default_max_conns(struct netns_ipvs *ipvs);
-int snat_default_tab_bits(struct netns_ipvs *ipvs);
 struct hlist_head *snat_tab_alloc(unsigned int bits);
 void snat_hash_init(struct ip_vs_snat *snat);
 int snat_conn_init_net(struct netns_ipvs *ipvs);
 void snat_conn_cleanup_net(struct ip_vs_snat *snat);
+
+/* ip_vs_snat_tab.c */
+#define SNAT_BUCKETS_AT_ONCE	1024	/* until others have their turn */
+
+int snat_default_tab_bits(struct netns_ipvs *ipvs);
+bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
+struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
+				   struct ip_vs_conn *cp);
+bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
+void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
+struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir);
+void snat_tabs_release(struct ip_vs_snat *snat);
+void snat_tabs_prepare(struct ip_vs_snat *snat);
+int snat_tabs_init(struct netns_ipvs *ipvs);
+void snat_tabs_cleanup(struct ip_vs_snat *snat);
 
 /* ip_vs_snat_pool.c */
 struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
