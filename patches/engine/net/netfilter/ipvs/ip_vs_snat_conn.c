@@ -164,14 +164,14 @@ void snat_conn_update_spare(struct ip_vs_conn *cp)
 	struct snat_spares *spares = snat_spares(snat, cp->snat.spares);
 	u32 hash = snat_host_hash(snat, cp->daddr.ip);
 
-	spin_lock_bh(snat_host_lock(snat, hash));
+	spin_lock(snat_host_lock(snat, hash));
 	snat_list_update(&cp->snat.host_spare, cp->snat.host->spares,
 			 snat_conn_spare(cp));
-	spin_unlock_bh(snat_host_lock(snat, hash));
+	spin_unlock(snat_host_lock(snat, hash));
 
-	spin_lock_bh(&spares->lock);
+	spin_lock(&spares->lock);
 	snat_list_update(&cp->snat.spare, spares->list, snat_conn_spare(cp));
-	spin_unlock_bh(&spares->lock);
+	spin_unlock(&spares->lock);
 }
 
 /**
@@ -183,10 +183,10 @@ void snat_conn_answered(struct ip_vs_conn *cp)
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
 	bool first;
 
-	spin_lock_bh(&cp->lock);
+	spin_lock(&cp->lock);
 	first = cp->snat.unanswered;
 	WRITE_ONCE(cp->snat.unanswered, false);
-	spin_unlock_bh(&cp->lock);
+	spin_unlock(&cp->lock);
 	if (first) {
 		atomic_dec(&snat->unanswered);
 		snat_conn_update_spare(cp);
@@ -203,7 +203,7 @@ static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares,
 
 	if (list_empty(&spares->list[kind]))
 		return NULL;
-	spin_lock_bh(&spares->lock);
+	spin_lock(&spares->lock);
 	list_for_each_entry(cp, &spares->list[kind], snat.spare) {
 		if (!__ip_vs_conn_get(cp))
 			continue;
@@ -211,7 +211,7 @@ static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares,
 		found = cp;
 		break;
 	}
-	spin_unlock_bh(&spares->lock);
+	spin_unlock(&spares->lock);
 	return found;
 }
 
@@ -249,7 +249,7 @@ static struct ip_vs_snat_host *snat_host_admit(struct netns_ipvs *ipvs,
 	struct ip_vs_conn *victim = NULL;
 	struct ip_vs_snat_host *host;
 
-	spin_lock_bh(snat_host_lock(snat, hash));
+	spin_lock(snat_host_lock(snat, hash));
 	host = snat_host_get(snat, addr, hash);
 	if (!host) {
 		*why = SNAT_CTR_DROP_OTHER;
@@ -267,7 +267,7 @@ static struct ip_vs_snat_host *snat_host_admit(struct netns_ipvs *ipvs,
 	host->conns++;
 
 unlock:
-	spin_unlock_bh(snat_host_lock(snat, hash));
+	spin_unlock(snat_host_lock(snat, hash));
 	if (victim) {
 		snat_conn_retire(victim);
 		snat_count(ipvs, SNAT_CTR_EARLY_DROP);
@@ -280,10 +280,10 @@ static void snat_host_leave(struct ip_vs_snat *snat,
 {
 	u32 hash = snat_host_hash(snat, host->addr);
 
-	spin_lock_bh(snat_host_lock(snat, hash));
+	spin_lock(snat_host_lock(snat, hash));
 	host->conns--;
 	snat_host_put(host);
-	spin_unlock_bh(snat_host_lock(snat, hash));
+	spin_unlock(snat_host_lock(snat, hash));
 }
 
 /**
@@ -314,7 +314,7 @@ struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 		goto refuse;
 	conns = atomic_inc_return(&snat->conns);
 	if (unlikely(conns > READ_ONCE(snat->grow_at)))
-		schedule_work(&snat->grow_work);
+		ip_vs_snat_queue(&snat->grow_work, 0);
 	if (likely(conns <= READ_ONCE(snat->set.max_conns)))
 		return host;
 	if (snat_early_drop(ipvs))
@@ -390,7 +390,9 @@ static void snat_conn_remember(struct ip_vs_conn *cp)
 	rcu_read_unlock();
 }
 
-/* Take a connection out of the tables. Whoever finds it there does that, once. */
+/* Take a connection out of the tables. Whoever finds it there does that, once. Softirqs
+ * are off, as for all that changes who has which connection.
+ */
 static void snat_conn_forget(struct ip_vs_conn *cp)
 {
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
@@ -406,10 +408,10 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 	if (cp->snat.block)
 		snat_block_put(ip_vs_snat_ipvs(cp), cp->snat.block);
 	snat_conn_update_spare(cp);
-	spin_lock_bh(&cp->lock);
+	spin_lock(&cp->lock);
 	unanswered = cp->snat.unanswered;
 	WRITE_ONCE(cp->snat.unanswered, false);
-	spin_unlock_bh(&cp->lock);
+	spin_unlock(&cp->lock);
 	if (unanswered)
 		atomic_dec(&snat->unanswered);
 	snat_conn_dismiss(snat, host);
@@ -421,25 +423,12 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
  */
 void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 {
+	/* It's a timer that calls this, or who flushes all */
+	local_bh_disable();
 	snat_conn_forget(cp);
+	local_bh_enable();
 	snat_fast_forget(cp);
 	snat_conn_unbind_rule(cp);
-}
-
-/* Nobody has answered a new connection, or it was retired in this moment */
-static void snat_conn_waits(struct ip_vs_conn *cp)
-{
-	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
-	bool waits;
-
-	spin_lock_bh(&cp->lock);
-	waits = !hlist_unhashed_lockless(&cp->snat_in);
-	WRITE_ONCE(cp->snat.unanswered, waits);
-	spin_unlock_bh(&cp->lock);
-	if (waits) {
-		atomic_inc(&snat->unanswered);
-		snat_conn_update_spare(cp);
-	}
 }
 
 /**
@@ -463,16 +452,21 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 
 	cp->snat.host = host;
 	cp->snat.spares = atomic_inc_return(&snat->next_spares);
+	/* Nobody has answered yet. It's counted before somebody can. */
+	cp->snat.unanswered = true;
+	atomic_inc(&snat->unanswered);
 	*taken = !snat_in_insert(snat, cp);
-	if (*taken)
+	if (*taken) {
+		atomic_dec(&snat->unanswered);
 		return NULL;
+	}
 	other = snat_out_insert(snat, cp);
 	if (unlikely(other)) {
 		/* Packets from outside may have found it meanwhile */
 		snat_conn_forget(cp);
 		return other;
 	}
-	snat_conn_waits(cp);
+	snat_conn_update_spare(cp);
 	return cp;
 }
 
@@ -526,7 +520,7 @@ bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
  * snat_conn_retire - let a connection go now
  * @cp:		the connection, its reference is given up
  *
- * Called under RCU lock. Its flow gets a new one with the next packet.
+ * Called under RCU lock, with softirqs off. Its flow gets a new one with the next packet.
  */
 void snat_conn_retire(struct ip_vs_conn *cp)
 {
@@ -635,6 +629,25 @@ void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
 	snat_memo_put(ipvs->snat, ipvs->snat->late, &t);
 }
 
+static void snat_yield_bucket(struct netns_ipvs *ipvs,
+			      struct hlist_head *bucket, u16 protocol,
+			      __be32 addr, __be16 port)
+{
+	struct ip_vs_conn *cp;
+
+	rcu_read_lock();
+	hlist_for_each_entry_rcu(cp, bucket, snat_in) {
+		if (cp->vaddr.ip != addr || cp->protocol != protocol ||
+		    (port && cp->vport != port) || !__ip_vs_conn_get(cp))
+			continue;
+		local_bh_disable();
+		snat_conn_retire(cp);
+		snat_count(ipvs, SNAT_CTR_YIELD_SERVICE);
+		local_bh_enable();
+	}
+	rcu_read_unlock();
+}
+
 /**
  * __ip_vs_snat_service_added - a service has been added
  * @ipvs:	the network namespace
@@ -648,28 +661,22 @@ void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
 void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 				__be32 addr, __be16 port)
 {
-	struct ip_vs_snat *snat = ipvs->snat;
-	struct ip_vs_conn *cp;
+	struct hlist_head *bucket;
 	struct snat_tab *tab;
-	u32 i;
+	u32 step = 0, nth;
 
-	tab = snat_tabs_hold(snat, SNAT_DIR_IN);
-	for (i = 0; i <= tab->mask; i++) {
-		rcu_read_lock();
-		hlist_for_each_entry_rcu(cp, &tab->bucket[i], snat_in) {
-			if (cp->vaddr.ip != addr || cp->protocol != protocol ||
-			    (port && cp->vport != port) ||
-			    !__ip_vs_conn_get(cp))
-				continue;
-			local_bh_disable();
-			snat_conn_retire(cp);
-			snat_count(ipvs, SNAT_CTR_YIELD_SERVICE);
-			local_bh_enable();
+	do {
+		tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_IN);
+		for (nth = 0; tab; nth++) {
+			bucket = snat_tabs_bucket(tab, step, nth);
+			if (!bucket)
+				break;
+			snat_yield_bucket(ipvs, bucket, protocol, addr, port);
 		}
-		rcu_read_unlock();
+		step = tab ? snat_tabs_step(tab, step) : 0;
+		snat_tabs_release(ipvs->snat);
 		cond_resched();
-	}
-	snat_tabs_release(snat);
+	} while (step);
 }
 
 /* Memory of a moment */
@@ -720,8 +727,9 @@ bool snat_memo_has(struct ip_vs_snat *snat, const struct snat_memo *memo,
 	u64 *slot = snat_memo_slot(snat, (struct snat_memo *)memo, t, &hash);
 	u64 value = READ_ONCE(*slot);
 
-	return value >> 32 == snat_memo_key(snat, t) &&
-	       (u32)jiffies - (u32)value <= age;
+	/* Most are old, or were never used */
+	return unlikely((u32)jiffies - (u32)value <= age) &&
+	       value >> 32 == snat_memo_key(snat, t);
 }
 
 /* Setting up */

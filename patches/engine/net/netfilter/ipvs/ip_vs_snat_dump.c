@@ -713,23 +713,23 @@ static int snat_dump_conn(struct sk_buff *skb, const struct snat_msg *msg,
 	return ret;
 }
 
-/* args[0] is the bucket of a table of args[2] buckets, args[1] what was told of it, see
- * snat_dump_cut(). If the table has grown since the dump began, it's several buckets.
- */
-static int snat_dump_bucket(const struct snat_tab *tab, struct sk_buff *skb,
-			    struct netlink_callback *cb,
-			    const struct snat_conn_filter *filter)
+/* args[0] is the step, args[1] what was told of it, see snat_dump_cut() */
+static int snat_dump_step(struct snat_tab *tab, struct sk_buff *skb,
+			  struct netlink_callback *cb,
+			  const struct snat_conn_filter *filter)
 {
 	unsigned int before = skb->len;
+	struct hlist_head *bucket;
 	struct ip_vs_conn *cp;
 	struct snat_msg msg;
-	long i, num = 0;
+	long num = 0;
+	u32 nth = 0;
 	int ret = 0;
 
 	snat_dump_msg(&msg, cb, IPVS_SNAT_CMD_GET_CONN);
 	rcu_read_lock();
-	for (i = cb->args[0]; i <= tab->mask && !ret; i += cb->args[2]) {
-		hlist_for_each_entry_rcu(cp, &tab->bucket[i], snat_out) {
+	while (!ret && (bucket = snat_tabs_bucket(tab, cb->args[0], nth++))) {
+		hlist_for_each_entry_rcu(cp, bucket, snat_out) {
 			if (num++ < cb->args[1])
 				continue;
 			ret = snat_dump_conn(skb, &msg, cp, filter);
@@ -762,7 +762,7 @@ int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netns_ipvs *ipvs = ip_vs_snat_skb_ipvs(skb);
 	struct snat_conn_filter filter;
-	const struct snat_tab *tab;
+	struct snat_tab *tab;
 	int ret = snat_dump_conn_filter(cb, &filter);
 
 	if (ret)
@@ -770,14 +770,14 @@ int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 	if (!ip_vs_snat_enabled(ipvs))
 		return 0;
 	tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_OUT);
-	if (!cb->args[2])
-		cb->args[2] = tab->mask + 1L;
-	for (; cb->args[0] < cb->args[2]; cb->args[0]++) {
-		if (snat_dump_bucket(tab, skb, cb, &filter))
+	/* args[2]: that was all */
+	while (tab && !cb->args[2]) {
+		if (snat_dump_step(tab, skb, cb, &filter))
 			break;
 		cb->args[1] = 0;
-		if (cb->args[0] % SNAT_BUCKETS_AT_ONCE == 0)
-			cond_resched();
+		cb->args[0] = snat_tabs_step(tab, cb->args[0]);
+		cb->args[2] = !cb->args[0];
+		cond_resched();
 	}
 	snat_tabs_release(ipvs->snat);
 	return skb->len;
@@ -809,15 +809,22 @@ static u32 snat_retire_bucket(const struct hlist_head *bucket,
 static u32 snat_retire_conns(struct ip_vs_snat *snat,
 			     const struct snat_conn_filter *filter)
 {
-	const struct snat_tab *tab = snat_tabs_hold(snat, SNAT_DIR_OUT);
-	u32 i, num = 0;
+	u32 step = 0, num = 0, nth;
+	struct hlist_head *bucket;
+	struct snat_tab *tab;
 
-	for (i = 0; i <= tab->mask; i++) {
-		num += snat_retire_bucket(&tab->bucket[i], filter);
-		if (i % SNAT_BUCKETS_AT_ONCE == 0)
-			cond_resched();
-	}
-	snat_tabs_release(snat);
+	do {
+		tab = snat_tabs_hold(snat, SNAT_DIR_OUT);
+		for (nth = 0; tab; nth++) {
+			bucket = snat_tabs_bucket(tab, step, nth);
+			if (!bucket)
+				break;
+			num += snat_retire_bucket(bucket, filter);
+		}
+		step = tab ? snat_tabs_step(tab, step) : 0;
+		snat_tabs_release(snat);
+		cond_resched();
+	} while (step);
 	return num;
 }
 

@@ -135,6 +135,7 @@ struct ip_vs_snat_addr {
 	int			users;		/* destinations with it */
 	int			active;		/* those that are in a pool */
 	struct hlist_head	members;	/* of pools of rules */
+	u32			local;		/* see snat_addr_is_local() */
 	struct list_head	blocks;		/* of ports, see snat_blocks */
 	atomic_t		num_blocks;	/* with those that are made ready */
 };
@@ -179,9 +180,9 @@ struct snat_lock {
  * one, see ip_vs_snat_tab.c.
  */
 struct snat_tab {
+	struct hlist_head	*bucket;
 	u32			mask;
 	struct snat_tab __rcu	*next;
-	struct hlist_head	bucket[];
 };
 
 /* Settings, times in jiffies */
@@ -241,8 +242,10 @@ struct ip_vs_snat {
 	atomic_t		next_spares;	/* list for a new connection */
 	atomic_t		oldest_spares;	/* list to take one from */
 
-	struct mutex		tabs_lock;	/* who goes through a table */
-	struct work_struct	grow_work;
+	struct mutex		tabs_lock;	/* for a step through a table */
+	struct mutex		grow_lock;	/* protects tab_bits */
+	int			tab_bits;
+	struct delayed_work	grow_work;
 
 	struct nf_hook_ops	hook;
 #ifdef IP_VS_SNAT_FASTPATH
@@ -536,6 +539,8 @@ bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
 void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
 struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir);
 void snat_tabs_release(struct ip_vs_snat *snat);
+struct hlist_head *snat_tabs_bucket(struct snat_tab *tab, u32 step, u32 nth);
+u32 snat_tabs_step(const struct snat_tab *tab, u32 step);
 void snat_tabs_prepare(struct ip_vs_snat *snat);
 int snat_tabs_init(struct netns_ipvs *ipvs);
 void snat_tabs_cleanup(struct ip_vs_snat *snat);

@@ -306,12 +306,12 @@ static bool snat_paired_place(struct ip_vs_snat *snat,
 	struct ip_vs_snat_host *host;
 	bool found;
 
-	spin_lock_bh(lock);
+	spin_lock(lock);
 	host = snat_host_find(snat, inside);
 	if (host)
 		pairing = snat_pairing_find(host, pool->spec.name);
 	found = pairing && snat_pool_find(pool, pairing->member, place);
-	spin_unlock_bh(lock);
+	spin_unlock(lock);
 	return found;
 }
 
@@ -330,7 +330,7 @@ void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
 	struct snat_pairing *pairing;
 	struct ip_vs_snat_host *host;
 
-	spin_lock_bh(lock);
+	spin_lock(lock);
 	host = snat_host_find(snat, inside);
 	if (!host)
 		goto unlock;
@@ -350,7 +350,7 @@ void snat_pair(struct ip_vs_snat *snat, const struct snat_pool *pool,
 	atomic_inc(&m->refcnt);
 	pairing->member = m;
 unlock:
-	spin_unlock_bh(lock);
+	spin_unlock(lock);
 	if (old)
 		snat_member_put(old);
 }

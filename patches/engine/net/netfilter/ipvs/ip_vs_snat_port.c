@@ -461,6 +461,28 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 	return hot ? snat_search_map(s, hot, &state) : NULL;
 }
 
+/* Is a pool address one of the gateway's own? The answer is kept until routes change, and
+ * all addresses have one: it's the generation of routes << 2 | 2 | local.
+ */
+static bool snat_addr_is_local(struct netns_ipvs *ipvs,
+			       const struct ip_vs_dest *dest)
+{
+	u32 known = (u32)ip_vs_snat_route_gen(ipvs) << 2 | 2;
+	struct ip_vs_snat_addr *a = dest->snat_addr;
+	u32 local;
+
+	if (unlikely(!a))
+		return ip_vs_snat_addr_is_local(ipvs, dest->addr.ip);
+	local = READ_ONCE(a->local);
+	if (likely((local & ~1U) == known))
+		return local & 1;
+	/* Note which state it is before looking at it */
+	smp_rmb();
+	local = ip_vs_snat_addr_is_local(ipvs, dest->addr.ip);
+	WRITE_ONCE(a->local, known | local);
+	return local;
+}
+
 /* Find a port of a pool address: the port of the inside host if possible */
 static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
 					struct ip_vs_dest *dest)
@@ -472,7 +494,7 @@ static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
 	s->outside = *s->inside;
 	s->outside.laddr = dest->addr.ip;
 	s->base = snat_hash(snat, &s->outside, 0);
-	s->local = ip_vs_snat_addr_is_local(s->ipvs, dest->addr.ip);
+	s->local = snat_addr_is_local(s->ipvs, dest);
 	s->conflicts = 0;
 
 	cp = snat_search_ports(s);

@@ -7,7 +7,9 @@
  * bucket by bucket. Who looks for something looks in the first one before the second, and
  * so finds what is moved in this moment.
  *
- * The lock of a bucket is chosen by bits of the hash that are the same in all tables.
+ * The lock of a bucket is chosen by bits of the hash that are the same in all tables. Who
+ * goes through all connections does so in steps: between them the tables may grow, and
+ * tabs_lock is held by nobody for long.
  */
 
 #define KMSG_COMPONENT "IPVS"
@@ -16,16 +18,20 @@
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 
 #include <linux/ip_vs_snat.h>
 
 #include "ip_vs_snat_int.h"
 
 #define SNAT_MIN_TAB_BITS	8
-#define SNAT_FIRST_TAB_BITS	12
+#define SNAT_FIRST_TAB_BITS	14
 #define SNAT_MAX_TAB_BITS	24
+#define SNAT_MAX_FIXED_BITS	22
 /* So much larger, as a power of 2, is the next one */
 #define SNAT_TAB_STEP		2
+/* Without memory for that, it's tried again after this time */
+#define SNAT_TAB_RETRY		(10 * HZ)
 
 static int snat_tab_bits __read_mostly;
 module_param_named(snat_tab_bits, snat_tab_bits, int, 0444);
@@ -49,18 +55,29 @@ int snat_default_tab_bits(struct netns_ipvs *ipvs)
 			READ_ONCE(ipvs->snat->set.max_conns));
 	int bits = snat_tab_fixed(ipvs) ? snat_tab_bits : ilog2(conns);
 
-	return clamp(bits, SNAT_MIN_TAB_BITS, SNAT_MAX_TAB_BITS);
+	return clamp(bits, SNAT_MIN_TAB_BITS, SNAT_MAX_FIXED_BITS);
+}
+
+static void snat_tab_free(struct snat_tab *tab)
+{
+	if (!tab)
+		return;
+	ip_vs_snat_big_free(tab->bucket);
+	kfree(tab);
 }
 
 static struct snat_tab *snat_tab_new(unsigned int bits)
 {
-	struct snat_tab *tab;
+	struct snat_tab *tab = kzalloc(sizeof(*tab), GFP_KERNEL_ACCOUNT);
 
-	tab = ip_vs_snat_big_alloc(sizeof(*tab) +
-				   (sizeof(tab->bucket[0]) << bits));
-	if (tab)
-		tab->mask = (1U << bits) - 1;
-	return tab;
+	if (!tab)
+		return NULL;
+	tab->mask = (1U << bits) - 1;
+	tab->bucket = snat_tab_alloc(bits);
+	if (tab->bucket)
+		return tab;
+	kfree(tab);
+	return NULL;
 }
 
 static spinlock_t *snat_tab_lock(struct ip_vs_snat *snat, u32 hash)
@@ -88,6 +105,8 @@ static void snat_tab_add(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
 	hlist_add_head_rcu(snat_conn_node(cp, dir), snat_tab_bucket(tab, hash));
 }
 
+/* These are called with softirqs off */
+
 /**
  * snat_in_insert - claim the outside tuple of a connection
  * @snat:	the network namespace
@@ -104,14 +123,14 @@ bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 	snat_tuple_of_conn(&t, cp, false);
 	hash = snat_in_hash(snat, &t);
 
-	spin_lock_bh(snat_tab_lock(snat, hash));
+	spin_lock(snat_tab_lock(snat, hash));
 	taken = snat_in_taken(snat, &t, hash);
 	if (!taken) {
 		snat_tab_add(snat, cp, hash, SNAT_DIR_IN);
 		/* In the order in which they have the tuple */
 		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_NEW);
 	}
-	spin_unlock_bh(snat_tab_lock(snat, hash));
+	spin_unlock(snat_tab_lock(snat, hash));
 
 	if (!taken)
 		snat_hot_port_taken(snat, &t);
@@ -136,11 +155,11 @@ struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
 	snat_tuple_of_conn(&t, cp, true);
 	hash = snat_out_hash(snat, &t);
 
-	spin_lock_bh(snat_tab_lock(snat, hash));
+	spin_lock(snat_tab_lock(snat, hash));
 	other = snat_out_get(snat, &t);
 	if (!other)
 		snat_tab_add(snat, cp, hash, SNAT_DIR_OUT);
-	spin_unlock_bh(snat_tab_lock(snat, hash));
+	spin_unlock(snat_tab_lock(snat, hash));
 	return other;
 }
 
@@ -160,13 +179,13 @@ bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 	snat_tuple_of_conn(&t, cp, false);
 	hash = snat_in_hash(snat, &t);
 
-	spin_lock_bh(snat_tab_lock(snat, hash));
+	spin_lock(snat_tab_lock(snat, hash));
 	linked = !hlist_unhashed(&cp->snat_in);
 	if (linked) {
 		snat_conn_tell(cp, IPVS_SNAT_EVENT_CONN_END);
 		hlist_del_init_rcu(&cp->snat_in);
 	}
-	spin_unlock_bh(snat_tab_lock(snat, hash));
+	spin_unlock(snat_tab_lock(snat, hash));
 
 	if (linked)
 		snat_hot_port_free(snat, &t);
@@ -186,10 +205,10 @@ void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 	snat_tuple_of_conn(&t, cp, true);
 	hash = snat_out_hash(snat, &t);
 
-	spin_lock_bh(snat_tab_lock(snat, hash));
+	spin_lock(snat_tab_lock(snat, hash));
 	if (!hlist_unhashed(&cp->snat_out))
 		hlist_del_init_rcu(&cp->snat_out);
-	spin_unlock_bh(snat_tab_lock(snat, hash));
+	spin_unlock(snat_tab_lock(snat, hash));
 }
 
 /* Growing */
@@ -221,22 +240,6 @@ static void snat_tab_move(struct ip_vs_snat *snat, struct hlist_node *node,
 	WRITE_ONCE(*before, NULL);
 }
 
-static void snat_tab_move_all(struct ip_vs_snat *snat, struct snat_tab *tab,
-			      struct snat_tab *next, enum snat_dir dir)
-{
-	struct hlist_node *node;
-	u32 i;
-
-	for (i = 0; i <= tab->mask; i++) {
-		spin_lock_bh(snat_tab_lock(snat, i));
-		while ((node = snat_last_node(&tab->bucket[i])))
-			snat_tab_move(snat, node, next, dir);
-		spin_unlock_bh(snat_tab_lock(snat, i));
-		if (i % SNAT_BUCKETS_AT_ONCE == 0)
-			cond_resched();
-	}
-}
-
 static struct snat_tab *snat_tab_locked(struct ip_vs_snat *snat,
 					enum snat_dir dir)
 {
@@ -244,70 +247,102 @@ static struct snat_tab *snat_tab_locked(struct ip_vs_snat *snat,
 					 lockdep_is_held(&snat->tabs_lock));
 }
 
-/* Connections are told to have the tables grow when there are more of them than that */
-static void snat_tabs_grow_at(struct ip_vs_snat *snat, unsigned int bits)
+/* Some buckets at once. Who goes through the connections, and so waits for us, need not
+ * wait for all.
+ */
+static void snat_tab_move_some(struct ip_vs_snat *snat, struct snat_tab *tab,
+			       struct snat_tab *next, u32 first,
+			       enum snat_dir dir)
 {
-	WRITE_ONCE(snat->grow_at, bits < SNAT_MAX_TAB_BITS ? 1 << bits :
-							     INT_MAX);
+	u32 end = min(first + SNAT_BUCKETS_AT_ONCE, tab->mask + 1), i;
+	struct hlist_node *node;
+
+	mutex_lock(&snat->tabs_lock);
+	for (i = first; i < end; i++) {
+		spin_lock_bh(snat_tab_lock(snat, i));
+		while ((node = snat_last_node(&tab->bucket[i])))
+			snat_tab_move(snat, node, next, dir);
+		spin_unlock_bh(snat_tab_lock(snat, i));
+	}
+	mutex_unlock(&snat->tabs_lock);
+	cond_resched();
 }
 
-/* Both tables are of one size, so that who goes through one goes through all */
-static bool snat_tabs_resize(struct ip_vs_snat *snat, unsigned int bits)
+static void snat_tab_replace(struct ip_vs_snat *snat, struct snat_tab *next,
+			     enum snat_dir dir)
 {
-	struct snat_tab *old[SNAT_DIRS], *new[SNAT_DIRS];
-	enum snat_dir dir;
+	/* Only this one, of whom there is one at a time, changes it */
+	struct snat_tab *tab = rcu_dereference_protected(snat->tab[dir], 1);
+	u32 i;
 
-	for (dir = 0; dir < SNAT_DIRS; dir++) {
-		old[dir] = snat_tab_locked(snat, dir);
-		new[dir] = snat_tab_new(bits);
-	}
-	if (!new[SNAT_DIR_OUT] || !new[SNAT_DIR_IN]) {
-		for (dir = 0; dir < SNAT_DIRS; dir++)
-			ip_vs_snat_big_free(new[dir]);
+	mutex_lock(&snat->tabs_lock);
+	rcu_assign_pointer(tab->next, next);
+	mutex_unlock(&snat->tabs_lock);
+	for (i = 0; i <= tab->mask; i += SNAT_BUCKETS_AT_ONCE)
+		snat_tab_move_some(snat, tab, next, i, dir);
+	mutex_lock(&snat->tabs_lock);
+	rcu_assign_pointer(snat->tab[dir], next);
+	mutex_unlock(&snat->tabs_lock);
+	synchronize_rcu();
+	snat_tab_free(tab);
+}
+
+/* Both tables are of one size. Returns false if there is no memory. */
+static bool snat_tabs_resize(struct ip_vs_snat *snat, int bits)
+{
+	struct snat_tab *out = snat_tab_new(bits), *in = snat_tab_new(bits);
+
+	if (!out || !in) {
+		snat_tab_free(out);
+		snat_tab_free(in);
 		return false;
 	}
-
-	for (dir = 0; dir < SNAT_DIRS; dir++) {
-		rcu_assign_pointer(old[dir]->next, new[dir]);
-		snat_tab_move_all(snat, old[dir], new[dir], dir);
-		rcu_assign_pointer(snat->tab[dir], new[dir]);
-	}
-	synchronize_rcu();
-	for (dir = 0; dir < SNAT_DIRS; dir++)
-		ip_vs_snat_big_free(old[dir]);
+	snat_tab_replace(snat, out, SNAT_DIR_OUT);
+	snat_tab_replace(snat, in, SNAT_DIR_IN);
 	this_cpu_inc(snat->counters->value[SNAT_CTR_GROWN]);
 	return true;
 }
 
-static void snat_tabs_grow(struct work_struct *work)
+/* So many connections may come before the tables grow */
+static int snat_tabs_room(int bits)
 {
-	struct ip_vs_snat *snat = container_of(work, struct ip_vs_snat,
-					       grow_work);
-	int conns = atomic_read(&snat->conns);
-	int bits;
-
-	mutex_lock(&snat->tabs_lock);
-	if (conns > READ_ONCE(snat->grow_at)) {
-		bits = ilog2(snat_tab_locked(snat, SNAT_DIR_OUT)->mask + 1);
-		/* Nobody who comes meanwhile has to ask for the same */
-		WRITE_ONCE(snat->grow_at, INT_MAX);
-		bits = min(bits + SNAT_TAB_STEP, SNAT_MAX_TAB_BITS);
-		if (snat_tabs_resize(snat, bits))
-			snat_tabs_grow_at(snat, bits);
-		else	/* there was no memory, so not at once again */
-			WRITE_ONCE(snat->grow_at, conns + conns / 8);
-	}
-	mutex_unlock(&snat->tabs_lock);
+	return bits < SNAT_MAX_TAB_BITS ? 1 << bits : INT_MAX;
 }
 
-/* Going through all connections. While somebody does that, the tables don't grow. */
+static void snat_tabs_grow(struct work_struct *work)
+{
+	struct ip_vs_snat *snat = container_of(to_delayed_work(work),
+					       struct ip_vs_snat, grow_work);
+	int bits, room;
+
+	mutex_lock(&snat->grow_lock);
+	bits = snat->tab_bits;
+	room = snat_tabs_room(bits);
+	/* Nobody who comes meanwhile has to ask for the same */
+	WRITE_ONCE(snat->grow_at, INT_MAX);
+	while (atomic_read(&snat->conns) > room) {
+		bits = min(bits + SNAT_TAB_STEP, SNAT_MAX_TAB_BITS);
+		if (!snat_tabs_resize(snat, bits)) {
+			ip_vs_snat_queue(&snat->grow_work, SNAT_TAB_RETRY);
+			goto unlock;
+		}
+		snat->tab_bits = bits;
+		room = snat_tabs_room(bits);
+	}
+	WRITE_ONCE(snat->grow_at, room);
+unlock:
+	mutex_unlock(&snat->grow_lock);
+}
+
+/* Going through all connections */
 
 /**
- * snat_tabs_hold - have the tables stay as they are
+ * snat_tabs_hold - have the tables stay as they are, for one step or a few
  * @snat:	the network namespace
  * @dir:	which of them, by the packets whose tuples it's for
  *
- * Return: the table, until snat_tabs_release().
+ * Return: the table, and it may have a next one, until snat_tabs_release(); or NULL if
+ * there is none.
  */
 struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir)
 {
@@ -324,6 +359,49 @@ void snat_tabs_release(struct ip_vs_snat *snat)
 	mutex_unlock(&snat->tabs_lock);
 }
 
+/**
+ * snat_tabs_bucket - a bucket of a step through all connections
+ * @tab:	what is held
+ * @step:	0, or what snat_tabs_step() has returned
+ * @nth:	which bucket of the step, from 0 on
+ *
+ * While a table grows, a step is about a bucket and those of the next table that it's
+ * moved to: whatever is moved between steps, all that is there the whole time is met once.
+ *
+ * Return: the bucket or NULL if there are no more.
+ */
+struct hlist_head *snat_tabs_bucket(struct snat_tab *tab, u32 step, u32 nth)
+{
+	struct snat_tab *next = rcu_dereference_protected(tab->next, 1);
+	u32 i;
+
+	if (!nth)
+		return &tab->bucket[step];
+	i = step + (nth - 1) * (tab->mask + 1);
+	return next && i <= next->mask ? &next->bucket[i] : NULL;
+}
+
+/**
+ * snat_tabs_step - the next step through all connections
+ * @tab:	what is held
+ * @step:	the step before
+ *
+ * Counts from the highest bit downwards: a bucket that was passed becomes buckets that
+ * were passed, if the table grows.
+ *
+ * Return: the step, or 0 if that was the last one.
+ */
+u32 snat_tabs_step(const struct snat_tab *tab, u32 step)
+{
+	u32 bit = (tab->mask + 1) >> 1;
+
+	while (step & bit) {
+		step ^= bit;
+		bit >>= 1;
+	}
+	return step | bit;
+}
+
 /* Setting up */
 
 /**
@@ -337,14 +415,15 @@ void snat_tabs_prepare(struct ip_vs_snat *snat)
 	for (i = 0; i < SNAT_LOCKS; i++)
 		spin_lock_init(&snat->locks[i].lock);
 	mutex_init(&snat->tabs_lock);
-	INIT_WORK(&snat->grow_work, snat_tabs_grow);
+	mutex_init(&snat->grow_lock);
+	INIT_DELAYED_WORK(&snat->grow_work, snat_tabs_grow);
 }
 
 /**
  * snat_tabs_init - set up the tables of a network namespace
  * @ipvs:	the namespace
  *
- * Return: 0 or a negative error.
+ * Return: 0 or a negative error, after which snat_tabs_cleanup() is to be called, too.
  */
 int snat_tabs_init(struct netns_ipvs *ipvs)
 {
@@ -357,13 +436,14 @@ int snat_tabs_init(struct netns_ipvs *ipvs)
 		snat->grow_at = INT_MAX;
 	} else {
 		bits = min(bits, SNAT_FIRST_TAB_BITS);
-		snat_tabs_grow_at(snat, bits);
+		snat->grow_at = snat_tabs_room(bits);
 	}
+	snat->tab_bits = bits;
 	for (dir = 0; dir < SNAT_DIRS; dir++) {
 		tab = snat_tab_new(bits);
 		if (!tab)
 			return -ENOMEM;
-		RCU_INIT_POINTER(snat->tab[dir], tab);
+		rcu_assign_pointer(snat->tab[dir], tab);
 	}
 	return 0;
 }
@@ -374,11 +454,17 @@ int snat_tabs_init(struct netns_ipvs *ipvs)
  */
 void snat_tabs_cleanup(struct ip_vs_snat *snat)
 {
+	struct snat_tab *tab[SNAT_DIRS];
 	enum snat_dir dir;
 
-	cancel_work_sync(&snat->grow_work);
+	cancel_delayed_work_sync(&snat->grow_work);
+	/* Somebody may be going through them, who has found the namespace ready */
+	mutex_lock(&snat->tabs_lock);
 	for (dir = 0; dir < SNAT_DIRS; dir++) {
-		ip_vs_snat_big_free(rcu_dereference_protected(snat->tab[dir], 1));
-		RCU_INIT_POINTER(snat->tab[dir], NULL);
+		tab[dir] = snat_tab_locked(snat, dir);
+		rcu_assign_pointer(snat->tab[dir], NULL);
 	}
+	mutex_unlock(&snat->tabs_lock);
+	for (dir = 0; dir < SNAT_DIRS; dir++)
+		snat_tab_free(tab[dir]);
 }

@@ -153,7 +153,8 @@ static u16 snat_tcp_syn(struct ip_vs_conn *cp, const struct tcphdr *th,
 static bool snat_tcp_acks_fin(const struct ip_vs_conn *cp,
 			      const struct tcphdr *th)
 {
-	return READ_ONCE(cp->snat.tcp_fin_seen) && th->ack &&
+	/* With the number of the one that was seen */
+	return smp_load_acquire(&cp->snat.tcp_fin_seen) && th->ack &&
 	       ntohl(th->ack_seq) == READ_ONCE(cp->snat.tcp_fin);
 }
 
@@ -167,7 +168,8 @@ static u16 snat_tcp_fin(struct ip_vs_conn *cp, const struct tcphdr *th,
 		if (th->fin && (state == IP_VS_TCP_S_ESTABLISHED ||
 				state == IP_VS_TCP_S_FIN_WAIT)) {
 			WRITE_ONCE(cp->snat.tcp_fin, end);
-			WRITE_ONCE(cp->snat.tcp_fin_seen, true);
+			/* Who sees that sees the number as well */
+			smp_store_release(&cp->snat.tcp_fin_seen, true);
 		}
 		return state;
 	}

@@ -550,6 +550,13 @@ static inline void *ip_vs_snat_big_alloc(size_t size)
 	return vzalloc(size);
 }
 
+/* Do some work, on this processor: there is no other queue yet */
+static inline void ip_vs_snat_queue(struct delayed_work *work,
+				    unsigned long delay)
+{
+	schedule_delayed_work(work, delay);
+}
+
 static inline void ip_vs_snat_big_free(void *p)
 {
 	vfree(p);

@@ -398,7 +398,16 @@ static inline bool ip_vs_snat_trusted(struct netns_ipvs *ipvs)
 /* Zeroed memory, charged to who asks for it */
 static inline void *ip_vs_snat_big_alloc(size_t size)
 {
-	return kvzalloc(size, GFP_KERNEL_ACCOUNT);
+	/* No process is to be killed for it */
+	return kvzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL |
+			      __GFP_NOWARN);
+}
+
+/* Do some work, on whichever processor has time for it */
+static inline void ip_vs_snat_queue(struct delayed_work *work,
+				    unsigned long delay)
+{
+	queue_delayed_work(system_unbound_wq, work, delay);
 }
 
 static inline void ip_vs_snat_big_free(void *p)
