@@ -29,6 +29,27 @@ rm -f /tmp/enough
     END { print (n >= before ? "good" : "lost"), n, "of", before }' /tmp/list
 done >/tmp/lists; echo end >>/tmp/lists) </dev/null >/dev/null 2>&1 &`
 
+const KNOWN = 4000
+const REPLIED = 60_000
+/** send PROCESSOR DEVICE COUNT KEY=VALUE...: as fast as that processor can. */
+const SEND = `
+modprobe pktgen
+send() {
+  thread=/proc/net/pktgen/kpktgend_$1; device=$2; count=$3; shift 3
+  echo rem_device_all >$thread
+  echo add_device $device >$thread
+  for setting in count=$count pkt_size=60 delay=0 clone_skb=0 "$@"; do
+    echo "\${setting%%=*} \${setting#*=}" >/proc/net/pktgen/$device
+  done
+  echo start >/proc/net/pktgen/pgctrl
+}`
+/** To flows that are known, from the other side, by the other processor. */
+const REPLIES = `
+iptables -t raw -A PREROUTING -i near -p udp -j DROP
+send 1 near ${REPLIED} src_min=${S2} src_max=${S2} dst_min=10.9.9.10 dst_max=10.9.9.10 udp_src_min=53 udp_src_max=53 udp_dst_min=10000 udp_dst_max=${10_000 + KNOWN} dst_mac=$(cat /tmp/far.mac)
+iptables -t raw -F PREROUTING
+touch /tmp/replied`
+
 /** @returns counters by name, of a text that may have more in it */
 const countersIn = (text: string): Record<string, number> =>
   Object.fromEntries([...text.matchAll(/^(\w+)\s+(\d+)$/gm)].map(([, name = '', value]) => [name, Number(value)]))
@@ -87,6 +108,30 @@ export default suite('tables', [
     assert.deepEqual(wrong, [], 'lists that were made meanwhile')
     assert.equal(await counter(lab, 'created'), MANY, 'no reply was for nobody, and no flow began anew')
   }),
+
+  test('a table that grows under full load loses no packet of those that are known', GROWTH, async (lab) => {
+    await lab.gateway.sh(`rm -f /tmp/known /tmp/replied\n${SEND}\n(until [ -e /tmp/known ]; do usleep 50000; done; ${REPLIES}) </dev/null >/dev/null 2>&1 &`)
+    const printed = await elsewhere(lab, {
+      remote: S2,
+      router: `${snatCommands({ pool: ['10.9.9.10'], device: 'far', protocols: ['udp'] })}
+        for device in left far; do ip link show dev $device | awk '"'"'$1 == "link/ether" { print $2 }'"'"' >/tmp/$device.mac; done
+        for name in snat_udp_timeout snat_udp_unanswered_timeout; do echo 3000 >/proc/sys/net/ipv4/vs/$name; done
+        echo 0 >/proc/sys/net/ipv4/vs/snat_max_conns_per_host`,
+      host: `${SEND}
+        ping -c 1 ${S2}
+        iptables -t raw -A PREROUTING -p udp -s ${S2} -j DROP
+        send 0 right ${KNOWN} src_min=${A} src_max=${A} dst_min=${S2} dst_max=${S2} udp_src_min=10000 udp_src_max=${10_000 + KNOWN} udp_dst_min=53 udp_dst_max=53 dst_mac=$(cat /tmp/left.mac)
+        touch /tmp/known
+        send 0 right ${3 * MANY} src_min=${A} src_max=${A} dst_min=${S2} dst_max=${S2} udp_src_min=20000 udp_src_max=${20_000 + 2 * MANY} udp_dst_min=54 udp_dst_max=54 flag=UDPSRC_RND dst_mac=$(cat /tmp/left.mac)
+        until [ -e /tmp/replied ]; do usleep 50000; done
+        iptables -t raw -L PREROUTING -nvx | awk '"'"'NR == 3 { print "replies " $1 }'"'"'`,
+      report: 'cat /proc/net/ip_vs_snat',
+    })
+    const { replies, created = 0, conns, grown, port_conflicts: conflicts } = countersIn(printed)
+    // Who does not find a flow that is known makes another connection, whose port is taken.
+    assert.deepEqual({ replies, conns, grown, conflicts }, { replies: REPLIED, conns: created, grown: 1, conflicts: 0 })
+    assert.ok(created > MANY, `connections: ${created}`)
+  }, { needs: ['ipvs-namespaces'] }),
 
   test('two namespaces translate the same tuple, each with its own pool, counters and end', NAMESPACES, async (lab) => {
     await snat(lab, { pool: [P0] })
