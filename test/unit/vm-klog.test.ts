@@ -97,8 +97,7 @@ function race(title: string, one: readonly string[], other?: readonly string[]):
   const stack = (functions: readonly string[]) => functions.map((name) => ` ${name.replace(/ |$/, '+0x1a/0x90 ').trimEnd()}`)
   const lines = [
     '==================================================================', `BUG: KCSAN: ${title}`, '',
-    'write to 0xffff888004d5a040 of 8 bytes by interrupt on cpu 1:', ...stack(one), '',
-    ...(other ? ['read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(other)] : ['race at unknown origin, with read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(one)]), '',
+    ...(other ? ['write to 0xffff888004d5a040 of 8 bytes by interrupt on cpu 1:', ...stack(one), '', 'read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(other)] : ['race at unknown origin, with read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(one)]), '',
     'value changed: 0x0000000000000001 -> 0x0000000000000002', '', 'Reported by Kernel Concurrency Sanitizer on:', 'CPU: 0 PID: 104 Comm: ipvsadm Not tainted 6.1.0 #1',
     'Hardware name: QEMU Standard PC', '==================================================================',
   ]
@@ -107,13 +106,22 @@ function race(title: string, one: readonly string[], other?: readonly string[]):
 
 const OF_TICKS = race('data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', ['tick_sched_do_timer', 'tick_sched_timer'], ['tick_nohz_idle_stop_tick', 'do_idle'])
 
+const without = (lines: readonly string[], from: number, count: number): string[] => lines.filter((_, index) => index < from || index >= from + count)
+
 for (const [what, lines, found] of [
   ['writes in IPVS', race('data-race in ip_vs_snat_expire / ip_vs_snat_in', ['ip_vs_snat_expire', 'call_timer_fn'], ['ip_vs_snat_in [ip_vs]', 'nf_hook_slow']), 1],
   ['is called by IPVS on one of its sides', race('data-race in __mod_timer / run_timer_softirq', ['run_timer_softirq'], ['__mod_timer', 'ip_vs_conn_put [ip_vs]']), 1],
   ['is told of one side only, which is in IPVS', race('data-race in ip_vs_in_hook [ip_vs]', ['ip_vs_in_hook [ip_vs]']), 1],
   ['is in a function of IPVS that is not called so', race('data-race in tcp_state_transition / tcp_state_transition', ['tcp_state_transition [ip_vs]', 'nf_hook_slow']), 1],
   ['is of the kernel alone', OF_TICKS, 0],
-  ['is of the kernel alone and ends with the log', OF_TICKS.slice(0, 6), 0],
+  ['is of the kernel alone and of unknown origin', race('data-race in tick_sched_do_timer+0x1a/0x90', ['tick_sched_do_timer', 'tick_sched_timer']), 0],
+  ['is of the kernel alone as far as the log goes, which ends in the first stack', OF_TICKS.slice(0, 6), 1],
+  ['is of the kernel alone as far as the log goes, which ends before the last line', OF_TICKS.slice(0, -1), 1],
+  ['is of the kernel alone but for a stack that is lost', without(OF_TICKS, 8, 2), 1],
+  ['is of the kernel alone but for a side that is lost', without(OF_TICKS, 4, 4), 1],
+  ['is called one of IPVS, whose stack is lost', race('data-race in ip_vs_snat_expire / tick_sched_do_timer', ['tick_sched_do_timer'], ['tick_nohz_idle_stop_tick']), 1],
+  ['has lost its beginning', [...OF_TICKS, ...OF_TICKS.slice(8)], 1],
+  ['is in the match of netfilter for IPVS', race('data-race in ipvs_mt / tick_sched_do_timer', ['ipvs_mt [xt_ipvs]'], ['tick_sched_do_timer']), 1],
   ['is of the kernel alone, before one of IPVS', [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])], 1],
 ] as const) {
   test(`a data race that ${what} ${found === 0 ? 'is no' : 'is a'} complaint`, (t) => {

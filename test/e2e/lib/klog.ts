@@ -47,31 +47,65 @@ const CONTEXT = 60
 /** @param lines of a kernel log @returns every line that should not be there */
 export function scanKernelLog(lines: readonly string[]): Complaint[] {
   return lines.flatMap((line, index) => {
-    const denied = DENIED.find(({ pattern }) => pattern.test(line))
-    if (!denied || ALLOWED.some(({ pattern }) => pattern.test(line)) || isForeignRace(lines, index)) return []
-    return [{ name: denied.name, index, line }]
+    const name = isRestOfRace(lines, index) ? OF_RACES : DENIED.find(({ pattern }) => pattern.test(line))?.name
+    if (name === undefined || ALLOWED.some(({ pattern }) => pattern.test(line)) || isForeignRace(lines, index)) return []
+    return [{ name, index, line }]
   })
 }
 
-/** Reports of the Kernel Concurrency Sanitizer (Documentation/dev-tools/kcsan.rst): what a line has that begins one, and one that ends it. */
+/** Reports of the Kernel Concurrency Sanitizer (kernel/kcsan/report.c): what a line has that begins one, one near its end, and the one that ends it. */
+const OF_RACES = 'KCSAN'
 const RACE = /\bKCSAN: (.*)/
+const RACE_REPORTED = /\bReported by Kernel Concurrency Sanitizer/
 const RACE_END = /={40}$/
-/** A line of a stack: a function, and how far into it, and the module that it is of. One of ours has to be on one of the sides of a race. */
-const OUR_FRAME = /\s_*ip_vs_\S*\+0x[\da-f]+\/0x|\+0x[\da-f]+\/0x[\da-f]+ \[ip_vs/
+/** What stands before the stack of each side. */
+const SIDE = / by (?:task \d+|interrupt) on cpu \d+:$/
+/** A line of a stack: a function, and how far into it, and the module that it is of. */
+const FRAME = /\s[\w.]+\+0x[\da-f]+\/0x[\da-f]+/
+/** One of ours has to be on one of the sides of a race. */
+const OUR_FRAME = /\s_*ip_vs_\S*\+0x[\da-f]+\/0x|\+0x[\da-f]+\/0x[\da-f]+ \[(?:ip_vs|xt_ipvs)/
+/** The same in the line that begins a report, where functions have no offsets. */
+const OUR_NAME = /\s_*ip_vs_|\[(?:ip_vs|xt_ipvs)/
 
-/** @returns whether a line begins the report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
+/** A report of a data race. */
+interface Race {
+  /** What KCSAN calls it. */
+  title: string
+  /** What follows; nothing if it does not end. */
+  body: readonly string[]
+}
+
+function raceAt(lines: readonly string[], index: number): Race | undefined {
+  const title = RACE.exec(lines[index] ?? '')?.[1]
+  if (title === undefined) return undefined
+  const rest = lines.slice(index + 1)
+  return { title, body: rest.slice(0, rest.findIndex((line) => RACE_END.test(line)) + 1) }
+}
+
+/** @returns whether all of a report is there: whoever reads the log too late has lost lines of it, and what is there says nothing of them */
+function isWhole({ title, body }: Race): boolean {
+  const tops = body.flatMap((line, index) => (SIDE.test(line) ? [body[index + 1] ?? ''] : []))
+  return tops.length === (title.includes(' / ') ? 2 : 1) && tops.every((line) => FRAME.test(line)) && body.some((line) => RACE_REPORTED.test(line))
+}
+
+/** @returns whether a line begins the whole report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
 function isForeignRace(lines: readonly string[], index: number): boolean {
-  if (!RACE.test(lines[index] ?? '')) return false
-  const length = lines.slice(index).findIndex((line) => RACE_END.test(line))
-  const report = lines.slice(index + 1, length < 0 ? undefined : index + length)
-  return !report.some((line) => OUR_FRAME.test(line))
+  const race = raceAt(lines, index)
+  return race !== undefined && !OUR_NAME.test(race.title) && isWhole(race) && !race.body.some((line) => OUR_FRAME.test(line))
+}
+
+/** @returns whether a line is near the end of a report whose beginning is lost */
+function isRestOfRace(lines: readonly string[], index: number): boolean {
+  if (!RACE_REPORTED.test(lines[index] ?? '')) return false
+  return !RACE.test(lines.slice(0, index).findLast((line) => RACE.test(line) || RACE_REPORTED.test(line)) ?? '')
 }
 
 /** @returns what KCSAN calls the races that {@link scanKernelLog} does not complain of */
 export const foreignRaces = (lines: readonly string[]): string[] =>
   lines.flatMap((line, index) => (isForeignRace(lines, index) ? [RACE.exec(line)?.[1] ?? ''] : []))
 
-/** @returns the complaint and the lines after it, for a report */
+/** @returns the complaint and the lines after it, for a report; of a data race, its report */
 export function explain(complaint: Complaint, lines: readonly string[]): string {
-  return lines.slice(complaint.index, complaint.index + CONTEXT).join('\n')
+  const length = raceAt(lines, complaint.index)?.body.length || CONTEXT - 1
+  return lines.slice(complaint.index, complaint.index + 1 + length).join('\n')
 }
