@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { explain, foreignRaces, scanKernelLog } from '../e2e/lib/klog.ts'
+import { checkLog } from '../e2e/lib/run.ts'
 
 /** One real line of each complaint that must never pass. */
 const COMPLAINTS = [
@@ -133,4 +134,21 @@ for (const [what, lines, found] of [
 test('races of the kernel alone are counted by what they are called', (t) => {
   const lines = [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b']), ...OF_TICKS]
   t.deepEqual(foreignRaces(lines), ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 'data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer'])
+})
+
+test('of data races every kind is told of, each once and to its end', (t) => {
+  const deep = Array.from({ length: 64 }, (_, index) => `step_${index}`)
+  const deepest = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a', ...deep], ['ip_vs_b', ...deep])
+  const other = race('data-race in ip_vs_c / ip_vs_d', ['ip_vs_c'], ['ip_vs_d'])
+  const message = t.throws(() => checkLog([...OF_TICKS, ...deepest, ...other, ...other, ...deepest])).message
+  t.deepEqual(message.match(/KCSAN: .*/g), ['KCSAN: data-race in ip_vs_a / ip_vs_b', 'KCSAN: data-race in ip_vs_c / ip_vs_d'])
+  t.is(message.split('step_63').length, 3)
+  t.is(message.match(/Hardware name/g)?.length, 2)
+  t.regex(message, /\nand 2 lines more$/)
+})
+
+test('what the kernel complains of after a complaint of another kind is told of, too, unless it is shown already', (t) => {
+  const lines = ['<1>BUG: unable to handle kernel NULL pointer dereference at 0000000000000010', '<4>Oops: 0000 [#1] SMP', ...Array<string>(100).fill('fine'), '<3>list_del corruption. prev->next should be ffff']
+  const { message } = t.throws(() => checkLog(lines))
+  t.deepEqual(message.match(/complained \(.*\)/g), ['complained (oops)', 'complained (list)'])
 })

@@ -106,6 +106,29 @@ export const foreignRaces = (lines: readonly string[]): string[] =>
 
 /** @returns the complaint and the lines after it, for a report; of a data race, its report */
 export function explain(complaint: Complaint, lines: readonly string[]): string {
-  const length = raceAt(lines, complaint.index)?.body.length || CONTEXT - 1
-  return lines.slice(complaint.index, complaint.index + 1 + length).join('\n')
+  return linesOf(complaint, lines).join('\n')
+}
+
+function linesOf({ index }: Complaint, lines: readonly string[]): readonly string[] {
+  const length = raceAt(lines, index)?.body.length || CONTEXT - 1
+  return lines.slice(index, index + 1 + length)
+}
+
+/**
+ * @returns the first complaint of each kind with the lines after it, and how many there are: one may have come of the one before it, or not.
+ *   Each data race is a kind; nothing when there is no complaint
+ */
+export function describeComplaints(lines: readonly string[]): string | undefined {
+  const complaints = scanKernelLog(lines)
+  const kinds = new Set<string>()
+  let shown = 0
+  const told = complaints.flatMap((complaint) => {
+    const kind = raceAt(lines, complaint.index)?.title ?? complaint.name
+    if (complaint.index < shown || kinds.has(kind)) return []
+    kinds.add(kind)
+    shown = complaint.index + linesOf(complaint, lines).length
+    return [`the kernel complained (${complaint.name}):\n${explain(complaint, lines)}`]
+  })
+  const more = complaints.length - told.length
+  return told.length === 0 ? undefined : [...told, ...(more > 0 ? [`and ${more} lines more`] : [])].join('\n')
 }

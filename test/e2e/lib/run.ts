@@ -20,7 +20,7 @@ import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
-import { explain, foreignRaces, scanKernelLog } from './klog.ts'
+import { describeComplaints, foreignRaces } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
@@ -288,8 +288,8 @@ export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }
 
 /** @throws Error when the kernel has complained in these lines of its log */
 export function checkLog(lines: readonly string[]): void {
-  const [first] = scanKernelLog(lines)
-  if (first) throw new Error(`the kernel complained (${first.name}):\n${explain(first, lines)}`)
+  const complaints = describeComplaints(lines)
+  if (complaints !== undefined) throw new Error(complaints)
 }
 
 /** An assertion that failed was mostly about one of these. */
