@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
-import { explain, foreignRaces, scanKernelLog } from '../e2e/lib/klog.ts'
+import { explain, foreignRaces, LogReader, scanKernelLog } from '../e2e/lib/klog.ts'
 import { checkLog } from '../e2e/lib/run.ts'
 
 /** One real line of each complaint that must never pass. */
@@ -151,4 +151,22 @@ test('what the kernel complains of after a complaint of another kind is told of,
   const lines = ['<1>BUG: unable to handle kernel NULL pointer dereference at 0000000000000010', '<4>Oops: 0000 [#1] SMP', ...Array<string>(100).fill('fine'), '<3>list_del corruption. prev->next should be ffff']
   const { message } = t.throws(() => checkLog(lines))
   t.deepEqual(message.match(/complained \(.*\)/g), ['complained (oops)', 'complained (list)'])
+})
+
+test('a log is looked at once, and the report of a race only when it has ended', (t) => {
+  const of = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])
+  const log = { lines: ['boot', ...of.slice(0, 5)] }
+  const reader = new LogReader(log)
+  t.deepEqual(reader.next(), ['boot', of[0] ?? ''])
+  t.deepEqual(reader.next(), [])
+  log.lines.push(...of.slice(5), 'mark')
+  t.deepEqual(reader.next(), [...of.slice(1), 'mark'])
+  log.lines.push(...of.slice(0, -1))
+  t.deepEqual(reader.next(), of.slice(0, 1))
+  t.deepEqual(reader.rest(), of.slice(1, -1))
+})
+
+test('a report that never ends keeps nothing else from being looked at', (t) => {
+  const log = { lines: [...OF_TICKS.slice(0, 6), ...Array<string>(300).fill('fine')] }
+  t.is(new LogReader(log).next().length, log.lines.length)
 })

@@ -104,6 +104,35 @@ function isRestOfRace(lines: readonly string[], index: number): boolean {
 export const foreignRaces = (lines: readonly string[]): string[] =>
   lines.flatMap((line, index) => (isForeignRace(lines, index) ? [RACE.exec(line)?.[1] ?? ''] : []))
 
+/** More lines than a report has: two stacks of 64 and what is between them. Longer, it has lost its end. */
+const RACE_LINES = 200
+
+/** The log of a machine's whole life, of which every line is looked at once. */
+export class LogReader {
+  private read = 0
+
+  constructor(private readonly log: { readonly lines: readonly string[] }) {}
+
+  /** @returns the lines that have come since the last time; a report that has begun and may still go on is left for the next time */
+  next(): string[] {
+    const lines = this.log.lines.slice(this.read)
+    const last = lines.findLastIndex((line) => RACE.test(line))
+    const goesOn = last >= 0 && lines.length - last < RACE_LINES && raceAt(lines, last)?.body.length === 0
+    return this.take(goesOn ? last : lines.length)
+  }
+
+  /** @returns the lines that have come since the last time, of a machine that says no more */
+  rest(): string[] {
+    return this.take(this.log.lines.length - this.read)
+  }
+
+  private take(count: number): string[] {
+    const from = this.read
+    this.read += count
+    return this.log.lines.slice(from, this.read)
+  }
+}
+
 /** @returns the complaint and the lines after it, for a report; of a data race, its report */
 export function explain(complaint: Complaint, lines: readonly string[]): string {
   return linesOf(complaint, lines).join('\n')

@@ -20,7 +20,7 @@ import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
-import { describeComplaints, foreignRaces } from './klog.ts'
+import { describeComplaints, foreignRaces, LogReader } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
@@ -105,6 +105,7 @@ class Place {
   private readonly name: string
   private losses = 0
   private lab: Lab | undefined
+  private said = new LogReader({ lines: [] })
   private intervals: Interval[] = []
 
   constructor(run: Run, index: number) {
@@ -159,6 +160,7 @@ class Place {
   private async open(): Promise<Lab> {
     const suffix = `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
     const lab = await Lab.start({ ...this.options, suffix })
+    this.said = new LogReader(lab.gateway.klog)
     if (this.options.findsLeaks) await forgetLeaks(lab)
     return lab
   }
@@ -166,7 +168,7 @@ class Place {
   private async inLab(lab: Lab, suite: Suite, test: TestCase, result: TestResult): Promise<void> {
     const interval = { result, from: frameCounts(lab), to: frameCounts(lab) }
     this.intervals.push(interval)
-    const begin = await mark(lab, `begin ${label(suite, test)}`)
+    await mark(lab, `begin ${label(suite, test)}`)
     const failures: unknown[] = []
     try {
       await limited(test.run(lab), test.limit * (this.options.patience ?? 1))
@@ -177,10 +179,9 @@ class Place {
     }
     try {
       await lab.reset()
-      const end = await mark(lab, `end ${label(suite, test)}`)
-      const said = lab.gateway.klog.lines.slice(begin, end)
-      this.run.foreignRaces.push(...foreignRaces(said))
-      checkLog(said)
+      await mark(lab, `end ${label(suite, test)}`)
+      // What the boot and the time between two tests had to say counts for the test after it.
+      this.judgeLog(this.said.next())
     } catch (error) {
       failures.push(error)
     } finally {
@@ -202,15 +203,46 @@ class Place {
     }
   }
 
-  /** Stops the machines; what they sent is complete then, and its checksums are judged. */
+  /** Stops the machines; what they said and sent is complete then, and is judged. */
   private async close(): Promise<void> {
     const lab = this.lab
     if (!lab) return
     this.lab = undefined
+    const unheard = interruption() || lab.gateway.lostBy ? undefined : await mark(lab, 'the last test is over').then(() => undefined, messageOf)
     await lab.stop()
     if (interruption()) return
+    if (unheard !== undefined) this.blameLast(unheard)
+    this.judgeRest()
     for (const link of LINKS) await this.judge(link, lab.links[link].pcap.path)
     this.intervals = []
+  }
+
+  /** @throws Error when the kernel has complained in these lines of its log */
+  private judgeLog(lines: readonly string[]): void {
+    this.run.foreignRaces.push(...foreignRaces(lines))
+    checkLog(lines)
+  }
+
+  private judgeRest(): void {
+    try {
+      this.judgeLog(this.said.rest())
+    } catch (error) {
+      this.blameLast((error as Error).message)
+    }
+  }
+
+  private blameLast(what: string): void {
+    const last = this.intervals.at(-1)
+    if (!last) throw new Failure('test', what)
+    this.blame(last.result, what)
+    for (const line of what.split('\n')) this.options.print(`     ${line}`)
+  }
+
+  /** Lets a test fail that was reported already. */
+  private blame(result: TestResult, what: string): void {
+    if (result.outcome === 'passed') this.options.print(`${red('FAIL')} ${result.suite}: ${result.name}`)
+    result.outcome = 'failed'
+    result.message = `${result.message ?? ''}\n${what}`.trim()
   }
 
   private async judge(link: Link, pcap: string): Promise<void> {
@@ -220,9 +252,7 @@ class Place {
       const interval = this.intervals.find(({ from, to }) => frame > from[link] && frame <= to[link])
       const result = interval?.result
       if (!result) throw new Failure('test', `Frame ${frame} of ${pcap}, sent between two tests: ${what}.`)
-      if (result.outcome === 'passed') this.options.print(`${red('FAIL')} ${result.suite}: ${result.name}`)
-      result.outcome = 'failed'
-      result.message = `${result.message ?? ''}\nframe ${frame} of ${link}: ${what}`.trim()
+      this.blame(result, `frame ${frame} of ${link}: ${what}`)
       this.options.print(`     frame ${frame} of ${pcap}: ${what}`)
     }
   }
@@ -272,16 +302,15 @@ const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
  * forget to wake who reads the log, until the next line (wake_up_klogd() in its
  * kernel/printk.c may note that on a processor that it just left, and whose tick has stopped).
  *
- * @returns the line's index
  * @throws Failure when no line comes back
  */
-export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<number> {
+export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<void> {
   const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
   const from = lab.gateway.klog.lines.length
   for (let tries = 0; tries < KLOG_TRIES; tries++) {
     await lab.gateway.sh(`echo '${word.replaceAll("'", '')}' >/dev/kmsg`)
     const index = await lab.gateway.klog.find(word.slice(0, 13), from, KLOG_WAIT_MS)
-    if (index !== undefined) return index
+    if (index !== undefined) return
   }
   throw new Failure('test', 'The kernel log could not be scanned: it does not arrive.')
 }

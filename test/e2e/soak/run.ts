@@ -9,6 +9,7 @@ import { interruption } from '../../../scripts/base/run.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from '../lib/checksums.ts'
+import { LogReader } from '../lib/klog.ts'
 import { forgetLeaks, NO_LEAKS } from '../lib/leaks.ts'
 import { checkLog, limited, mark, messageOf } from '../lib/run.ts'
 import { ACTIONS, type Action } from './actions.ts'
@@ -62,7 +63,7 @@ class Soak {
   private number = 0
   private reckonings = 0
   private verifiedFrames = 0
-  private scanned = 0
+  private readonly said: LogReader
   private readonly patience: number
 
   constructor(
@@ -70,6 +71,7 @@ class Soak {
     private readonly world: World,
     private readonly options: SoakOptions,
   ) {
+    this.said = new LogReader(lab.gateway.klog)
     this.patience = options.patience ?? 1
   }
 
@@ -137,7 +139,7 @@ class Soak {
   private async finish(): Promise<void> {
     await this.lab.reset()
     await mark(this.lab, 'the modules are gone')
-    this.scan()
+    checkLog(this.said.rest())
     if (this.options.findsLeaks) await NO_LEAKS.run(this.lab)
   }
 
@@ -148,10 +150,7 @@ class Soak {
   }
 
   private scan(): void {
-    const { lines } = this.lab.gateway.klog
-    const from = this.scanned
-    this.scanned = lines.length
-    checkLog(lines.slice(from))
+    checkLog(this.said.next())
   }
 
   private note(text: string): void {
