@@ -56,6 +56,9 @@ export interface Flavour {
   }
 }
 
+/** The kernel's log loses what nobody has read in time, and says nothing of it to who reads /proc/kmsg. */
+const LOG_BUFFER = 'log_buf_len=16M'
+
 export const FLAVOURS: readonly Flavour[] = [
   { name: 'debug', variable: 'DEBUG', value: '1', fragments: ['debug.config'], resemblesRelease: true },
   {
@@ -74,6 +77,7 @@ export const FLAVOURS: readonly Flavour[] = [
         'pci=noacpi',
         // KASAN tells of everything, not only of the first thing.
         'kasan_multi_shot',
+        LOG_BUFFER,
       ],
       findsLeaks: true,
       parallel: false,
@@ -90,7 +94,12 @@ export const FLAVOURS: readonly Flavour[] = [
     lab: {
       memoryMegabytes: 1024,
       patience: 5,
-      append: ['watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120'],
+      append: [
+        'watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120',
+        LOG_BUFFER,
+        // A report has a hundred lines, each of which would wait for the serial console; the log has them all the same.
+        'loglevel=3',
+      ],
       findsLeaks: false,
       // A race is seen when one processor comes by while another one waits.
       parallel: true,
