@@ -49,6 +49,8 @@ export interface Flavour {
     append: readonly string[]
     /** Whether it tells of memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
     findsLeaks: boolean
+    /** Whether it tells of data races (Documentation/dev-tools/kcsan.rst). */
+    findsRaces: boolean
     /** Whether processors that are emulated run at once, as of MachineArguments: the kernel does not change its code then. */
     parallel: boolean
     /** Whether allocations of memory can be made to fail in it (Documentation/fault-injection/fault-injection.rst). */
@@ -80,6 +82,7 @@ export const FLAVOURS: readonly Flavour[] = [
         LOG_BUFFER,
       ],
       findsLeaks: true,
+      findsRaces: false,
       parallel: false,
       failsAllocations: true,
     },
@@ -101,6 +104,7 @@ export const FLAVOURS: readonly Flavour[] = [
         'loglevel=3',
       ],
       findsLeaks: false,
+      findsRaces: true,
       // A race is seen when one processor comes by while another one waits.
       parallel: true,
       failsAllocations: false,

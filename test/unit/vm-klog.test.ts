@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
-import { explain, foreignRaces, LogReader, scanKernelLog } from '../e2e/lib/klog.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { explain, foreignRaces, LogReader, mergeRaces, requireRaceWatch, scanKernelLog } from '../e2e/lib/klog.ts'
 import { checkLog } from '../e2e/lib/run.ts'
 
 /** One real line of each complaint that must never pass. */
@@ -131,9 +132,25 @@ for (const [what, lines, found] of [
   })
 }
 
-test('races of the kernel alone are counted by what they are called', (t) => {
-  const lines = [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b']), ...OF_TICKS]
-  t.deepEqual(foreignRaces(lines), ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 'data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer'])
+test('of races of the kernel alone is known how often they were told of, and a report of each', (t) => {
+  const unknown = race('data-race in tick_sched_do_timer+0x1a/0x90', ['tick_sched_do_timer', 'tick_sched_timer'])
+  const ours = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])
+  const races = foreignRaces([...OF_TICKS, ...ours, ...unknown, ...OF_TICKS])
+  t.deepEqual(races.map(({ title, times, unknownOrigin }) => [title, times, unknownOrigin]), [
+    ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 2, false],
+    ['data-race in tick_sched_do_timer+0x1a/0x90', 1, true],
+  ])
+  t.deepEqual(races.map(({ report }) => report), [OF_TICKS.slice(1), unknown.slice(1)])
+  t.deepEqual(mergeRaces([...races, ...races]).map(({ times }) => times), [4, 2])
+})
+
+test('a kernel that does not say that it watches for races proves nothing of them', (t) => {
+  const on = '<6>[    0.5] kcsan: enabled early'
+  const tested = '<6>[    0.9] kcsan: selftest: 3/3 tests passed'
+  t.notThrows(() => requireRaceWatch(['boot', on, tested]))
+  for (const lines of [[], [on], [tested], [on, '<6>[    0.9] kcsan: selftest: 2/3 tests passed']]) {
+    t.is(t.throws(() => requireRaceWatch(lines), { instanceOf: Failure }).kind, 'environment')
+  }
 })
 
 test('of data races every kind is told of, each once and to its end', (t) => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Looks for the kernel's complaints in its log. The patterns are data; test/unit/vm-klog.test.ts has a sample of each. */
 
+import { Failure } from '../../../scripts/base/errors.ts'
+
 /** What the kernel prints when something is wrong with itself. */
 const DENIED: readonly { name: string; pattern: RegExp }[] = [
   { name: 'KCSAN', pattern: /\bKCSAN: / },
@@ -58,6 +60,8 @@ const OF_RACES = 'KCSAN'
 const RACE = /\bKCSAN: (.*)/
 const RACE_REPORTED = /\bReported by Kernel Concurrency Sanitizer/
 const RACE_END = /={40}$/
+/** What is between the functions of a title. */
+const TWO_SIDES = ' / '
 /** What stands before the stack of each side. */
 const SIDE = / by (?:task \d+|interrupt) on cpu \d+:$/
 /** A line of a stack: a function, and how far into it, and the module that it is of. */
@@ -85,7 +89,7 @@ function raceAt(lines: readonly string[], index: number): Race | undefined {
 /** @returns whether all of a report is there: whoever reads the log too late has lost lines of it, and what is there says nothing of them */
 function isWhole({ title, body }: Race): boolean {
   const tops = body.flatMap((line, index) => (SIDE.test(line) ? [body[index + 1] ?? ''] : []))
-  return tops.length === (title.includes(' / ') ? 2 : 1) && tops.every((line) => FRAME.test(line)) && body.some((line) => RACE_REPORTED.test(line))
+  return tops.length === (title.includes(TWO_SIDES) ? 2 : 1) && tops.every((line) => FRAME.test(line)) && body.some((line) => RACE_REPORTED.test(line))
 }
 
 /** @returns whether a line begins the whole report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
@@ -100,9 +104,29 @@ function isRestOfRace(lines: readonly string[], index: number): boolean {
   return !RACE.test(lines.slice(0, index).findLast((line) => RACE.test(line) || RACE_REPORTED.test(line)) ?? '')
 }
 
-/** @returns what KCSAN calls the races that {@link scanKernelLog} does not complain of */
-export const foreignRaces = (lines: readonly string[]): string[] =>
-  lines.flatMap((line, index) => (isForeignRace(lines, index) ? [RACE.exec(line)?.[1] ?? ''] : []))
+/** Data races of the kernel alone that have one title. */
+export interface ForeignRace {
+  title: string
+  times: number
+  /** Whether only one side is known of it. */
+  unknownOrigin: boolean
+  /** The first of the reports. */
+  report: readonly string[]
+}
+
+/** @returns the races that {@link scanKernelLog} does not complain of */
+export const foreignRaces = (lines: readonly string[]): ForeignRace[] =>
+  mergeRaces(lines.flatMap((line, index) => {
+    const race = isForeignRace(lines, index) ? raceAt(lines, index) : undefined
+    return race ? [{ title: race.title, times: 1, unknownOrigin: !race.title.includes(TWO_SIDES), report: [line, ...race.body] }] : []
+  }))
+
+/** @returns one for each title, in the order of the titles */
+export function mergeRaces(races: readonly ForeignRace[]): ForeignRace[] {
+  const kinds = new Map<string, ForeignRace>()
+  for (const race of races) kinds.set(race.title, { ...(kinds.get(race.title) ?? race), times: (kinds.get(race.title)?.times ?? 0) + race.times })
+  return [...kinds.values()].sort((one, other) => (one.title < other.title ? -1 : 1))
+}
 
 /** More lines than a report has: two stacks of 64 and what is between them. Longer, it has lost its end. */
 const RACE_LINES = 200
@@ -131,6 +155,16 @@ export class LogReader {
     this.read += count
     return this.log.lines.slice(from, this.read)
   }
+}
+
+/** What the kernel says of KCSAN when it boots (kernel/kcsan/core.c, selftest.c). */
+const RACES_WATCHED = /\bkcsan: enabled early/
+const RACES_FOUND = /\bkcsan: selftest: (\d+)\/\1 tests passed/
+
+/** @throws Failure of kind `environment` when these lines of a boot do not say that data races are watched for: none would be found */
+export function requireRaceWatch(lines: readonly string[]): void {
+  const missing = [RACES_WATCHED, RACES_FOUND].filter((pattern) => !lines.some((line) => pattern.test(line)))
+  if (missing.length > 0) throw new Failure('environment', `The kernel does not watch for data races: it has not said ${missing.map(({ source }) => source).join(' and ')}.`)
 }
 
 /** @returns the complaint and the lines after it, for a report; of a data race, its report */

@@ -9,7 +9,7 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { Failure } from '../../../scripts/base/errors.ts'
 import { green, log, red } from '../../../scripts/base/log.ts'
 import { interruption } from '../../../scripts/base/run.ts'
@@ -20,8 +20,9 @@ import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
-import { describeComplaints, foreignRaces, LogReader } from './klog.ts'
+import { describeComplaints, type ForeignRace, foreignRaces, LogReader, mergeRaces } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
+import { keepCounters, requireWatched } from './races.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
@@ -31,6 +32,8 @@ export interface RunOptions extends Omit<LabOptions, 'suffix'> {
   lacks: Target['lacks']
   /** Whether the kernel tells of leaked memory: it is asked after each suite. */
   findsLeaks?: boolean
+  /** Whether the kernel tells of data races: without a sign that it does, nothing is run. */
+  findsRaces?: boolean
   /** Called when the run ends before its last test, with what there is of results. */
   unfinished: (results: readonly TestResult[], reason: string) => void
   /** Called with every line for the user. */
@@ -43,8 +46,8 @@ export interface RunReport {
   lost: Failure[]
   /** IPv4 frames whose checksums were verified. */
   verifiedFrames: number
-  /** What KCSAN has told that is not of IPVS, once for each time. */
-  foreignRaces: string[]
+  /** What KCSAN has told that is not of IPVS. */
+  foreignRaces: ForeignRace[]
 }
 
 /** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
@@ -63,7 +66,7 @@ interface Interval {
 class Run {
   readonly results: TestResult[] = []
   readonly lost: Failure[] = []
-  readonly foreignRaces: string[] = []
+  foreignRaces: ForeignRace[] = []
   verifiedFrames = 0
   readonly options: RunOptions
   private queue: Suite[]
@@ -158,11 +161,21 @@ class Place {
   }
 
   private async open(): Promise<Lab> {
-    const suffix = `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
-    const lab = await Lab.start({ ...this.options, suffix })
+    const lab = await Lab.start({ ...this.options, suffix: this.suffix })
     this.said = new LogReader(lab.gateway.klog)
-    if (this.options.findsLeaks) await forgetLeaks(lab)
-    return lab
+    try {
+      if (this.options.findsRaces) await requireWatched(lab.gateway)
+      if (this.options.findsLeaks) await forgetLeaks(lab)
+      return lab
+    } catch (error) {
+      await lab.stop()
+      throw error
+    }
+  }
+
+  /** What the lab's files have in their names. */
+  private get suffix(): string {
+    return `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
   }
 
   private async inLab(lab: Lab, suite: Suite, test: TestCase, result: TestResult): Promise<void> {
@@ -208,7 +221,7 @@ class Place {
     const lab = this.lab
     if (!lab) return
     this.lab = undefined
-    const unheard = interruption() || lab.gateway.lostBy ? undefined : await mark(lab, 'the last test is over').then(() => undefined, messageOf)
+    const unheard = interruption() || lab.gateway.lostBy ? undefined : await this.hearOut(lab).then(() => undefined, messageOf)
     await lab.stop()
     if (interruption()) return
     if (unheard !== undefined) this.blameLast(unheard)
@@ -217,9 +230,15 @@ class Place {
     this.intervals = []
   }
 
+  /** Has the gateway say what it still has to. */
+  private async hearOut(lab: Lab): Promise<void> {
+    if (this.options.findsRaces) await keepCounters(lab.gateway, join(this.options.results, `kcsan${this.suffix}`))
+    await mark(lab, 'the last test is over')
+  }
+
   /** @throws Error when the kernel has complained in these lines of its log */
   private judgeLog(lines: readonly string[]): void {
-    this.run.foreignRaces.push(...foreignRaces(lines))
+    this.run.foreignRaces = mergeRaces([...this.run.foreignRaces, ...foreignRaces(lines)])
     checkLog(lines)
   }
 
