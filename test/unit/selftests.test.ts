@@ -38,21 +38,47 @@ test('a kernel has its scripts, by the name that it calls them', (t) => {
   t.regex(error.details.hint ?? '', /ipvs\.sh beside SNAT/)
 })
 
+test('a word that chooses nothing is told of, whatever the others choose', (t) => {
+  const error = t.throws(() => chosenSelftests('netfilter', OF_6_1, 'nft_nat,nft_synproxi'), { instanceOf: Failure })
+  t.is(error.message, 'No selftest has a name with "nft_synproxi" in it.')
+})
+
+test('a kernel without the test of IPVS has failed it', (t) => {
+  const error = t.throws(() => chosenSelftests('netfilter', ['nft_nat.sh']), { instanceOf: Failure })
+  t.is(error.kind, 'test')
+  t.is(error.message, 'The kernel has no ipvs.sh, which has to be run.')
+})
+
 test('a script that is new in a kernel is told of', (t) => {
   t.deepEqual(unknownScripts([...OF_6_1, ...OF_6_12]), [])
   t.deepEqual(unknownScripts(['ipvs.sh', 'nft_later.sh']), ['nft_later.sh'])
 })
 
 test('what the end of a script means', (t) => {
-  const outcome = (status: number, output = '', required = false) => judge({ required }, { status, output })
+  const outcome = (status: number, output = '', more: Pick<Chosen, 'maySkip' | 'tolerated'> = {}) => judge(more, { status, output })
   t.deepEqual(outcome(0, 'PASS: all\n'), { outcome: 'passed' })
-  t.deepEqual(outcome(0, 'PASS: one\nSKIP: no IPv6\nskipped two\nFAIL: three\n'), { outcome: 'passed', output: 'it has said: SKIP: no IPv6; skipped two; FAIL: three' })
-  t.deepEqual(outcome(4, 'PASS: one\nSKIP: no iperf3\n'), { outcome: 'not applicable', message: 'SKIP: no iperf3' })
-  t.deepEqual(outcome(4, 'nothing is here\n'), { outcome: 'not applicable', message: 'nothing is here' })
-  t.deepEqual(outcome(4, 'skip: no ipvs module\n', true), { outcome: 'failed', message: 'it was skipped, and has to run: skip: no ipvs module' })
+  t.deepEqual(outcome(0, 'ipvs.sh: \u001b[0;92mPASS\u001b[0m\n'), { outcome: 'passed' })
+  t.deepEqual(outcome(0, 'OK: PMTU without connection tracking\nSKIP: no IPv6\nskipped two\n'), { outcome: 'passed', output: 'it has said: SKIP: no IPv6; skipped two' })
+  const lacking = { maySkip: /no iperf3/ }
+  t.deepEqual(outcome(4, 'PASS: one\nSKIP: no iperf3\n', lacking), { outcome: 'not applicable', message: 'SKIP: no iperf3' })
+  t.deepEqual(outcome(4, 'SKIP: no nft\n', lacking), { outcome: 'failed', message: 'it was skipped, and has to run: SKIP: no nft' })
+  t.deepEqual(outcome(4, 'skip: no ipvs module\n'), { outcome: 'failed', message: 'it was skipped, and has to run: skip: no ipvs module' })
   t.deepEqual(outcome(1, 'FAIL: it leaks\n'), { outcome: 'failed', message: 'status 1\nFAIL: it leaks' })
-  t.regex(outcome(124, 'PASS: one\n').message ?? '', /^not done within 1800 s\nPASS: one$/)
+  for (const status of [124, 137]) t.regex(outcome(status, 'PASS: one\n').message ?? '', /^not done within 1800 s\nPASS: one$/)
   t.is(outcome(127, 'ip: not found').outcome, 'failed')
+})
+
+test('a script that says that something has failed has failed, however it ends', (t) => {
+  const outcome = (status: number, output: string, more: Pick<Chosen, 'maySkip' | 'tolerated'> = {}) => judge(more, { status, output })
+  t.deepEqual(outcome(0, 'PASS: one\nFAIL: iperf3 returned an error\n'), { outcome: 'failed', message: 'status 0, and it has said:\nFAIL: iperf3 returned an error' })
+  t.is(outcome(0, 'ERROR: cannot ping ns1\nPASS: two\n').outcome, 'failed')
+  t.is(outcome(4, 'FAIL: one\nSKIP: two\n', { maySkip: /two/ }).outcome, 'failed')
+  t.is(outcome(0, '').message, 'it has said of nothing that it passed')
+  const tolerated = /ipsec tunnel mode|file mismatch/
+  t.deepEqual(outcome(0, 'PASS: one\nFAIL: file mismatch for ns1 -> ns2\nFAIL: ipsec tunnel mode for ns1/ns2\n', { tolerated }), {
+    outcome: 'passed', output: 'it has said: FAIL: file mismatch for ns1 -> ns2; FAIL: ipsec tunnel mode for ns1/ns2',
+  })
+  t.is(outcome(0, 'PASS: one\nFAIL: file mismatch for ns1 -> ns2\nFAIL: flow offload for ns1/ns2 with NAT\n', { tolerated }).message, 'status 0, and it has said:\nFAIL: flow offload for ns1/ns2 with NAT')
 })
 
 test('the scripts of the machine are some that a shell reads', (t) => {
@@ -61,7 +87,7 @@ test('the scripts of the machine are some that a shell reads', (t) => {
   }
   t.false(setUpScript({ beside: false }).includes('ipvsadm -R'))
   t.true(setUpScript({ beside: true }).includes('ipvsadm -R'))
-  t.true(testScript({ script: 'ipvs.sh' }, 'net/netfilter').includes('cd /selftests/net/netfilter && exec timeout --foreground 1800 ./ipvs.sh'))
+  t.true(testScript({ script: 'ipvs.sh' }, 'net/netfilter').includes('cd /selftests/net/netfilter && exec timeout --foreground --kill-after=60 1800 ./ipvs.sh'))
 })
 
 /** A folder with an `ip` that notes how it is called, and an `ipvsadm`. */
@@ -96,13 +122,14 @@ test('a namespace that cannot have IPVS is none', (t) => {
 })
 
 const PLAIN: Chosen = { script: 'ipvs.sh', name: 'ipvs.sh', why: 'it is the first', beside: false, required: true }
-const BESIDE: Chosen = { script: 'nft_nat.sh', name: 'nft_nat.sh beside SNAT', why: 'it is the second', beside: true, required: false }
+const BESIDE: Chosen = { script: 'nft_nat.sh', name: 'nft_nat.sh beside SNAT', why: 'it is the second', beside: true, required: false, maySkip: /SKIP/ }
 
 /** A machine in which each script ends as told. */
 const machine = (ends: Readonly<Record<string, Outcome>>, more: Partial<Tester> = {}): Tester => ({
   run: async (script) => {
     if (script === COUNT_NAMESPACES) return ends['namespaces'] ?? { status: 0, output: '3\n' }
-    return Object.entries(ends).find(([name]) => script.includes(`./${name}`))?.[1] ?? { status: 0, output: '' }
+    const isTest = script.includes('exec timeout')
+    return Object.entries(ends).find(([name]) => script.includes(`./${name}`))?.[1] ?? { status: 0, output: isTest ? 'PASS' : '' }
   },
   requireCleanLog: async () => undefined,
   stop: async () => undefined,
