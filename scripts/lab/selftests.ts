@@ -19,7 +19,7 @@ import { checkoutLock, withLock } from '../build/lock.ts'
 import { bring, type Step } from '../build/step.ts'
 import { writeEvidence } from '../steps/all.ts'
 import { step as patch } from '../steps/patch.ts'
-import { step as userland, USERLAND, userlandArchive } from '../steps/userland.ts'
+import { PROGRAMS, step as userland, USERLAND, userlandArchive } from '../steps/userland.ts'
 import { bringGuest, testedRevision, testedStep, type Guest } from './guest.ts'
 import { FOLDERS, LEFT_OUT, LIBRARIES, MODULES, type Selftest, SELFTESTS } from './selftest-scripts.ts'
 
@@ -223,6 +223,9 @@ mount --bind /lib/modules /${USERLAND}/usr/lib/modules
 mount -t tmpfs tmpfs /${USERLAND}/tmp
 mount -t tmpfs tmpfs /${USERLAND}/run
 cp /usr/sbin/ipvsadm /${USERLAND}/usr/sbin/ipvsadm
+for program in ${PROGRAMS.join(' ')}; do
+  chroot /${USERLAND} /usr/bin/env PATH=/usr/sbin:/usr/bin /bin/sh -c "command -v $program" >/dev/null || { echo "there is no $program"; exit 1; }
+done
 # By its path: a busybox may prefer what it has itself.
 chroot /${USERLAND} /usr/sbin/depmod
 modprobe ip_vs`

@@ -90,6 +90,11 @@ test('the scripts of the machine are some that a shell reads', (t) => {
   t.true(testScript({ script: 'ipvs.sh' }, 'net/netfilter').includes('cd /selftests/net/netfilter && exec timeout --foreground --kill-after=60 1800 ./ipvs.sh'))
 })
 
+test('a machine that lacks a program is not set up', (t) => {
+  const script = setUpScript({ beside: false })
+  for (const program of ['ip', 'nft', 'iptables', 'conntrack', 'socat', 'nc', 'iperf3', 'ping', 'ethtool', 'sysctl']) t.regex(script, new RegExp(`^for program in .*\\b${program}\\b`, 'm'))
+})
+
 /** A folder with an `ip` that notes how it is called, and an `ipvsadm`. */
 function wrapped(t: ExecutionContext, ipvsadm: string): (...words: string[]) => { status: number | null; called: string; set: string } {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-wrapper-'))

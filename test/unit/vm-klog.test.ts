@@ -56,6 +56,7 @@ const COMPLAINTS = [
   ['memory', '<4>swapper: page allocation failure. order:0, mode:0x20'],
   ['memory', '<0>Out of memory: Kill process 512 (httpd) score 1 or sacrifice child'],
   ['module', '<4>ip_vs: Unknown symbol ip_vs_snat_init'],
+  ['initramfs', '<0>[    1.2] Initramfs unpacking failed: write error'],
   ['interrupt', '<3>irq 11: nobody cared (try booting with the "irqpoll" option)'],
   ['IPVS', '<3>IPVS: ip_vs_conn_hash(): request for already hashed, called from ip_vs_conn_new+0x1/0x2 [ip_vs]'],
 ] as const

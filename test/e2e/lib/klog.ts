@@ -22,6 +22,7 @@ const DENIED: readonly { name: string; pattern: RegExp }[] = [
   { name: 'list', pattern: /list_(?:add|del) corruption/ },
   { name: 'module', pattern: /Unknown symbol |disagrees about version of symbol/ },
   { name: 'memory', pattern: /page allocation failure|Out of memory: / },
+  { name: 'initramfs', pattern: /Initramfs unpacking failed/ },
   { name: 'workqueue', pattern: /workqueue: .* hogged CPU/ },
   { name: 'interrupt', pattern: /irq \d+: nobody cared/i },
   { name: 'IPVS', pattern: /request for already hashed/ },
