@@ -49,12 +49,17 @@ export interface Flavour {
     append: readonly string[]
     /** Whether it tells of memory that nothing points to any more (Documentation/dev-tools/kmemleak.rst). */
     findsLeaks: boolean
+    /** Whether it tells of data races (Documentation/dev-tools/kcsan.rst). */
+    findsRaces: boolean
     /** Whether processors that are emulated run at once, as of MachineArguments: the kernel does not change its code then. */
     parallel: boolean
     /** Whether allocations of memory can be made to fail in it (Documentation/fault-injection/fault-injection.rst). */
     failsAllocations: boolean
   }
 }
+
+/** The kernel's log loses what nobody has read in time, and says nothing of it to who reads /proc/kmsg. */
+const LOG_BUFFER = 'log_buf_len=16M'
 
 export const FLAVOURS: readonly Flavour[] = [
   { name: 'debug', variable: 'DEBUG', value: '1', fragments: ['debug.config'], resemblesRelease: true },
@@ -74,8 +79,10 @@ export const FLAVOURS: readonly Flavour[] = [
         'pci=noacpi',
         // KASAN tells of everything, not only of the first thing.
         'kasan_multi_shot',
+        LOG_BUFFER,
       ],
       findsLeaks: true,
+      findsRaces: false,
       parallel: false,
       failsAllocations: true,
     },
@@ -90,8 +97,14 @@ export const FLAVOURS: readonly Flavour[] = [
     lab: {
       memoryMegabytes: 1024,
       patience: 5,
-      append: ['watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120'],
+      append: [
+        'watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120',
+        LOG_BUFFER,
+        // A report has a hundred lines, each of which would wait for the serial console; the log has them all the same.
+        'loglevel=3',
+      ],
       findsLeaks: false,
+      findsRaces: true,
       // A race is seen when one processor comes by while another one waits.
       parallel: true,
       failsAllocations: false,

@@ -40,6 +40,12 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
   })
 }
 
+/** What has a lock of its own for as long as it needs the folders: what its name begins with, and what it is called. */
+const RUNS = [
+  ['e2e', 'end-to-end test run'], ['vm', 'virtual machine'], ['bench', 'benchmark'], ['install', 'installation test'],
+  ['selftests', 'run of the selftests'], ['soak', 'soak'],
+] as const
+
 /**
  * Runs `work` while nothing else of these kernels' runs in the checkout: no build, test run or virtual machine.
  *
@@ -47,7 +53,7 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
  */
 export async function withNothingRunning<T>(context: Context, kernels: readonly Context[], work: () => Promise<T>): Promise<T> {
   const names = kernels.flatMap((kernel) => variants(kernel))
-  const locks = names.flatMap((name) => [[`e2e-${name}`, 'end-to-end test run'], [`vm-${name}`, 'virtual machine'], [`bench-${name}`, 'benchmark'], [`install-${name}`, 'installation test']] as const)
+  const locks = names.flatMap((name) => RUNS.map(([run, what]) => [`${run}-${name}`, what] as const))
   const take = (index: number): Promise<T> => {
     const [name, what] = locks[index] ?? []
     if (name === undefined) return work()

@@ -11,12 +11,14 @@ const command: Command = {
 if need be), each in a machine of its own with the programs of a Debian (by mmdebstrap) in memory. As they are, and all
 but the first "beside SNAT": with a service and a zone of IPVS in each network namespace, whose hooks see every packet.
 ${SELFTESTS.map(({ scripts, beside, why }) => `- ${scripts.join(' or ')}${beside ? ' beside SNAT' : ''}: ${why}`).join('\n')}
-A script that lacks something says so and counts as skipped, never as passed; ipvs.sh has to run. What a script that passes
-says of parts that have not is told beside it. A complaint of the kernel is a failure. Without KVM the machine's clock counts its instructions, so that no script is too slow for its own limits.
+A script that passes has said so, and of nothing that it has failed; what it says of parts that were skipped is told beside it. One that
+lacks something counts as skipped if that is known of our kernels, and else as failed. Afterwards its daemons, its network namespaces
+and IPVS have to go; a complaint of the kernel until then is a failure, with SANITIZE=1 leaked memory too. Without KVM the
+machine's clock counts its instructions, so that no script is too slow for its own limits.
 ONLY= chooses some by words of their names, for example
   make selftests ONLY=ipvs.sh
-KERNEL=stock, SANITIZE=1, DEBUG=1 and QUICK=1 are as in make e2e. Results are in dist/VARIANT/selftests: junit.xml, and of each what it
-said, console and kernel log; those of the run before in selftests.previous.
+KERNEL=stock, SANITIZE=1, SANITIZE=kcsan, DEBUG=1 and QUICK=1 are as in make e2e. Results are in dist/VARIANT/selftests (of QUICK=1 in
+selftests.quick): junit.xml, and of each what it said, console and kernel log; those of the run before in selftests.previous.
 Exit codes: 7 a test failed, 8 a virtual machine was lost.`,
   step: selftestsStep,
   async run(context) {

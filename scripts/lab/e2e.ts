@@ -15,6 +15,7 @@ import { isSet, type Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
 import { writeEvidence } from '../steps/all.ts'
 import { bringGuest, isQuick, testedRevision, type Guest } from './guest.ts'
+import { tellRaces } from './races.ts'
 
 export interface Counts {
   passed: number
@@ -167,15 +168,6 @@ function labSettings(context: Context): LabSettings {
     lacks: { ...lacks, 'whole-way': 'rules do not see the packets that go the short way, and FASTPATH=1' },
     begin: `echo ${FASTPATH_S} >/proc/sys/net/ipv4/vs/snat_fastpath`,
   }
-}
-
-/** What KCSAN has told of the kernel itself fails no test, and is not hidden either. */
-export function tellRaces(races: readonly string[], results: string): void {
-  if (races.length === 0) return
-  const kinds = [...new Set(races)].sort()
-  const path = join(results, 'races.txt')
-  writeFileSync(path, kinds.map((kind) => `${races.filter((race) => race === kind).length} ${kind}\n`).join(''))
-  log.info(`KCSAN has told ${races.length} times of ${kinds.length} data races without IPVS: ${path}`)
 }
 
 function conclude(report: RunReport, results: string): Counts {

@@ -9,6 +9,7 @@ import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
 import { bringGuest, type Guest } from './guest.ts'
+import { tellRaces } from './races.ts'
 
 /** The largest that SEED= may be. */
 const SEEDS = 2 ** 31 - 1
@@ -29,7 +30,7 @@ async function soakIn(context: Context, guest: Guest): Promise<SoakReport> {
   const { hours, seed = 1 + Math.floor(Math.random() * SEEDS) } = context
   log.step('soak', `${hours} hours, SEED=${seed}`)
   const report = await withRuntimeFolder((sockets) =>
-    soak({ ...guest, ...context.flavour?.lab, seed, hours, sockets, results, print: (line) => log.info(line) }))
+    soak({ ...guest, ...context.flavour?.lab, seed, hours, sockets, results, print: (line) => log.info(line), races: (races) => tellRaces(races, results) }))
   log.info(`tshark has verified the checksums of ${report.verifiedFrames} packets; results are in ${results}`)
   return report
 }

@@ -14,8 +14,24 @@ import { mmdebstrap } from './stock.ts'
 /** The folder of the machine in which the Debian is. */
 export const USERLAND = 'debian'
 
-/** Beside what every Debian has: the programs that the scripts of tools/testing/selftests look for before they begin. */
-const PACKAGES = ['iproute2', 'nftables', 'iptables', 'conntrack', 'socat', 'netcat-openbsd', 'iperf3', 'iputils-ping', 'ethtool', 'kmod', 'procps', 'netbase']
+/** Beside what every Debian has: the packages of the programs that the scripts of tools/testing/selftests look for before they begin, and those programs. */
+const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  iproute2: ['ip', 'tc', 'ss'],
+  nftables: ['nft'],
+  iptables: ['iptables', 'ip6tables'],
+  conntrack: ['conntrack'],
+  socat: ['socat'],
+  'netcat-openbsd': ['nc'],
+  iperf3: ['iperf3'],
+  'iputils-ping': ['ping'],
+  ethtool: ['ethtool'],
+  kmod: ['modprobe', 'depmod'],
+  procps: ['sysctl', 'pgrep'],
+  netbase: [],
+}
+
+/** What a script that does not find it would skip its tests for. */
+export const PROGRAMS = Object.values(PACKAGES).flat()
 
 /** What no script reads, and memory would hold. */
 const LEFT_OUT = ['./dev/*', './usr/share/doc', './usr/share/man', './usr/share/locale', './usr/lib/*/perl', './usr/lib/*/gconv', './var/cache', './var/lib/apt', './var/lib/dpkg']
@@ -25,7 +41,7 @@ export const step: Step = {
   scope: 'target',
   needs: [],
   code: ['steps/userland.ts', 'steps/stock.ts'],
-  inputs: (context) => ({ ...debianOf(context), packages: PACKAGES, leftOut: LEFT_OUT }),
+  inputs: (context) => ({ ...debianOf(context), packages: Object.keys(PACKAGES), leftOut: LEFT_OUT }),
   outputs: (context) => [userlandArchive(context)],
   async run(context): Promise<Facts> {
     const folder = userlandFolder(context)
@@ -46,7 +62,7 @@ export const userlandArchive = (context: Context): string => join(userlandFolder
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {
   // Its packages need nothing of apt, and the machine has no network.
-  const command = mmdebstrap(suite, join(context.paths.work, 'userland.sources'), PACKAGES, [], 'essential')
+  const command = mmdebstrap(suite, join(context.paths.work, 'userland.sources'), Object.keys(PACKAGES), [], 'essential')
   const excluded = LEFT_OUT.map((path) => `--exclude=${quote(path)}`).join(' ')
   const script = `set -o pipefail
     ${command} | tar --extract --directory ${USERLAND} --no-same-owner ${excluded}

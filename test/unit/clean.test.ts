@@ -71,7 +71,7 @@ test('clean and distclean leave a virtual machine and a test run their files', a
   const { context } = createFixture(t)
   const c = context()
   await bring(c, patch)
-  for (const name of ['vm-lts', 'e2e-lts-debug']) {
+  for (const name of ['vm-lts', 'e2e-lts-debug', 'selftests-lts', 'soak-lts']) {
     await withLock(checkoutLock(c, name), 'thing', async () => {
       for (const command of [clean, distclean]) await fails(t, 'environment', () => command.run(c))
     })

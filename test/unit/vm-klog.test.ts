@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
-import { explain, foreignRaces, scanKernelLog } from '../e2e/lib/klog.ts'
+import { Failure } from '../../scripts/base/errors.ts'
+import { explain, foreignRaces, LogReader, mergeRaces, requireRaceWatch, scanKernelLog } from '../e2e/lib/klog.ts'
+import { checkLog } from '../e2e/lib/run.ts'
 
 /** One real line of each complaint that must never pass. */
 const COMPLAINTS = [
@@ -54,6 +56,7 @@ const COMPLAINTS = [
   ['memory', '<4>swapper: page allocation failure. order:0, mode:0x20'],
   ['memory', '<0>Out of memory: Kill process 512 (httpd) score 1 or sacrifice child'],
   ['module', '<4>ip_vs: Unknown symbol ip_vs_snat_init'],
+  ['initramfs', '<0>[    1.2] Initramfs unpacking failed: write error'],
   ['interrupt', '<3>irq 11: nobody cared (try booting with the "irqpoll" option)'],
   ['IPVS', '<3>IPVS: ip_vs_conn_hash(): request for already hashed, called from ip_vs_conn_new+0x1/0x2 [ip_vs]'],
 ] as const
@@ -97,8 +100,7 @@ function race(title: string, one: readonly string[], other?: readonly string[]):
   const stack = (functions: readonly string[]) => functions.map((name) => ` ${name.replace(/ |$/, '+0x1a/0x90 ').trimEnd()}`)
   const lines = [
     '==================================================================', `BUG: KCSAN: ${title}`, '',
-    'write to 0xffff888004d5a040 of 8 bytes by interrupt on cpu 1:', ...stack(one), '',
-    ...(other ? ['read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(other)] : ['race at unknown origin, with read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(one)]), '',
+    ...(other ? ['write to 0xffff888004d5a040 of 8 bytes by interrupt on cpu 1:', ...stack(one), '', 'read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(other)] : ['race at unknown origin, with read to 0xffff888004d5a040 of 8 bytes by task 104 on cpu 0:', ...stack(one)]), '',
     'value changed: 0x0000000000000001 -> 0x0000000000000002', '', 'Reported by Kernel Concurrency Sanitizer on:', 'CPU: 0 PID: 104 Comm: ipvsadm Not tainted 6.1.0 #1',
     'Hardware name: QEMU Standard PC', '==================================================================',
   ]
@@ -107,13 +109,22 @@ function race(title: string, one: readonly string[], other?: readonly string[]):
 
 const OF_TICKS = race('data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', ['tick_sched_do_timer', 'tick_sched_timer'], ['tick_nohz_idle_stop_tick', 'do_idle'])
 
+const without = (lines: readonly string[], from: number, count: number): string[] => lines.filter((_, index) => index < from || index >= from + count)
+
 for (const [what, lines, found] of [
   ['writes in IPVS', race('data-race in ip_vs_snat_expire / ip_vs_snat_in', ['ip_vs_snat_expire', 'call_timer_fn'], ['ip_vs_snat_in [ip_vs]', 'nf_hook_slow']), 1],
   ['is called by IPVS on one of its sides', race('data-race in __mod_timer / run_timer_softirq', ['run_timer_softirq'], ['__mod_timer', 'ip_vs_conn_put [ip_vs]']), 1],
   ['is told of one side only, which is in IPVS', race('data-race in ip_vs_in_hook [ip_vs]', ['ip_vs_in_hook [ip_vs]']), 1],
   ['is in a function of IPVS that is not called so', race('data-race in tcp_state_transition / tcp_state_transition', ['tcp_state_transition [ip_vs]', 'nf_hook_slow']), 1],
   ['is of the kernel alone', OF_TICKS, 0],
-  ['is of the kernel alone and ends with the log', OF_TICKS.slice(0, 6), 0],
+  ['is of the kernel alone and of unknown origin', race('data-race in tick_sched_do_timer+0x1a/0x90', ['tick_sched_do_timer', 'tick_sched_timer']), 0],
+  ['is of the kernel alone as far as the log goes, which ends in the first stack', OF_TICKS.slice(0, 6), 1],
+  ['is of the kernel alone as far as the log goes, which ends before the last line', OF_TICKS.slice(0, -1), 1],
+  ['is of the kernel alone but for a stack that is lost', without(OF_TICKS, 8, 2), 1],
+  ['is of the kernel alone but for a side that is lost', without(OF_TICKS, 4, 4), 1],
+  ['is called one of IPVS, whose stack is lost', race('data-race in ip_vs_snat_expire / tick_sched_do_timer', ['tick_sched_do_timer'], ['tick_nohz_idle_stop_tick']), 1],
+  ['has lost its beginning', [...OF_TICKS, ...OF_TICKS.slice(8)], 1],
+  ['is in the match of netfilter for IPVS', race('data-race in ipvs_mt / tick_sched_do_timer', ['ipvs_mt [xt_ipvs]'], ['tick_sched_do_timer']), 1],
   ['is of the kernel alone, before one of IPVS', [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])], 1],
 ] as const) {
   test(`a data race that ${what} ${found === 0 ? 'is no' : 'is a'} complaint`, (t) => {
@@ -122,7 +133,58 @@ for (const [what, lines, found] of [
   })
 }
 
-test('races of the kernel alone are counted by what they are called', (t) => {
-  const lines = [...OF_TICKS, ...race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b']), ...OF_TICKS]
-  t.deepEqual(foreignRaces(lines), ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 'data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer'])
+test('of races of the kernel alone is known how often they were told of, and a report of each', (t) => {
+  const unknown = race('data-race in tick_sched_do_timer+0x1a/0x90', ['tick_sched_do_timer', 'tick_sched_timer'])
+  const ours = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])
+  const races = foreignRaces([...OF_TICKS, ...ours, ...unknown, ...OF_TICKS])
+  t.deepEqual(races.map(({ title, times, unknownOrigin }) => [title, times, unknownOrigin]), [
+    ['data-race in tick_nohz_idle_stop_tick / tick_sched_do_timer', 2, false],
+    ['data-race in tick_sched_do_timer+0x1a/0x90', 1, true],
+  ])
+  t.deepEqual(races.map(({ report }) => report), [OF_TICKS.slice(1), unknown.slice(1)])
+  t.deepEqual(mergeRaces([...races, ...races]).map(({ times }) => times), [4, 2])
+})
+
+test('a kernel that does not say that it watches for races proves nothing of them', (t) => {
+  const on = '<6>[    0.5] kcsan: enabled early'
+  const tested = '<6>[    0.9] kcsan: selftest: 3/3 tests passed'
+  t.notThrows(() => requireRaceWatch(['boot', on, tested]))
+  for (const lines of [[], [on], [tested], [on, '<6>[    0.9] kcsan: selftest: 2/3 tests passed']]) {
+    t.is(t.throws(() => requireRaceWatch(lines), { instanceOf: Failure }).kind, 'environment')
+  }
+})
+
+test('of data races every kind is told of, each once and to its end', (t) => {
+  const deep = Array.from({ length: 64 }, (_, index) => `step_${index}`)
+  const deepest = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a', ...deep], ['ip_vs_b', ...deep])
+  const other = race('data-race in ip_vs_c / ip_vs_d', ['ip_vs_c'], ['ip_vs_d'])
+  const message = t.throws(() => checkLog([...OF_TICKS, ...deepest, ...other, ...other, ...deepest])).message
+  t.deepEqual(message.match(/KCSAN: .*/g), ['KCSAN: data-race in ip_vs_a / ip_vs_b', 'KCSAN: data-race in ip_vs_c / ip_vs_d'])
+  t.is(message.split('step_63').length, 3)
+  t.is(message.match(/Hardware name/g)?.length, 2)
+  t.regex(message, /\nand 2 lines more$/)
+})
+
+test('what the kernel complains of after a complaint of another kind is told of, too, unless it is shown already', (t) => {
+  const lines = ['<1>BUG: unable to handle kernel NULL pointer dereference at 0000000000000010', '<4>Oops: 0000 [#1] SMP', ...Array<string>(100).fill('fine'), '<3>list_del corruption. prev->next should be ffff']
+  const { message } = t.throws(() => checkLog(lines))
+  t.deepEqual(message.match(/complained \(.*\)/g), ['complained (oops)', 'complained (list)'])
+})
+
+test('a log is looked at once, and the report of a race only when it has ended', (t) => {
+  const of = race('data-race in ip_vs_a / ip_vs_b', ['ip_vs_a'], ['ip_vs_b'])
+  const log = { lines: ['boot', ...of.slice(0, 5)] }
+  const reader = new LogReader(log)
+  t.deepEqual(reader.next(), ['boot', of[0] ?? ''])
+  t.deepEqual(reader.next(), [])
+  log.lines.push(...of.slice(5), 'mark')
+  t.deepEqual(reader.next(), [...of.slice(1), 'mark'])
+  log.lines.push(...of.slice(0, -1))
+  t.deepEqual(reader.next(), of.slice(0, 1))
+  t.deepEqual(reader.rest(), of.slice(1, -1))
+})
+
+test('a report that never ends keeps nothing else from being looked at', (t) => {
+  const log = { lines: [...OF_TICKS.slice(0, 6), ...Array<string>(300).fill('fine')] }
+  t.is(new LogReader(log).next().length, log.lines.length)
 })

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { createContext } from '../../scripts/build/context.ts'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
-import { lackedBy, resultsOfEnded, runE2e, tellRaces } from '../../scripts/lab/e2e.ts'
+import { lackedBy, resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
+import { tellRaces } from '../../scripts/lab/races.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
 import type { TestResult } from '../e2e/lib/junit.ts'
@@ -88,12 +89,17 @@ test('allocations can be made to fail only in the kernel that is built for it', 
   t.true(SUITES.flatMap(({ tests }) => tests).some(({ needs }) => needs.includes('failing-allocations')))
 })
 
-test('data races of the kernel alone are listed with how often they were told of', (t) => {
+test('data races of the kernel alone are listed with how often they were told of, those whose other side may be IPVS first', (t) => {
   const { root, write } = createFixture(t)
   write('results/junit.xml', '')
   const folder = join(root, 'results')
   tellRaces([], folder)
   t.false(existsSync(join(folder, 'races.txt')))
-  tellRaces(['data-race in b / c', 'data-race in a', 'data-race in b / c'], folder)
-  t.is(read(folder, 'races.txt'), '1 data-race in a\n2 data-race in b / c\n')
+  const known = { title: 'data-race in b / c', times: 2, unknownOrigin: false, report: ['KCSAN: b / c', ' b+0x1/0x2'] }
+  const unknown = { title: 'data-race in d+0x1/0x2', times: 1, unknownOrigin: true, report: ['KCSAN: d', ' d+0x1/0x2'] }
+  tellRaces([known, unknown], folder)
+  t.is(read(folder, 'races.txt'), [
+    'One side is not known, and may be IPVS:\n1 data-race in d+0x1/0x2\n', 'Both sides are known, and neither is IPVS:\n2 data-race in b / c\n',
+    'KCSAN: d\n d+0x1/0x2\n', 'KCSAN: b / c\n b+0x1/0x2\n',
+  ].join('\n'))
 })

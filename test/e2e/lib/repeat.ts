@@ -4,6 +4,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestResult } from './junit.ts'
+import { mergeRaces } from './klog.ts'
 import type { RunReport } from './run.ts'
 
 export interface Repetition {
@@ -45,7 +46,7 @@ export async function repeat({ times, folder, run, print }: Repetition): Promise
     results,
     lost: reports.flatMap(({ lost }) => lost),
     verifiedFrames: reports.reduce((sum, report) => sum + report.verifiedFrames, 0),
-    foreignRaces: reports.flatMap(({ foreignRaces }) => foreignRaces),
+    foreignRaces: mergeRaces(reports.flatMap(({ foreignRaces }) => foreignRaces)),
   }
 }
 

@@ -9,7 +9,7 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { Failure } from '../../../scripts/base/errors.ts'
 import { green, log, red } from '../../../scripts/base/log.ts'
 import { interruption } from '../../../scripts/base/run.ts'
@@ -20,8 +20,9 @@ import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { messageOfAssertion } from './assertion.ts'
 import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
-import { explain, foreignRaces, scanKernelLog } from './klog.ts'
+import { describeComplaints, type ForeignRace, foreignRaces, LogReader, mergeRaces } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
+import { keepCounters, requireWatched } from './races.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
 export interface RunOptions extends Omit<LabOptions, 'suffix'> {
@@ -31,6 +32,8 @@ export interface RunOptions extends Omit<LabOptions, 'suffix'> {
   lacks: Target['lacks']
   /** Whether the kernel tells of leaked memory: it is asked after each suite. */
   findsLeaks?: boolean
+  /** Whether the kernel tells of data races: without a sign that it does, nothing is run. */
+  findsRaces?: boolean
   /** Called when the run ends before its last test, with what there is of results. */
   unfinished: (results: readonly TestResult[], reason: string) => void
   /** Called with every line for the user. */
@@ -43,8 +46,8 @@ export interface RunReport {
   lost: Failure[]
   /** IPv4 frames whose checksums were verified. */
   verifiedFrames: number
-  /** What KCSAN has told that is not of IPVS, once for each time. */
-  foreignRaces: string[]
+  /** What KCSAN has told that is not of IPVS. */
+  foreignRaces: ForeignRace[]
 }
 
 /** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
@@ -63,7 +66,7 @@ interface Interval {
 class Run {
   readonly results: TestResult[] = []
   readonly lost: Failure[] = []
-  readonly foreignRaces: string[] = []
+  foreignRaces: ForeignRace[] = []
   verifiedFrames = 0
   readonly options: RunOptions
   private queue: Suite[]
@@ -105,6 +108,7 @@ class Place {
   private readonly name: string
   private losses = 0
   private lab: Lab | undefined
+  private said = new LogReader({ lines: [] })
   private intervals: Interval[] = []
 
   constructor(run: Run, index: number) {
@@ -157,16 +161,27 @@ class Place {
   }
 
   private async open(): Promise<Lab> {
-    const suffix = `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
-    const lab = await Lab.start({ ...this.options, suffix })
-    if (this.options.findsLeaks) await forgetLeaks(lab)
-    return lab
+    const lab = await Lab.start({ ...this.options, suffix: this.suffix })
+    this.said = new LogReader(lab.gateway.klog)
+    try {
+      if (this.options.findsRaces) await requireWatched(lab.gateway)
+      if (this.options.findsLeaks) await forgetLeaks(lab)
+      return lab
+    } catch (error) {
+      await lab.stop()
+      throw error
+    }
+  }
+
+  /** What the lab's files have in their names. */
+  private get suffix(): string {
+    return `${this.name}${this.losses === 0 ? '' : `-${this.losses + 1}`}`
   }
 
   private async inLab(lab: Lab, suite: Suite, test: TestCase, result: TestResult): Promise<void> {
     const interval = { result, from: frameCounts(lab), to: frameCounts(lab) }
     this.intervals.push(interval)
-    const begin = await mark(lab, `begin ${label(suite, test)}`)
+    await mark(lab, `begin ${label(suite, test)}`)
     const failures: unknown[] = []
     try {
       await limited(test.run(lab), test.limit * (this.options.patience ?? 1))
@@ -177,10 +192,9 @@ class Place {
     }
     try {
       await lab.reset()
-      const end = await mark(lab, `end ${label(suite, test)}`)
-      const said = lab.gateway.klog.lines.slice(begin, end)
-      this.run.foreignRaces.push(...foreignRaces(said))
-      checkLog(said)
+      await mark(lab, `end ${label(suite, test)}`)
+      // What the boot and the time between two tests had to say counts for the test after it.
+      this.judgeLog(this.said.next())
     } catch (error) {
       failures.push(error)
     } finally {
@@ -202,15 +216,52 @@ class Place {
     }
   }
 
-  /** Stops the machines; what they sent is complete then, and its checksums are judged. */
+  /** Stops the machines; what they said and sent is complete then, and is judged. */
   private async close(): Promise<void> {
     const lab = this.lab
     if (!lab) return
     this.lab = undefined
+    const unheard = interruption() || lab.gateway.lostBy ? undefined : await this.hearOut(lab).then(() => undefined, messageOf)
     await lab.stop()
     if (interruption()) return
+    if (unheard !== undefined) this.blameLast(unheard)
+    this.judgeRest()
     for (const link of LINKS) await this.judge(link, lab.links[link].pcap.path)
     this.intervals = []
+  }
+
+  /** Has the gateway say what it still has to. */
+  private async hearOut(lab: Lab): Promise<void> {
+    if (this.options.findsRaces) await keepCounters(lab.gateway, join(this.options.results, `kcsan${this.suffix}`))
+    await mark(lab, 'the last test is over')
+  }
+
+  /** @throws Error when the kernel has complained in these lines of its log */
+  private judgeLog(lines: readonly string[]): void {
+    this.run.foreignRaces = mergeRaces([...this.run.foreignRaces, ...foreignRaces(lines)])
+    checkLog(lines)
+  }
+
+  private judgeRest(): void {
+    try {
+      this.judgeLog(this.said.rest())
+    } catch (error) {
+      this.blameLast((error as Error).message)
+    }
+  }
+
+  private blameLast(what: string): void {
+    const last = this.intervals.at(-1)
+    if (!last) throw new Failure('test', what)
+    this.blame(last.result, what)
+    for (const line of what.split('\n')) this.options.print(`     ${line}`)
+  }
+
+  /** Lets a test fail that was reported already. */
+  private blame(result: TestResult, what: string): void {
+    if (result.outcome === 'passed') this.options.print(`${red('FAIL')} ${result.suite}: ${result.name}`)
+    result.outcome = 'failed'
+    result.message = `${result.message ?? ''}\n${what}`.trim()
   }
 
   private async judge(link: Link, pcap: string): Promise<void> {
@@ -220,9 +271,7 @@ class Place {
       const interval = this.intervals.find(({ from, to }) => frame > from[link] && frame <= to[link])
       const result = interval?.result
       if (!result) throw new Failure('test', `Frame ${frame} of ${pcap}, sent between two tests: ${what}.`)
-      if (result.outcome === 'passed') this.options.print(`${red('FAIL')} ${result.suite}: ${result.name}`)
-      result.outcome = 'failed'
-      result.message = `${result.message ?? ''}\nframe ${frame} of ${link}: ${what}`.trim()
+      this.blame(result, `frame ${frame} of ${link}: ${what}`)
       this.options.print(`     frame ${frame} of ${pcap}: ${what}`)
     }
   }
@@ -272,24 +321,23 @@ const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
  * forget to wake who reads the log, until the next line (wake_up_klogd() in its
  * kernel/printk.c may note that on a processor that it just left, and whose tick has stopped).
  *
- * @returns the line's index
  * @throws Failure when no line comes back
  */
-export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<number> {
+export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<void> {
   const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
   const from = lab.gateway.klog.lines.length
   for (let tries = 0; tries < KLOG_TRIES; tries++) {
     await lab.gateway.sh(`echo '${word.replaceAll("'", '')}' >/dev/kmsg`)
     const index = await lab.gateway.klog.find(word.slice(0, 13), from, KLOG_WAIT_MS)
-    if (index !== undefined) return index
+    if (index !== undefined) return
   }
   throw new Failure('test', 'The kernel log could not be scanned: it does not arrive.')
 }
 
 /** @throws Error when the kernel has complained in these lines of its log */
 export function checkLog(lines: readonly string[]): void {
-  const [first] = scanKernelLog(lines)
-  if (first) throw new Error(`the kernel complained (${first.name}):\n${explain(first, lines)}`)
+  const complaints = describeComplaints(lines)
+  if (complaints !== undefined) throw new Error(complaints)
 }
 
 /** An assertion that failed was mostly about one of these. */

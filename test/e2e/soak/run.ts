@@ -9,7 +9,9 @@ import { interruption } from '../../../scripts/base/run.ts'
 import { Lab, type LabOptions } from '../../../vm/lab.ts'
 import { GATEWAY, LINKS, type Link } from '../../../vm/topology.ts'
 import { requireTshark, verifyChecksums } from '../lib/checksums.ts'
+import { type ForeignRace, foreignRaces, LogReader, mergeRaces } from '../lib/klog.ts'
 import { forgetLeaks, NO_LEAKS } from '../lib/leaks.ts'
+import { keepCounters, requireWatched } from '../lib/races.ts'
 import { checkLog, limited, mark, messageOf } from '../lib/run.ts'
 import { ACTIONS, type Action } from './actions.ts'
 import { Dice } from './dice.ts'
@@ -21,6 +23,10 @@ export interface SoakOptions extends Omit<LabOptions, 'suffix'> {
   hours: number
   /** Whether the kernel tells of leaked memory: it is asked at the end. */
   findsLeaks?: boolean
+  /** Whether the kernel tells of data races. */
+  findsRaces?: boolean
+  /** Called with the data races that are not of IPVS, whatever the end. */
+  races: (races: readonly ForeignRace[]) => void
   /** Called with every line for the user. */
   print: (line: string) => void
 }
@@ -62,7 +68,8 @@ class Soak {
   private number = 0
   private reckonings = 0
   private verifiedFrames = 0
-  private scanned = 0
+  private readonly said: LogReader
+  private races: ForeignRace[] = []
   private readonly patience: number
 
   constructor(
@@ -70,6 +77,7 @@ class Soak {
     private readonly world: World,
     private readonly options: SoakOptions,
   ) {
+    this.said = new LogReader(lab.gateway.klog)
     this.patience = options.patience ?? 1
   }
 
@@ -82,6 +90,8 @@ class Soak {
       await this.finish()
     } catch (error) {
       throw this.failure(error)
+    } finally {
+      this.options.races(this.races)
     }
     return { actions: this.number, reckonings: this.reckonings, flows: this.world.flows, verifiedFrames: this.verifiedFrames }
   }
@@ -137,8 +147,9 @@ class Soak {
   private async finish(): Promise<void> {
     await this.lab.reset()
     await mark(this.lab, 'the modules are gone')
-    this.scan()
+    this.judgeLog(this.said.rest())
     if (this.options.findsLeaks) await NO_LEAKS.run(this.lab)
+    if (this.options.findsRaces) await keepCounters(this.lab.gateway, join(this.options.results, 'kcsan'))
   }
 
   private async verify(link: Link, pcap: string): Promise<void> {
@@ -147,11 +158,13 @@ class Soak {
     if (bad.length > 0) throw new Error(bad.map(({ frame, what }) => `frame ${frame} of ${pcap}: ${what}`).join('\n'))
   }
 
+  private judgeLog(lines: readonly string[]): void {
+    this.races = mergeRaces([...this.races, ...foreignRaces(lines)])
+    checkLog(lines)
+  }
+
   private scan(): void {
-    const { lines } = this.lab.gateway.klog
-    const from = this.scanned
-    this.scanned = lines.length
-    checkLog(lines.slice(from))
+    this.judgeLog(this.said.next())
   }
 
   private note(text: string): void {
@@ -186,6 +199,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   await requireTshark()
   const lab = await Lab.start(options)
   try {
+    if (options.findsRaces) await requireWatched(lab.gateway)
     if (options.findsLeaks) await forgetLeaks(lab)
     return await new Soak(lab, new World(lab, options.patience ?? 1), options).run()
   } finally {
