@@ -79,6 +79,8 @@ export const FLAVOURS: readonly Flavour[] = [
         'pci=noacpi',
         // KASAN tells of everything, not only of the first thing.
         'kasan_multi_shot',
+        // Memory of this size may be made to fail by itself, what a short way is kept in: after the boot one cannot say so any more.
+        'slub_debug=A,kmalloc-64',
         LOG_BUFFER,
       ],
       findsLeaks: true,

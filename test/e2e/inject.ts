@@ -251,11 +251,11 @@ const opening = ({ what, pool, monitor }: Opening): TestCase =>
     })
   }, { limit: LIMIT_S, needs: NEEDS })
 
-/** What packets that are on their way ask for of the size of a short way (`kmalloc(GFP_ATOMIC)`): none is there. */
+/** What packets that are on their way ask for of the size of a short way (`kmalloc(GFP_ATOMIC)`): none is there. The kernel was booted with slub_debug=A for it. */
 const NO_WAYS = `
 ${SWITCH_ON}
+[ "$(cat /sys/kernel/slab/kmalloc-64/failslab)" = 1 ]
 cd /sys/kernel/debug/failslab
-echo 1 >/sys/kernel/slab/kmalloc-64/failslab
 echo Y >ignore-gfp-wait
 echo Y >cache-filter
 echo -1 >times
@@ -264,8 +264,7 @@ echo 100 >probability`
 const WAYS_AGAIN = `
 cd /sys/kernel/debug/failslab
 echo 0 >probability
-echo N >cache-filter
-echo 0 >/sys/kernel/slab/kmalloc-64/failslab`
+echo N >cache-filter`
 
 export default suite('inject', [
   ...CHANGES.map(changing),
