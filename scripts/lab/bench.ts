@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { chartsOf } from '../../vm/bench/charts.ts'
 import { comparisonLines, compare } from '../../vm/bench/compare.ts'
 import { reportOf, svgFile } from '../../vm/bench/markdown.ts'
-import { chooseParts, measure, METHOD, type Part, partNames } from '../../vm/bench/measure.ts'
+import { chooseParts, measure, memoryOf, METHOD, type Part, partNames } from '../../vm/bench/measure.ts'
 import { svgOf } from '../../vm/bench/plot.ts'
 import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
@@ -52,7 +52,7 @@ export async function runBench(context: Context): Promise<void> {
   await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', () => benchIn(context, {
     guest,
     measuring: (keep) => withInstructionClock(context, guest, 'bench', (machine) =>
-      measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep })),
+      measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep }), memoryOf(parts)),
     print: (line) => process.stdout.write(`${line}\n`),
   }), options)
 }

@@ -19,12 +19,12 @@ const BOOT_LIMIT_MS = 300_000
  * @returns what the work returns
  * @throws Failure of kind `lostVm` when it does not boot
  */
-export function withInstructionClock<T>(context: Context, { image }: Guest, name: string, work: (machine: Machine) => Promise<T>): Promise<T> {
+export function withInstructionClock<T>(context: Context, { image }: Guest, name: string, work: (machine: Machine) => Promise<T>, memoryMegabytes = MEMORY_MEGABYTES): Promise<T> {
   return withRuntimeFolder(async (sockets) => {
     log.step(name, 'booting (the instruction clock is slow)')
     const machine = await Machine.start({
       name, image, accelerator: 'tcg', cards: [], sockets, logs: join(context.paths.logs, name), instructionClock: true,
-      memoryMegabytes: MEMORY_MEGABYTES, bootLimit: BOOT_LIMIT_MS,
+      memoryMegabytes, bootLimit: BOOT_LIMIT_MS,
     })
     try {
       return await work(machine)

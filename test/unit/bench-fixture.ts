@@ -17,7 +17,7 @@ export const HOST: Host = { processor: 'A Processor', processors: 2, system: 'Li
 export const rounds = (subject: Partial<Subject> & { way: string }, ...instructions: number[]): Measurement[] =>
   instructions.map((count, index) => ({ kind: 'out', checksum: true, flows: 1, ...subject, round: index + 1, instructions: count, sent: 10, arrived: 10 }))
 
-export const results = (...measurements: Measurement[]): Results => ({ measurements, loads: [], inapplicable: [] })
+export const results = (...measurements: Measurement[]): Results => ({ measurements, loads: [], quantities: [], inapplicable: [] })
 
 export const stored = (measurements: readonly Measurement[], origin: Partial<Origin> = {}, complete = true): Stored =>
   toStored({ ...ORIGIN, ...origin }, HOST, results(...measurements), complete)

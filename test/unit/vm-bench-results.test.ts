@@ -164,7 +164,7 @@ test('a baseline is a line a figure, and is read as the results that it is of', 
     '    "IPVS SNAT, new, 200 flows, with checksum, 95 % taken": [15475,15480,15470]',
   ])
   const baseline = readKnown(baselineOf(c))
-  const { host: _host, measurements: _measurements, loads: _loads, inapplicable: _inapplicable, format: _format, schema: _schema, complete: _complete, ...origin } = of
+  const { host: _host, measurements: _measurements, loads: _loads, quantities: _quantities, inapplicable: _inapplicable, format: _format, schema: _schema, complete: _complete, ...origin } = of
   t.deepEqual(baseline.origin, origin)
   t.deepEqual([...baseline.figures.values()].map(({ values }) => values), [[6500, 6501, 6500], [15_475, 15_480, 15_470]])
   t.deepEqual(compare(baseline, readKnown(folderOf(c))).same.length, 2)

@@ -2,12 +2,14 @@
 import test from 'ava'
 import { chartsOf } from '../../vm/bench/charts.ts'
 import { reportOf } from '../../vm/bench/markdown.ts'
-import { ALONE, BESIDE, chooseParts, countsOf, measure, partNames } from '../../vm/bench/measure.ts'
+import { ALONE, BESIDE, chooseParts, measure, memoryOf, partNames } from '../../vm/bench/measure.ts'
 import { INSIDE, POOL, rateOf, REMOTE, sending, transferOf } from '../../vm/bench/network.ts'
 import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench/nftables.ts'
 import { svgOf } from '../../vm/bench/plot.ts'
 import { textLines } from '../../vm/bench/report.ts'
 import { figuresOf, type Measurement, nameOf, type Results, summaryOf } from '../../vm/bench/results.ts'
+import { countsOf } from '../../vm/bench/runs.ts'
+import { gapsOf } from '../../vm/bench/scale.ts'
 import { results, rounds, stored } from './bench-fixture.ts'
 
 test('what pktgen says becomes instructions per packet, as 6.1 and as 2.6.32 say it', (t) => {
@@ -33,6 +35,15 @@ test('a stream is counted by the clock, and by the source that its packets have'
   t.throws(() => transferOf('took 1000\n'), { message: /did not say all/ })
 })
 
+test('a steady stream says for how long it was kept, unless that is its own doing', (t) => {
+  t.deepEqual(gapsOf('noise\nwatched all are ended\nstream 10 0 0 1300000\nwatched nothing happens\nstream 10 0 0 200000\n'), [
+    { what: 'all are ended', microseconds: 1100 }, { what: 'nothing happens', microseconds: 0 },
+  ])
+  t.is(gapsOf('watched all come\nstream 8 2 0 900000\n')[0]?.refused, '2 of 10 packets were lost')
+  t.is(gapsOf('watched all come\nstream 8 0 1 900000\n')[0]?.refused, '1 times there was nothing to send')
+  t.throws(() => gapsOf('watched all come\nsteady-stream: sending: No buffer space available\n'), { message: /did not say all/ })
+})
+
 test('flows differ by the port of the side that is inside', (t) => {
   const stream = { source: '192.0.2.1', destination: '192.0.2.2', ports: [1000, 20] as const, remotes: 1, checksum: true, packets: 40 }
   const out = sending({ ...stream, from: 'inside', varies: 'source' })
@@ -49,10 +60,21 @@ test('more flows than a remote has ports differ by the remote as well, in both d
 })
 
 test('parts are chosen by words of their names, and plain forwarding comes along', (t) => {
-  t.is(chooseParts(undefined).length, partNames().length)
   t.deepEqual(chooseParts('LVS').map(({ name }) => name), ['plain forwarding', 'LVS NAT in', 'LVS NAT', 'LVS NAT, fast'])
   t.deepEqual(chooseParts('flowtable').map(({ name }) => name), ['plain forwarding', 'nftables, flowtable', 'nftables, flowtable, bulk'])
   t.deepEqual(chooseParts('nothing like it'), [])
+})
+
+test('what takes long is measured only when it is asked for, alone and in a larger machine', (t) => {
+  const usual = chooseParts(undefined)
+  t.is(memoryOf(usual), undefined)
+  t.false(usual.some(({ name }) => /scale|million/.test(name)))
+  const scale = chooseParts('scale')
+  t.deepEqual(scale.map(({ name }) => name), ['IPVS SNAT', 'IPVS SNAT, fast', 'iptables SNAT', 'nftables, flowtable'].map((way) => `${way}, scale`))
+  t.is(memoryOf(scale), 2048)
+  t.is(chooseParts('million').length, 4)
+  t.false(chooseParts('fast').some(({ asked }) => asked !== undefined))
+  t.is(new Set(partNames()).size, usual.length + 8)
 })
 
 /** @returns type and body of each message, all lengths checked */
@@ -109,6 +131,7 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
       occupied('IPVS SNAT', 0, 10_000), occupied('IPVS SNAT', 95, 15_000),
     ],
     loads: [{ how: 'one ipvsadm -R', round: 1, seconds: 0.08 }],
+    quantities: [],
     inapplicable: [{ what: 'nftables SNAT', reason: 'this kernel has no nf_tables' }],
   })
   const line = (start: string, nth = 0) => lines.filter((one) => one.startsWith(start))[nth] ?? ''
@@ -135,7 +158,7 @@ test('of several rounds, tables have the median and the spread, and what was ref
   const figures = figuresOf(measurements)
   t.deepEqual(figures.map(nameOf), ['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].map((way) => `${way}, out, 1 flow, with checksum`))
   t.deepEqual(figures[1]?.values, [6506, 6500, 6520])
-  const lines = textLines({ measurements, loads: [1, 2, 3].map((round) => ({ how: 'one ipvsadm -R', round, seconds: round / 10 })), inapplicable: [] })
+  const lines = textLines({ measurements, loads: [1, 2, 3].map((round) => ({ how: 'one ipvsadm -R', round, seconds: round / 10 })), quantities: [], inapplicable: [] })
   t.regex(lines[0] ?? '', /^Medians of 3 rounds; in brackets/)
   t.true(lines.some((one) => /^IPVS SNAT +6506 \+500 \(0\.31 %\) +-/.test(one)))
   t.true(lines.some((one) => /^one ipvsadm -R +0\.20 \(100\.00 %\)$/.test(one)))
@@ -153,6 +176,8 @@ function fakeMachine(lacking: RegExp, goesShort = false) {
       if (goesShort) short += Number(count)
       return `begin\nforwarded 7\nshort ${before}\nOK: ${Number(count) * 6 + sent}(c1+d0) usec, ${count} (60byte,0frags)\nforwarded 7\nshort ${short}\narrived ${count}\n`
     }),
+    ...[...script.matchAll(/^echo 'watched (.*)'$/gm)].map(([, what]) => `watched ${what}\nstream 10 0 0 ${what === 'nothing happens' ? 200_000 : 700_000}\n`),
+    ...(script.includes('memory before') ? ['available 900000000\navailable 500000000\nslab ip_vs_conn 384000000\ngrown 4\n'] : []),
     ...(script.includes('echo took') ? ['took 1000 182001000\npackets 30\npackets 0\n'] : []),
     'seconds 0.5\n',
   ].join('')
@@ -191,6 +216,22 @@ test('both ways of LVS NAT are measured, and what went the whole way is no figur
     t.deepEqual(served.map(({ kind, flows }) => [kind, flows]), flowCounts.flatMap((flows) => [['in', flows], ['reply', flows]]))
     t.deepEqual([...new Set(served.map(({ refused }) => refused?.replace(/\d+/g, 'N')))], [goesShort ? undefined : 'N of N went the slow way'])
   }
+})
+
+test('millions of flows are told by packets of some of them, by memory, and by how long others wait', async (t) => {
+  const found = await measure(fakeMachine(/nothing/), chooseParts('scale'), { rounds: 1, progress: () => undefined, keep: () => undefined })
+  t.deepEqual(found.measurements.filter(({ way }) => way === 'IPVS SNAT').map(({ kind, flows, filled }) => [kind, flows, filled]), [
+    ['out', 1, 1], ['back', 1, 1], ['new', 2_001, 1], ['out', 20_032, 1_000_000], ['back', 20_032, 1_000_000], ['new', 2_001, 1_000_000],
+  ])
+  const lines = textLines(found)
+  const line = (start: string) => lines.find((one) => one.startsWith(start)) ?? ''
+  t.regex(line('IPVS SNAT  '), / x\d\.\d{3} /)
+  t.regex(line('IPVS SNAT: memory of each (bytes)'), / - +400$/)
+  t.regex(line('IPVS SNAT: ip_vs_conn of each (bytes)'), / - +384$/)
+  t.regex(line('IPVS SNAT: tables have grown (times)'), / - +4\.0$/)
+  t.regex(line('IPVS SNAT: no packet while nothing happens (microseconds)'), / 0\.0 +-$/)
+  t.regex(line('IPVS SNAT: no packet while all are ended (--kill) (microseconds)'), / - +500$/)
+  t.is(line('iptables SNAT: no packet while all are ended'), '')
 })
 
 test('a part that this kernel cannot do is asked for once', async (t) => {

@@ -9,13 +9,12 @@
  * script in the guest, whose clock jumps while it has nothing to do: flows would time out.
  */
 
-import type { Machine } from '../qemu/machine.ts'
-import {
-  BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type End, type Flows, FUNCTIONS, INSIDE, INSIDE2, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream, transfer, transferOf, VIP,
-} from './network.ts'
-import { type Kind, type Measurement, nameOf, type Results, type Subject } from './results.ts'
+import { BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
+import type { Kind, Results } from './results.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
-import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, putFiles, RULES, type Way, WAYS } from './ways.ts'
+import { Bench, type Count, countsOf, type Guest, homeward, lost, outward, type Run, script, withWay } from './runs.ts'
+import { fill, SCALES, SCALE_WAYS } from './scale.ts'
+import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, RULES, type Way, WAYS } from './ways.ts'
 
 /** What is counted, and how, for those who read or compare the figures. */
 export const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
@@ -38,18 +37,19 @@ const measuredPackets = (flows: number): number => Math.max(flows, 20_000)
 const RANGE = [20_000, 39_999] as const
 const RANGE_SIZE = RANGE[1] - RANGE[0] + 1
 const NEWCOMERS = [50_000, 200] as const
-/** The clock follows the instructions, not the wall, so a limit must be generous. */
-const LIMIT_MS = 900_000
-
-/** What is asked of the machine. */
-type Guest = Pick<Machine, 'sh' | 'run' | 'put'>
 
 /** A part of the benchmark that can be chosen by its name. */
 export interface Part {
   name: string
   way: Way
   run: (bench: Bench) => Promise<void>
+  /** What takes long, or a larger machine, is chosen by this name only, and measured in a run of its own. */
+  asked?: string
+  memoryMegabytes?: number
 }
+
+/** Enough for four million flows, or so it has to be. */
+const SCALE_MEGABYTES = 2048
 
 const PARTS: readonly Part[] = [
   ...WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => forward(bench, way) })),
@@ -58,6 +58,9 @@ const PARTS: readonly Part[] = [
   ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
   ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, run: (bench) => moveBulk(bench, way) })),
   { name: RULES.name, way: RULES, run: askRules },
+  ...[...SCALES].flatMap(([asked, fillings]) => SCALE_WAYS.map((way): Part => ({
+    name: `${way.name}, ${asked}`, way, asked, memoryMegabytes: SCALE_MEGABYTES, run: (bench) => fill(bench, way, fillings),
+  }))),
 ]
 
 export const partNames = (): string[] => PARTS.map(({ name }) => name)
@@ -65,122 +68,17 @@ export const partNames = (): string[] => PARTS.map(({ name }) => name)
 /** @param only words separated by commas, of which the name of a part contains one; without it, all parts are chosen @returns nothing if there is none */
 export function chooseParts(only: string | undefined): Part[] {
   const words = (only ?? '').toLowerCase().split(',').map((word) => word.trim()).filter(Boolean)
-  const wanted = ({ name }: Part): boolean => words.some((word) => name.toLowerCase().includes(word))
-  if (words.length === 0) return [...PARTS]
+  const wanted = ({ name, asked }: Part): boolean => words.some((word) => (asked ?? name).toLowerCase().includes(word))
+  if (words.length === 0) return PARTS.filter(({ asked }) => asked === undefined)
+  const found = PARTS.filter(wanted)
   // The other figures are told over plain forwarding.
-  return PARTS.some(wanted) ? PARTS.filter((part) => part.name === PLAIN.name || wanted(part)) : []
+  const plain = found.some(({ asked }) => asked === undefined)
+  return PARTS.filter((part) => found.includes(part) || (plain && part.name === PLAIN.name))
 }
 
-class Bench {
-  readonly results: Results = { measurements: [], loads: [], inapplicable: [] }
-  /** Whether pktgen can put a UDP checksum in, and send from a namespace. */
-  checksums: readonly boolean[] = [true, false]
-  replies = true
-  /** Which one it is that now measures everything once. */
-  round = 1
-
-  constructor(
-    private readonly machine: Guest,
-    private readonly progress: (line: string) => void,
-  ) {}
-
-  async sh(script: string): Promise<string> {
-    return this.machine.sh(`. /tmp/functions\n${script}`, LIMIT_MS)
-  }
-
-  async setUp(): Promise<void> {
-    await this.machine.put('/tmp/functions', Buffer.from(FUNCTIONS))
-    await putFiles(this.machine)
-    await this.machine.sh(SETUP, LIMIT_MS)
-    const kernel = 'pktgen of this kernel'
-    if (!(await this.can('at inside packets source 1 flag=UDPCSUM; at inside grep -q UDPCSUM /proc/net/pktgen/source'))) {
-      this.checksums = [false]
-      this.lacks('UDP with a checksum', `${kernel} has no flag UDPCSUM`)
-    }
-    if (!(await this.can('test -e /tmp/inside.do'))) {
-      this.replies = false
-      this.lacks('replies, and LVS NAT in', `${kernel} knows only the first network namespace, which the gateway is in`)
-    }
-  }
-
-  async can(script: string): Promise<boolean> {
-    return (await this.machine.run(`. /tmp/functions\n${script}`, LIMIT_MS)).status === 0
-  }
-
-  lacks(what: string, reason: string): void {
-    this.results.inapplicable.push({ what, reason })
-    this.progress(`${what}: not applicable: ${reason}`)
-  }
-
-  add(measurement: Omit<Measurement, 'round'>): void {
-    this.results.measurements.push({ ...measurement, round: this.round })
-    const { instructions, sent, arrived, refused } = measurement
-    this.progress(`${nameOf(measurement)}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
-  }
-
-  /** @param refused why the figure means nothing, if it does not */
-  addCount(subject: Subject, { instructions, sent, arrived }: Pick<Count, 'instructions' | 'sent' | 'arrived'>, refused: string | undefined): void {
-    this.add({ ...subject, instructions, sent, arrived, ...(refused === undefined ? {} : { refused }) })
-  }
-
-  addLoad(how: string, seconds: number): void {
-    this.results.loads.push({ how, round: this.round, seconds })
-    this.progress(`loading rules, ${how}: ${seconds} s`)
-  }
-}
-
-/** @param seen source and destination that its packets have at the other end */
-interface Run {
-  stream: Stream
-  seen: readonly [source: string, destination: string]
-}
-
-interface Count {
-  instructions: number
-  sent: number
-  arrived: number
-  /** How many of them went all the way through the kernel's own forwarding, or a short way of IPVS. */
-  forwarded: number
-  short: number
-}
-
-const BEGIN = 'begin'
-/** What goes the short way of IPVS counts as forwarded as well, but requests for services. */
-const WENT = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
-awk '$1 == "Ip:" && $7 ~ /[0-9]/ { forwarded = $7 } $1 ~ /^fast_/ { short += $2 } END { print "forwarded " forwarded; print "short " short + 0 }'`
-
-/** @returns a script for a run; {@link countsOf} reads what it prints */
-function script({ stream, seen }: Run): string {
-  const end: End = otherEnd(stream.from)
-  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, WENT, 'fresh-slabs', sending(stream), WENT, `at ${end} arrived`].join('\n')
-}
-
-/** @returns a count of each run that printed `output`, in order */
-export function countsOf(output: string): Count[] {
-  return output.split(new RegExp(`^${BEGIN}\n`, 'm')).slice(1).map((text) => {
-    const [arrived = NaN] = numbersAfter('arrived', text)
-    const count = { ...rateOf(text), arrived, forwarded: increase('forwarded', text), short: increase('short', text) }
-    if (Object.values(count).every(Number.isFinite)) return count
-    throw new Error(`a run did not say all that it should: ${text}`)
-  })
-}
-
-const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
-
-function increase(word: string, text: string): number {
-  const [before = NaN, after = NaN] = numbersAfter(word, text)
-  return after - before
-}
-
-function lost({ sent, arrived }: Count): string | undefined {
-  return arrived === sent ? undefined : `${arrived} of ${sent} arrived translated`
-}
-
-async function withWay(bench: Bench, way: Way, work: () => Promise<void>): Promise<void> {
-  await bench.sh(`${way.possible}\n${way.setUp}`)
-  await work()
-  await bench.sh(way.tearDown)
-}
+/** @returns how much the machine needs for these */
+export const memoryOf = (parts: readonly Part[]): number | undefined =>
+  parts.reduce<number | undefined>((most, { memoryMegabytes }) => (memoryMegabytes === undefined ? most : Math.max(most ?? 0, memoryMegabytes)), undefined)
 
 async function forward(bench: Bench, way: Way): Promise<void> {
   for (const checksum of bench.checksums) {
@@ -189,16 +87,6 @@ async function forward(bench: Bench, way: Way): Promise<void> {
     })
   }
 }
-
-const outward = (way: Way, checksum: boolean, flows: Flows, packets: number): Run => ({
-  stream: { from: 'inside', source: INSIDE, destination: REMOTE, ...flows, varies: 'source', checksum, packets },
-  seen: [way.outside, REMOTES],
-})
-
-const homeward = (way: Way, checksum: boolean, flows: Flows, packets: number): Run => ({
-  stream: { from: 'remote', source: REMOTE, destination: way.outside, ...flows, varies: 'destination', checksum, packets },
-  seen: [REMOTES, INSIDE],
-})
 
 async function forwardFlows(bench: Bench, way: Way, flows: (typeof FLOWS)[number], checksum: boolean): Promise<void> {
   const out = (packets: number) => outward(way, checksum, SETS[flows], packets)

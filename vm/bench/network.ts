@@ -130,14 +130,15 @@ export interface Stream extends Flows {
   packets: number
 }
 
-/** @param nth from 1 on @returns the address of a remote */
-const remote = (nth: number): string => REMOTE.replace(/\d+$/, (last) => String(Number(last) + nth - 1))
+/** @returns the last one of as many remotes, or an address that is none of theirs */
+const lastOf = (address: string, remotes: number): string =>
+  address.startsWith(REMOTES.replace(/\d+\/.*/, '')) ? address.replace(/\d+$/, (last) => String(Number(last) + remotes - 1)) : address
 
 /** @returns a line of shell that sends it and prints what pktgen says */
 export function sending(stream: Stream): string {
   const [first, count] = stream.ports
   const range = (side: 'src' | 'dst', low: number, high: number) => [`udp_${side}_min=${low}`, `udp_${side}_max=${high}`]
-  const addresses = (side: 'src' | 'dst', address: string) => [`${side}_min=${address}`, `${side}_max=${address === REMOTE ? remote(stream.remotes) : address}`]
+  const addresses = (side: 'src' | 'dst', address: string) => [`${side}_min=${address}`, `${side}_max=${lastOf(address, stream.remotes)}`]
   const [device, gateway] = stream.from === 'inside' ? ['source', NEAR] : ['sink', FAR]
   const settings = [
     ...addresses('src', stream.source), ...addresses('dst', stream.destination),
@@ -153,7 +154,7 @@ export const SEGMENT_BYTES = 1448
 const BULK_MIB = 256
 /** Segments of a stream, which pass the gateway merged (GSO). */
 export const BULK_SEGMENTS = Math.ceil((BULK_MIB * 2 ** 20) / SEGMENT_BYTES)
-const ROUTER = '203.0.113.254'
+export const ROUTER = '203.0.113.254'
 
 /** A file to send, and the ends as hosts with a TCP stack of their own. */
 export const BULK_SETUP = `

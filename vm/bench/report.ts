@@ -2,7 +2,7 @@
 /** Tables of what was measured, for people: on a terminal and in Markdown. */
 
 import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
-import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
+import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Quantity, quantityName, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
 import { SEGMENT_BYTES } from './network.ts'
 import { IPTABLES, IPVS, LVS, LVS_WAYS, PLAIN, WAYS } from './ways.ts'
@@ -75,7 +75,7 @@ const flowsHead = (flows: readonly number[]): string[] => flows.map((count) => c
 
 function forwarding(figures: Figures, checksum: boolean): Table[] {
   return DIRECTIONS.flatMap(({ kind, title, flows }) => {
-    const ways = WAYS.filter(({ name }) => figures.has((one) => one.way === name && one.kind === kind && one.checksum === checksum && one.occupancy === undefined))
+    const ways = WAYS.filter(({ name }) => figures.has((one) => one.way === name && one.kind === kind && one.checksum === checksum && one.occupancy === undefined && one.filled === undefined))
     if (ways.length === 0) return []
     return [{
       title: `60-byte UDP ${withChecksum(checksum)}, ${title}: instructions per packet, those over plain forwarding, and the part of what iptables SNAT adds`,
@@ -180,6 +180,45 @@ function rules(figures: Figures): Table[] {
   }]
 }
 
+const inOrder = (numbers: readonly number[]): number[] => [...new Set(numbers)].sort((one, other) => one - other)
+
+function scaling(figures: Figures): Table[] {
+  const found = figures.all.filter(({ filled }) => filled !== undefined)
+  if (found.length === 0) return []
+  const fillings = inOrder(found.map(({ filled = 0 }) => filled))
+  const cell = (way: string, kind: Kind, filled: number): string => {
+    const [one, few] = [filled, 1].map((count) => found.find((figure) => figure.way === way && figure.kind === kind && figure.filled === count))
+    if (!one) return '-'
+    if (one.refused !== undefined) return 'refused'
+    const { median } = one.instructions
+    return figureCell(one, `${median.toFixed(0)}${filled === 1 || few === undefined || few.refused !== undefined ? '' : ` x${(median / few.instructions.median).toFixed(3)}`}`)
+  }
+  return [{
+    title: 'A packet of some of so many flows, and of a new one beside them: instructions, and how many times those where there is one flow',
+    head: ['', ...DIRECTIONS.flatMap(({ kind }) => fillings.map((count) => `${kind}, ${grouped(count)}`))],
+    rows: [...new Set(found.map(({ way }) => way))].map((way) => [way, ...DIRECTIONS.flatMap(({ kind }) => fillings.map((count) => cell(way, kind, count)))]),
+  }]
+}
+
+const quantityText = (value: number): string => (value < 100 ? value.toFixed(1) : grouped(value))
+
+function otherwise(quantities: readonly Quantity[]): Table[] {
+  if (quantities.length === 0) return []
+  const counts = inOrder(quantities.map(({ flows }) => flows))
+  const rowOf = ({ way, what, unit }: Quantity): string => `${way}: ${what} (${unit})`
+  const cell = (rounds: readonly Quantity[]): string => {
+    if (rounds.length === 0) return '-'
+    if (rounds.some(({ refused }) => refused !== undefined)) return 'refused'
+    const summary = summaryOf(rounds.map(({ value }) => value))
+    return rounds.length > 1 ? `${quantityText(summary.median)} (${quantityText(summary.low)} to ${quantityText(summary.high)})` : quantityText(summary.median)
+  }
+  return [{
+    title: 'What else was measured',
+    head: ['', ...flowsHead(counts)],
+    rows: [...groupedBy(quantities, rowOf)].map(([row, all]) => [row, ...counts.map((count) => cell(all.filter(({ flows }) => flows === count)))]),
+  }]
+}
+
 function loading(loads: readonly Load[]): Table[] {
   if (loads.length === 0) return []
   const row = (how: string, rounds: readonly Load[]): string[] => {
@@ -201,6 +240,7 @@ export function tablesOf(results: Results): Table[] {
     ...figures.checksums.flatMap((checksum) => balancing(figures, checksum)),
     ...figures.checksums.flatMap((checksum) => serving(figures, checksum)),
     ...bulk(figures), ...occupancy(figures), ...rules(figures), ...loading(results.loads),
+    ...scaling(figures), ...otherwise(results.quantities),
   ]
 }
 
@@ -209,8 +249,10 @@ export const legend = (results: Results): string[] =>
   roundsOf(results) > 1 ? [`Medians of ${roundsOf(results)} rounds; in brackets the largest less the smallest of them, in percent of the median.`] : []
 
 /** @returns a line for each figure that means nothing */
-export const refusals = ({ measurements }: Results): string[] =>
-  figuresOf(measurements).flatMap((figure) => (figure.refused === undefined ? [] : [`${nameOf(figure)}: ${figure.refused}`]))
+export const refusals = ({ measurements, quantities }: Results): string[] => [
+  ...figuresOf(measurements).flatMap((figure) => (figure.refused === undefined ? [] : [`${nameOf(figure)}: ${figure.refused}`])),
+  ...quantities.flatMap((quantity) => (quantity.refused === undefined ? [] : [`${quantityName(quantity)}: ${quantity.refused}`])),
+]
 
 /** @returns a line for each thing that this kernel cannot do */
 export const inapplicables = ({ inapplicable }: Results): string[] => inapplicable.map(({ what, reason }) => `${what}: ${reason}`)

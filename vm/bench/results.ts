@@ -17,6 +17,8 @@ export interface Subject {
   occupancy?: number
   /** How many rules there are, and what they differ by; only where that is what is measured. */
   rules?: { count: number; shape: string }
+  /** How many flows there are, of which these are some, or beside which they are new; only where that is what is measured. */
+  filled?: number
 }
 
 export interface Measurement extends Subject {
@@ -45,9 +47,23 @@ export interface Load {
   seconds: number
 }
 
+/** Something else that was measured beside the instructions of packets. */
+export interface Quantity {
+  way: string
+  what: string
+  /** How many flows there are. */
+  flows: number
+  unit: string
+  round: number
+  value: number
+  /** Why it means nothing. */
+  refused?: string
+}
+
 export interface Results {
   measurements: Measurement[]
   loads: Load[]
+  quantities: Quantity[]
   inapplicable: Inapplicable[]
 }
 
@@ -77,13 +93,17 @@ export const countOf = (count: number, what: string): string => `${grouped(count
 export const withChecksum = (checksum: boolean): string => (checksum ? 'with checksum' : 'without checksum')
 
 /** @returns the name of a figure, which no other figure has */
-export function nameOf({ way, kind, checksum, flows, occupancy, rules }: Subject): string {
+export function nameOf({ way, kind, checksum, flows, occupancy, rules, filled }: Subject): string {
   return [
     way, kind, countOf(flows, 'flow'), withChecksum(checksum),
     ...(occupancy === undefined ? [] : [`${occupancy} % taken`]),
     ...(rules ? [`${countOf(rules.count, 'rule')} that differ by ${rules.shape}`] : []),
+    ...(filled === undefined ? [] : [`${kind === 'new' ? 'beside' : 'of'} ${grouped(filled)}`]),
   ].join(', ')
 }
+
+/** @returns the name of a quantity, which no other one has */
+export const quantityName = ({ way, what, flows }: Pick<Quantity, 'way' | 'what' | 'flows'>): string => `${way}, ${what}, ${countOf(flows, 'flow')}`
 
 /** @param values at least one */
 export function summaryOf(values: readonly number[]): Summary {
@@ -127,4 +147,4 @@ function reasonOf(rounds: readonly Measurement[]): string | undefined {
 }
 
 /** @returns how many rounds have something in these results */
-export const roundsOf = ({ measurements, loads }: Results): number => new Set([...measurements, ...loads].map(({ round }) => round)).size
+export const roundsOf = ({ measurements, loads, quantities }: Results): number => new Set([...measurements, ...loads, ...quantities].map(({ round }) => round)).size

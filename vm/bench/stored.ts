@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../../scripts/base/errors.ts'
-import { type Figure, figuresOf, type Measurement, nameOf, type Results } from './results.ts'
+import { type Figure, figuresOf, type Measurement, nameOf, type Quantity, type Results } from './results.ts'
 
 export const RESULTS_FILE = 'results.json'
 /** Raised when fields change their meaning, and when what is sent changes, so that a figure is no longer about the same. */
@@ -148,7 +148,12 @@ const ORIGIN: Readonly<Record<keyof Origin, Check>> = {
 
 const MEASUREMENT: Readonly<Record<keyof Measurement, Check>> = {
   way: isText, kind: isText, checksum: isFlag, flows: isNumber, occupancy: optional(isNumber), rules: optional(fields({ count: isNumber, shape: isText })),
+  filled: optional(isNumber),
   round: isAbove0, instructions: isAbove0, sent: isNumber, arrived: isNumber, refused: optional(isText),
+}
+
+const QUANTITY: Readonly<Record<keyof Quantity, Check>> = {
+  way: isText, what: isText, flows: isNumber, unit: isText, round: isAbove0, value: isNumber, refused: optional(isText),
 }
 
 const STORED: Readonly<Record<string, Check>> = {
@@ -157,6 +162,7 @@ const STORED: Readonly<Record<string, Check>> = {
   host: fields({ processor: isText, processors: isNumber, system: isText }),
   measurements: listOf(fields(MEASUREMENT)),
   loads: listOf(fields({ how: isText, round: isAbove0, seconds: isNumber })),
+  quantities: optional(listOf(fields(QUANTITY))),
   inapplicable: listOf(fields({ what: isText, reason: isText })),
 }
 
@@ -172,7 +178,8 @@ function requireFields(file: string, found: Fields, checks: Readonly<Record<stri
 
 function asStored(file: string, found: Fields): Stored {
   requireFields(file, found, STORED)
-  return found as unknown as Stored
+  // Those of earlier commits have none.
+  return { quantities: [], ...found } as unknown as Stored
 }
 
 function asBaseline(file: string, found: Fields): Baseline {

@@ -44,6 +44,11 @@ for name in nf_conntrack_udp_timeout nf_conntrack_udp_timeout_stream nf_flowtabl
   [ ! -e /proc/sys/net/netfilter/$name ] || echo 3000 >/proc/sys/net/netfilter/$name
 done`
 
+/** For millions of flows. */
+export const CONNTRACK_MOST = `
+echo 5000000 >/proc/sys/net/netfilter/nf_conntrack_max
+echo 4194304 >/sys/module/nf_conntrack/parameters/hashsize`
+
 /** The engine of older commits has not all of these. */
 export const IPVS_LIMITS = `
 for setting in snat_max_conns=1000000 snat_max_conns_per_host=0 snat_udp_timeout=3000 snat_udp_unanswered_timeout=3000; do
@@ -103,7 +108,7 @@ const NFTABLES_SNAT: Way = {
   outside: POOL,
 }
 
-const FLOWTABLE: Way = {
+export const FLOWTABLE: Way = {
   name: 'nftables, flowtable',
   possible: `${NFTABLES} && modprobe nft_flow_offload && modprobe nf_flow_table_inet`,
   lacking: NO_NFTABLES,
@@ -118,7 +123,7 @@ const FASTPATH = '/proc/sys/net/ipv4/vs/snat_fastpath'
 const FASTPATH_S = 3600
 
 /** With the short way of established flows. */
-const FAST: Way = {
+export const FAST: Way = {
   ...IPVS,
   name: 'IPVS SNAT, fast',
   possible: `modprobe ip_vs && test -e ${FASTPATH}`,
