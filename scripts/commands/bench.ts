@@ -21,6 +21,9 @@ ONLY=scale and ONLY=million boot a machine of 2 GiB and are in no other run: one
 a flowtable, or four million, against one flow; memory of each, how often the tables have grown, and the longest time for which a steady stream of
 another host had no packet through while flows came, were ended or expired.
 
+ONLY=processors boots two processors, and a plugin of QEMU counts what each packet writes to memory that both use, by function; plain forwarding writes nothing
+there. Without any, nothing of the kernel's keeps two processors from forwarding twice as much as one. It needs gcc, and a QEMU that takes plugins.
+
 REPEAT=5 measures all parts five times in that boot, one after the other and not each five times in a row; every
 repeat is kept, and the tables have the median and the spread.
 

@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { chartsOf } from '../../vm/bench/charts.ts'
 import { comparisonLines, compare } from '../../vm/bench/compare.ts'
 import { reportOf, svgFile } from '../../vm/bench/markdown.ts'
-import { chooseParts, measure, memoryOf, METHOD, type Part, partNames } from '../../vm/bench/measure.ts'
+import { agree, chooseParts, measure, memoryOf, methodOf, type Part, partNames } from '../../vm/bench/measure.ts'
 import { svgOf } from '../../vm/bench/plot.ts'
 import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
@@ -21,9 +21,12 @@ import { checkoutLock, withLock } from '../build/lock.ts'
 import { setUp } from '../build/setup.ts'
 import { bringGuest, type Guest, testedRevision } from './guest.ts'
 import { withInstructionClock } from './instructions.ts'
+import { withWatchedProcessors } from './processors.ts'
 
 export interface Benchmark {
   guest: Guest
+  /** What is counted, and how, for those who read or compare the figures. */
+  method: string
   /** Measures, and calls `keep` after each part with all that there is until then. */
   measuring: (keep: (results: Results) => void) => Promise<Results>
   /** Called with every line of what was found. */
@@ -35,6 +38,9 @@ const folderOf = ({ paths }: Context): string => join(paths.dist, 'bench')
 /** @throws Failure of kind `usage` when ONLY chooses none */
 export function chosenParts({ variables }: Context): Part[] {
   const parts = chooseParts(variables.ONLY)
+  if (parts.length > 0 && !agree(parts)) {
+    throw new Failure('usage', `ONLY=${variables.ONLY} chooses parts that need different machines.`, { hint: 'Those of "scale", "four million" and "two processors" are measured in runs of their own.' })
+  }
   if (parts.length > 0) return parts
   throw new Failure('usage', `No part of the benchmark has a name with "${variables.ONLY}" in it.`, { hint: `Parts: ${partNames().join(', ')}` })
 }
@@ -51,8 +57,12 @@ export async function runBench(context: Context): Promise<void> {
   const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
   await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', () => benchIn(context, {
     guest,
-    measuring: (keep) => withInstructionClock(context, guest, 'bench', (machine) =>
-      measure(machine, parts, { rounds: context.repeat, progress: (line) => log.info(line), keep }), memoryOf(parts)),
+    method: methodOf(parts),
+    measuring: (keep) => {
+      const course = { rounds: context.repeat, progress: (line: string) => log.info(line), keep }
+      if (parts.some(({ watched }) => watched)) return withWatchedProcessors(context, guest, 'bench', (machine, sharedWrites) => measure(machine, parts, { ...course, sharedWrites }))
+      return withInstructionClock(context, guest, 'bench', (machine) => measure(machine, parts, course), memoryOf(parts))
+    },
     print: (line) => process.stdout.write(`${line}\n`),
   }), options)
 }
@@ -61,8 +71,8 @@ export async function runBench(context: Context): Promise<void> {
  * Writes what is measured aside, after each part, so that what is known of a run that ends before its end is kept. The
  * results of the run before stay until this one's are there.
  */
-export async function benchIn(context: Context, { guest, measuring, print }: Benchmark): Promise<void> {
-  const origin = await originOf(context, guest)
+export async function benchIn(context: Context, { guest, method, measuring, print }: Benchmark): Promise<void> {
+  const origin = await originOf(context, guest, method)
   const folder = folderOf(context)
   const aside = new Aside(`${folder}.unfinished`, (results, complete) => toStored(origin, thisHost(), results, complete))
   try {
@@ -147,13 +157,13 @@ class Aside {
   }
 }
 
-async function originOf(context: Context, { image }: Guest): Promise<Origin> {
+async function originOf(context: Context, { image }: Guest, method: string): Promise<Origin> {
   return {
     variant: context.variant,
     kernel: image.release,
     ...(await testedRevision(context)),
     date: new Date().toISOString(),
-    method: METHOD,
+    method,
     qemu: await qemuVersion(),
     rounds: context.repeat,
   }

@@ -32,7 +32,7 @@ const measuring = (all: readonly Measurement[], error?: Error): Benchmark['measu
 /** @returns the lines that are printed */
 async function run(context: Context, work: Benchmark['measuring']): Promise<string[]> {
   const lines: string[] = []
-  await benchIn(context, { guest: GUEST, measuring: work, print: (line) => lines.push(line) })
+  await benchIn(context, { guest: GUEST, method: 'guest instructions', measuring: work, print: (line) => lines.push(line) })
   return lines
 }
 
@@ -99,6 +99,7 @@ test('figures that mean nothing fail the command, whose results are there nevert
 test('a word that no part has in its name is a mistake', async (t) => {
   const { context } = createFixture(t)
   t.is(chosenParts(context({ ONLY: 'flowtable' })).length, 3)
+  t.regex((await fails(t, 'usage', async () => chosenParts(context({ ONLY: 'scale,fast' })))).message, /different machines/)
   const failure = await fails(t, 'usage', async () => chosenParts(context({ ONLY: 'colour' })))
   t.regex(failure.details.hint ?? '', /nftables, flowtable/)
 })

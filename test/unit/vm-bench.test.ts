@@ -8,6 +8,7 @@ import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench
 import { svgOf } from '../../vm/bench/plot.ts'
 import { textLines } from '../../vm/bench/report.ts'
 import { figuresOf, type Measurement, nameOf, type Results, summaryOf } from '../../vm/bench/results.ts'
+import { functionAt, symbolsOf, togetherOf, windowsOf } from '../../vm/bench/processors.ts'
 import { countsOf } from '../../vm/bench/runs.ts'
 import { gapsOf } from '../../vm/bench/scale.ts'
 import { results, rounds, stored } from './bench-fixture.ts'
@@ -28,10 +29,10 @@ test('each run of a script has its counts, and one that says too little is an er
   t.throws(() => countsOf('begin\nforwarded 7\nOK: 100(c100+d0) usec, 10 (60byte,0frags)\nforwarded 17\n'), { message: /did not say all/ })
 })
 
-test('a stream is counted by the clock, and by the source that its packets have', (t) => {
-  t.deepEqual(transferOf('noise\ntook 1000 3000\npackets 30\npackets 0\n'), { nanoseconds: 2000 })
-  t.deepEqual(transferOf('took 1000 3000\npackets 28\npackets 2\n').refused, '2 of 30 packets had another source')
-  t.is(transferOf('took 1000 3000\npackets 0\npackets 0\n').refused, '0 of 0 packets had another source')
+test('a stream is counted by the time in which there was something to do, and by the source that its packets have', (t) => {
+  t.deepEqual(transferOf('noise\ntook 1000 10 5 6 3000 110 25 36\npackets 30\npackets 0\n'), { busy: 1900, idle: 100, outward: 20, homeward: 30 })
+  t.deepEqual(transferOf('took 1000 0 0 0 3000 0 0 0\npackets 28\npackets 2\n').refused, '2 of 30 packets had another source')
+  t.is(transferOf('took 1000 0 0 0 3000 0 0 0\npackets 0\npackets 0\n').refused, '0 of 0 packets had another source')
   t.throws(() => transferOf('took 1000\n'), { message: /did not say all/ })
 })
 
@@ -42,6 +43,27 @@ test('a steady stream says for how long it was kept, unless that is its own doin
   t.is(gapsOf('watched all come\nstream 8 2 0 900000\n')[0]?.refused, '2 of 10 packets were lost')
   t.is(gapsOf('watched all come\nstream 8 0 1 900000\n')[0]?.refused, '1 times there was nothing to send')
   t.throws(() => gapsOf('watched all come\nsteady-stream: sending: No buffer space available\n'), { message: /did not say all/ })
+})
+
+test('of two processors, writes to what both use are told by function, without those of their housekeeping', async (t) => {
+  t.deepEqual(togetherOf('begin\nOK: 1(c1+d0) usec, 10 (60byte,0frags)\nOK: 2(c1+d0) usec, 10 (60byte,0frags)\narrived 19\n'), [{ sent: 20, arrived: 19 }])
+  t.throws(() => togetherOf('begin\narrived 1\n'), { message: /did not say all/ })
+  t.deepEqual(windowsOf('window\nffff0 ff40 2 3 70 60\nwindow\n'), [[{ address: 0xffff0n, line: 'ff40', writes: 5, uses: 60 }], []])
+  const symbols = symbolsOf('0000000000000010 T one\n0000000000000030 t two\t[ip_vs]\n')
+  t.deepEqual([0x10n, 0x2fn, 0x30n, 0x8n].map((address) => functionAt(symbols, address)), ['one', 'one', 'two [ip_vs]', 'unknown'])
+
+  const sent = 'begin\nOK: 1(c1+d0) usec, 10000 (60byte,0frags)\nOK: 1(c1+d0) usec, 10000 (60byte,0frags)\narrived 20000\n'
+  const machine = {
+    ...fakeMachine(/nothing/),
+    sh: async (text: string) => `${text.split('echo begin').slice(1).map(() => sent).join('')}symbols\n0000000000001000 T locks\n0000000000002000 t counts\t[ip_vs]\n`,
+  }
+  const windows = ['1000 40 9000 9000 9000 9000', '1000 40 9000 9000 9000 9000\n1004 80 10000 10000 20000 20000\n2004 c0 5000 5000 5000 9000\n2008 100 100 100 900 900', '']
+  const found = await measure(machine, chooseParts('processors').slice(0, 1), {
+    rounds: 1, progress: () => undefined, keep: () => undefined, sharedWrites: () => windows.map((window) => `window\n${window}\n`).join(''),
+  })
+  t.deepEqual(found.quantities.map(({ what, value }) => [what, value]), [
+    ['out: writes to what the other processor uses', 1.5], ['out: of these, locks', 1], ['out: of these, counts [ip_vs]', 0.5], ['back: writes to what the other processor uses', 0],
+  ])
 })
 
 test('flows differ by the port of the side that is inside', (t) => {
@@ -62,6 +84,7 @@ test('more flows than a remote has ports differ by the remote as well, in both d
 test('parts are chosen by words of their names, and plain forwarding comes along', (t) => {
   t.deepEqual(chooseParts('LVS').map(({ name }) => name), ['plain forwarding', 'LVS NAT in', 'LVS NAT', 'LVS NAT, fast'])
   t.deepEqual(chooseParts('flowtable').map(({ name }) => name), ['plain forwarding', 'nftables, flowtable', 'nftables, flowtable, bulk'])
+  t.true(chooseParts('bulk').every(({ name }) => name.endsWith(', bulk')))
   t.deepEqual(chooseParts('nothing like it'), [])
 })
 
@@ -74,7 +97,8 @@ test('what takes long is measured only when it is asked for, alone and in a larg
   t.is(memoryOf(scale), 2048)
   t.is(chooseParts('million').length, 4)
   t.false(chooseParts('fast').some(({ asked }) => asked !== undefined))
-  t.is(new Set(partNames()).size, usual.length + 8)
+  t.deepEqual([...new Set(chooseParts('processors').map(({ watched }) => watched))], [true])
+  t.is(new Set(partNames()).size, usual.length + 14)
 })
 
 /** @returns type and body of each message, all lengths checked */
@@ -178,7 +202,7 @@ function fakeMachine(lacking: RegExp, goesShort = false) {
     }),
     ...[...script.matchAll(/^echo 'watched (.*)'$/gm)].map(([, what]) => `watched ${what}\nstream 10 0 0 ${what === 'nothing happens' ? 200_000 : 700_000}\n`),
     ...(script.includes('memory before') ? ['available 900000000\navailable 500000000\nslab ip_vs_conn 384000000\ngrown 4\n'] : []),
-    ...(script.includes('echo took') ? ['took 1000 182001000\npackets 30\npackets 0\n'] : []),
+    ...(script.includes('echo took') ? ['took 1000 0 5 5 182001000 0 10 10\npackets 30\npackets 0\n'] : []),
     'seconds 0.5\n',
   ].join('')
   return {

@@ -9,15 +9,17 @@
  * script in the guest, whose clock jumps while it has nothing to do: flows would time out.
  */
 
-import { BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
+import { BULK_MIB, BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
 import type { Kind, Results } from './results.ts'
+import { share } from './processors.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
 import { Bench, type Count, countsOf, type Guest, homeward, lost, outward, type Run, script, withWay } from './runs.ts'
 import { fill, SCALES, SCALE_WAYS } from './scale.ts'
 import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, RULES, type Way, WAYS } from './ways.ts'
 
 /** What is counted, and how, for those who read or compare the figures. */
-export const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
+const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
+const METHOD_OF_TWO = 'writes per packet to lines of memory that both of two processors use: TCG with a plugin'
 
 export const FLOWS = [1, 1_000, 20_000, 100_000] as const
 /** Those that are new, or beside others. */
@@ -43,11 +45,16 @@ export interface Part {
   name: string
   way: Way
   run: (bench: Bench) => Promise<void>
+  /** Its figures are not told over those of plain forwarding. */
+  alone?: boolean
   /** What takes long, or a larger machine, is chosen by this name only, and measured in a run of its own. */
   asked?: string
   memoryMegabytes?: number
+  /** Whether the machine has two processors, which are watched. */
+  watched?: boolean
 }
 
+const TWO = 'two processors'
 /** Enough for four million flows, or so it has to be. */
 const SCALE_MEGABYTES = 2048
 
@@ -56,11 +63,12 @@ const PARTS: readonly Part[] = [
   { name: 'LVS NAT in', way: IPVS, run: balance },
   ...LVS_WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => serve(bench, way) })),
   ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
-  ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, run: (bench) => moveBulk(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, alone: true, run: (bench) => moveBulk(bench, way) })),
   { name: RULES.name, way: RULES, run: askRules },
   ...[...SCALES].flatMap(([asked, fillings]) => SCALE_WAYS.map((way): Part => ({
     name: `${way.name}, ${asked}`, way, asked, memoryMegabytes: SCALE_MEGABYTES, run: (bench) => fill(bench, way, fillings),
   }))),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, ${TWO}`, way, asked: TWO, watched: true, run: (bench) => share(bench, way) })),
 ]
 
 export const partNames = (): string[] => PARTS.map(({ name }) => name)
@@ -72,9 +80,14 @@ export function chooseParts(only: string | undefined): Part[] {
   if (words.length === 0) return PARTS.filter(({ asked }) => asked === undefined)
   const found = PARTS.filter(wanted)
   // The other figures are told over plain forwarding.
-  const plain = found.some(({ asked }) => asked === undefined)
+  const plain = found.some(({ asked, alone }) => asked === undefined && !alone)
   return PARTS.filter((part) => found.includes(part) || (plain && part.name === PLAIN.name))
 }
+
+export const methodOf = (parts: readonly Part[]): string => (parts.some(({ watched }) => watched) ? METHOD_OF_TWO : METHOD)
+
+/** @returns whether one machine can measure all of them */
+export const agree = (parts: readonly Part[]): boolean => new Set(parts.map(({ memoryMegabytes, watched = false }) => `${memoryMegabytes} ${watched}`)).size === 1
 
 /** @returns how much the machine needs for these */
 export const memoryOf = (parts: readonly Part[]): number | undefined =>
@@ -191,8 +204,15 @@ async function moveBulk(bench: Bench, way: Way): Promise<void> {
   if (!bench.replies) return
   await withWay(bench, { ...way, setUp: [way.setUp, way.alsoTcp, BULK_SETUP].join('\n'), tearDown: `${BULK_TEARDOWN}\n${way.tearDown}` }, async () => {
     for (const kind of ['down', 'up'] as const) {
-      const { nanoseconds, refused } = transferOf(await bench.sh(transfer(kind, way.outside)))
-      bench.addCount({ way: way.name, kind, checksum: true, flows: 1 }, { instructions: nanoseconds / BULK_SEGMENTS, sent: BULK_SEGMENTS, arrived: BULK_SEGMENTS }, refused)
+      // The first one also pays for what the ends learn of the path, and for memory that comes from elsewhere.
+      await bench.sh(transfer(kind, way.outside))
+      const { busy, idle, outward, homeward, refused } = transferOf(await bench.sh(transfer(kind, way.outside)))
+      bench.addCount({ way: way.name, kind, checksum: true, flows: 1 }, { instructions: busy / BULK_SEGMENTS, sent: BULK_SEGMENTS, arrived: BULK_SEGMENTS }, refused)
+      const add = (what: string, unit: string, value: number) => bench.addQuantity({ way: way.name, what: `${kind}: ${what}`, flows: 1, unit, value })
+      const [data, acknowledgements] = kind === 'up' ? [outward, homeward] : [homeward, outward]
+      add('packets of data', 'per MiB', data / BULK_MIB)
+      add('packets of acknowledgements', 'per MiB', acknowledgements / BULK_MIB)
+      add('nothing to do', 'milliseconds', idle / 1_000_000)
     }
   })
 }
@@ -227,14 +247,16 @@ export interface Course {
   progress: (line: string) => void
   /** Called after each part with all that was measured until then. */
   keep: (results: Results) => void
+  /** What the plugin of the emulator has written until now, if it has one. */
+  sharedWrites?: () => string
 }
 
 /**
  * @param machine one CPU, started with `instructionClock`
  * @param parts what {@link chooseParts} chose: all of them once, then all of them again
  */
-export async function measure(machine: Guest, parts: readonly Part[], { rounds, progress, keep }: Course): Promise<Results> {
-  const bench = new Bench(machine, progress)
+export async function measure(machine: Guest, parts: readonly Part[], { rounds, progress, keep, sharedWrites }: Course): Promise<Results> {
+  const bench = new Bench(machine, progress, sharedWrites ?? (() => ''))
   await bench.setUp()
   const possible = new Set(parts)
   for (let round = 1; round <= rounds; round++) {

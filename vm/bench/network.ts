@@ -52,16 +52,36 @@ serve() {
 # mac DEVICE: its address; /sys shows the devices of the first namespace everywhere
 mac() { ip link show dev $1 | awk '$1 == "link/ether" { print $2 }'; }
 
-# packets DEVICE COUNT KEY=VALUE...: sends by pktgen, and prints what it says of its run
-packets() {
-  device=$1; count=$2; shift 2
-  echo rem_device_all >/proc/net/pktgen/kpktgend_0
-  echo add_device $device >/proc/net/pktgen/kpktgend_0
+# prepare PROCESSOR DEVICE COUNT KEY=VALUE...: what a processor's pktgen is to send
+prepare() {
+  thread=/proc/net/pktgen/kpktgend_$1; device=$2; count=$3; shift 3
+  echo add_device $device >$thread
   for setting in count=$count pkt_size=60 delay=0 clone_skb=0 "$@"; do
     echo "\${setting%%=*} \${setting#*=}" >/proc/net/pktgen/$device
   done
+}
+
+# packets DEVICE COUNT KEY=VALUE...: sends by pktgen, and prints what it says of its run
+packets() {
+  echo rem_device_all >/proc/net/pktgen/kpktgend_0
+  prepare 0 "$@"
   echo start >/proc/net/pktgen/pgctrl
   grep -o 'OK: [0-9]*.*' /proc/net/pktgen/$device
+}
+
+# forget: has no processor's pktgen know a device any more; the threads do that when they come to it
+forget() {
+  for thread in /proc/net/pktgen/kpktgend_*; do echo rem_device_all >$thread; done
+  while ls /proc/net/pktgen | grep -q @; do usleep 100000; done
+  sleep 1
+}
+
+# both DEVICE: the same of all that is prepared, for processors whose device is DEVICE@PROCESSOR
+both() {
+  mark-window begin
+  echo start >/proc/net/pktgen/pgctrl
+  mark-window end
+  for file in /proc/net/pktgen/$1@*; do grep -o 'OK: [0-9]*.*' $file; done
 }
 
 # expecting SOURCE DESTINATION: from now on, counts what comes with these addresses, and drops it
@@ -134,24 +154,48 @@ export interface Stream extends Flows {
 const lastOf = (address: string, remotes: number): string =>
   address.startsWith(REMOTES.replace(/\d+\/.*/, '')) ? address.replace(/\d+$/, (last) => String(Number(last) + remotes - 1)) : address
 
+/** The device of an end, and the gateway's on the other side of the wire. */
+const devicesOf = (end: End): readonly [own: string, gateway: string] => (end === 'inside' ? ['source', NEAR] : ['sink', FAR])
+
 /** @returns a line of shell that sends it and prints what pktgen says */
 export function sending(stream: Stream): string {
+  const [device] = devicesOf(stream.from)
+  return `at ${stream.from} packets ${device} ${settingsOf(stream)}`
+}
+
+/** A device behind which there is nothing. */
+export const NOWHERE = 'nowhere'
+
+/**
+ * @param device of the end that they are from
+ * @returns lines of shell by which each processor sends a stream of its own, all at once, and prints what pktgen says
+ */
+export function sendingAtOnce(streams: readonly Stream[], from: End, device = devicesOf(from)[0]): string {
+  return [
+    `at ${from} forget`,
+    ...streams.map((stream, processor) => `at ${from} prepare ${processor} ${device}@${processor} ${settingsOf(stream)}`),
+    `at ${from} both ${device}`,
+  ].join('\n')
+}
+
+/** @returns number of packets, and how they look */
+function settingsOf(stream: Stream): string {
   const [first, count] = stream.ports
   const range = (side: 'src' | 'dst', low: number, high: number) => [`udp_${side}_min=${low}`, `udp_${side}_max=${high}`]
   const addresses = (side: 'src' | 'dst', address: string) => [`${side}_min=${address}`, `${side}_max=${lastOf(address, stream.remotes)}`]
-  const [device, gateway] = stream.from === 'inside' ? ['source', NEAR] : ['sink', FAR]
+  const [, gateway] = devicesOf(stream.from)
   const settings = [
     ...addresses('src', stream.source), ...addresses('dst', stream.destination),
     ...range(stream.varies === 'source' ? 'src' : 'dst', first, first + count),
     ...range(stream.varies === 'source' ? 'dst' : 'src', REMOTE_PORT, REMOTE_PORT),
     ...(stream.checksum ? ['flag=UDPCSUM'] : []),
   ]
-  return `at ${stream.from} packets ${device} ${stream.packets} ${settings.join(' ')} dst_mac=$(mac ${gateway})`
+  return `${stream.packets} ${settings.join(' ')} dst_mac=$(mac ${gateway})`
 }
 
 /** Payload of a full segment at an MTU of 1500 with time stamps (RFC 7323, Appendix A). */
 export const SEGMENT_BYTES = 1448
-const BULK_MIB = 256
+export const BULK_MIB = 256
 /** Segments of a stream, which pass the gateway merged (GSO). */
 export const BULK_SEGMENTS = Math.ceil((BULK_MIB * 2 ** 20) / SEGMENT_BYTES)
 export const ROUTER = '203.0.113.254'
@@ -160,43 +204,58 @@ export const ROUTER = '203.0.113.254'
 export const BULK_SETUP = `
 at inside 'ip link set lo up; ip addr add ${INSIDE}/24 dev source; ip route add default via 192.168.1.1'
 at remote 'ip link set lo up; ip route add 192.168.1.0/24 via 203.0.113.1'
-[ -e /tmp/bulk ] || dd if=/dev/zero of=/tmp/bulk bs=1M count=${BULK_MIB} 2>/dev/null
-at remote 'httpd -p 81 -h /tmp'`
+[ -e /tmp/bulk ] || dd if=/dev/zero of=/tmp/bulk bs=1M count=${BULK_MIB} 2>/dev/null`
 
 export const BULK_TEARDOWN = `
-at remote 'killall httpd; ip route del 192.168.1.0/24'
+at remote 'ip route del 192.168.1.0/24'
 at inside ip addr del ${INSIDE}/24 dev source`
 
-/** What the inside host does with the file, and the remote before that. */
+/** What each end does with the file; the inside host connects. */
 const TRANSFERS = {
-  down: { remote: 'true', inside: `wget -q -O /dev/null http://${ROUTER}:81/bulk` },
-  up: { remote: 'nc -l -p 82 </dev/null >/dev/null 2>&1 &', inside: `nc ${ROUTER} 82 </tmp/bulk` },
+  down: { remote: 'send /tmp/bulk', inside: 'receive' },
+  up: { remote: 'receive', inside: 'send /tmp/bulk' },
 } as const
+const BULK_PORT = 81
 
 /**
  * @param seen source that its packets have at the remote
- * @returns a script that moves the file and prints how long that took, in nanoseconds of the guest, and how many packets had which source
+ * @returns a script that moves the file and prints, of before and after, the guest's clock, how long it has had nothing to do, and how many
+ *   packets the gateway has had from and for inside; then how many packets had which source
  */
 export const transfer = (direction: keyof typeof TRANSFERS, seen: string): string => `
 set -e
-at remote '${TRANSFERS[direction].remote}'
+at remote 'bulk-stream listen ${ROUTER} ${BULK_PORT} ${TRANSFERS[direction].remote} </dev/null >/dev/null 2>&1 &'
 at remote 'iptables -t raw -F PREROUTING; iptables -t raw -A PREROUTING -p tcp -s ${seen}; iptables -t raw -A PREROUTING -p tcp ! -s ${seen}'
-now() { awk '/^now at/ { print $3 }' /proc/timer_list; }
+now() {
+  awk '/^now at/ { time = $3 } $1 == ".idle_sleeptime" { idle += $3 } END { printf "%s %.0f ", time, idle }' /proc/timer_list
+  cd /sys/class/net/${NEAR}/statistics
+  cat rx_packets tx_packets
+}
 before=$(now)
-at inside '${TRANSFERS[direction].inside}'
+at inside bulk-stream connect ${ROUTER} ${BULK_PORT} ${TRANSFERS[direction].inside}
 echo took $before $(now)
 at remote iptables -t raw -L PREROUTING -nvx | awk 'NR > 2 { print "packets " $1 }'`
 
-/**
- * @param text what a {@link transfer} has printed
- * @returns how many nanoseconds it took, and why that means nothing, if it does
- */
-export function transferOf(text: string): { nanoseconds: number; refused?: string } {
-  const [, before, after] = /^took (\d+) (\d+)$/m.exec(text) ?? []
+interface Transfer {
+  /** Nanoseconds in which there was something to do. */
+  busy: number
+  /** And in which there was not: somebody waited for a timer. */
+  idle: number
+  /** Packets that came to the gateway from inside, and that it has sent there. */
+  outward: number
+  homeward: number
+  /** Why that means nothing, if it does. */
+  refused?: string
+}
+
+/** @param text what a {@link transfer} has printed */
+export function transferOf(text: string): Transfer {
+  const numbers = (/^took((?: \d+){8})$/m.exec(text)?.[1] ?? '').trim().split(' ').map(Number)
+  const [time, idle, outward, homeward] = numbers.slice(4).map((after, index) => after - (numbers[index] ?? NaN))
   const [seen, others] = [...text.matchAll(/^packets (\d+)$/gm)].map(([, count]) => Number(count))
-  if (before === undefined || after === undefined || seen === undefined || others === undefined) throw new Error(`a transfer did not say all that it should: ${text}`)
+  if (time === undefined || idle === undefined || outward === undefined || homeward === undefined || seen === undefined || others === undefined) throw new Error(`a transfer did not say all that it should: ${text}`)
   const refused = seen === 0 || others > 0 ? `${others} of ${seen + others} packets had another source` : undefined
-  return { nanoseconds: Number(after) - Number(before), ...(refused === undefined ? {} : { refused }) }
+  return { busy: time - idle, idle, outward, homeward, ...(refused === undefined ? {} : { refused }) }
 }
 
 /** @returns the end that a stream arrives at */

@@ -23,6 +23,8 @@ export class Bench {
   constructor(
     private readonly machine: Guest,
     private readonly progress: (line: string) => void,
+    /** What the plugin of the emulator has written until now, see processors.ts. */
+    readonly sharedWrites: () => string,
   ) {}
 
   async sh(script: string, limit = LIMIT_MS): Promise<string> {
@@ -95,10 +97,17 @@ const BEGIN = 'begin'
 const WENT = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
 awk '$1 == "Ip:" && $7 ~ /[0-9]/ { forwarded = $7 } $1 ~ /^fast_/ { short += $2 } END { print "forwarded " forwarded; print "short " short + 0 }'`
 
+const FRESH = 'fresh-slabs'
+
 /** @returns a script for a run; {@link countsOf} reads what it prints */
-export function script({ stream, seen }: Run): string {
+export const script = (run: Run): string => scriptOf(run, [FRESH])
+
+/** @returns the same where others are watched, whom it would keep waiting that buffers by the thousand are freed at once */
+export const quietScript = (run: Run): string => scriptOf(run, [])
+
+function scriptOf({ stream, seen }: Run, before: readonly string[]): string {
   const end: End = otherEnd(stream.from)
-  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, WENT, 'fresh-slabs', sending(stream), WENT, `at ${end} arrived`].join('\n')
+  return [`echo ${BEGIN}`, `at ${end} expecting ${seen.join(' ')}`, WENT, ...before, sending(stream), WENT, `at ${end} arrived`].join('\n')
 }
 
 /** @returns a count of each run that printed `output`, in order */
@@ -111,7 +120,7 @@ export function countsOf(output: string): Count[] {
   })
 }
 
-const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
+export const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
 
 function increase(word: string, text: string): number {
   const [before = NaN, after = NaN] = numbersAfter(word, text)

@@ -35,6 +35,8 @@ export interface MachineArguments {
   instructionClock: boolean
   /** Let processors that are emulated run at once: only for a kernel that does not change its own code, see {@link ACCEL}. */
   parallel: boolean
+  /** A plugin, a file that it appends to, see shared-writes.c. */
+  plugin?: { file: string; out: string }
 }
 
 /**
@@ -76,6 +78,7 @@ export function qemuArguments(machine: MachineArguments): string[] {
     '-accel', (machine.parallel ? ACCEL_PARALLEL : ACCEL)[machine.accelerator],
     '-m', String(machine.memoryMegabytes), '-smp', String(machine.cpus),
     ...(machine.instructionClock ? ['-icount', 'shift=0,sleep=off'] : []),
+    ...(machine.plugin ? ['-plugin', `${escape(machine.plugin.file)},out=${escape(machine.plugin.out)}`] : []),
     ...imageArguments(machine),
     ...diskArguments(machine.disks ?? []),
     ...consoleArguments(machine),

@@ -14,7 +14,7 @@ import { type Accelerator, type Card, type MachineArguments, qemuArguments } fro
 import { KernelLog } from './klog.ts'
 import { type Exit, QEMU, type QemuProcess, startQemu, tail } from './process.ts'
 
-export interface MachineOptions extends Pick<MachineArguments, 'image' | 'disks'> {
+export interface MachineOptions extends Pick<MachineArguments, 'image' | 'disks' | 'plugin'> {
   name: string
   accelerator: Accelerator
   memoryMegabytes?: number
