@@ -55,14 +55,16 @@ test('of two processors, writes to what both use are told by function, without t
   const sent = 'begin\nOK: 1(c1+d0) usec, 10000 (60byte,0frags)\nOK: 1(c1+d0) usec, 10000 (60byte,0frags)\narrived 20000\n'
   const machine = {
     ...fakeMachine(/nothing/),
-    sh: async (text: string) => `${text.split('echo begin').slice(1).map(() => sent).join('')}symbols\n0000000000001000 T locks\n0000000000002000 t counts\t[ip_vs]\n`,
+    sh: async (text: string) => `${text.split('echo begin').slice(1).map(() => sent).join('')}symbols\n0000000000001000 T locks\n0000000000002000 t counts\t[ip_vs]\n0000000000003000 t estimates\t[ip_vs]\n`,
   }
-  const windows = ['1000 40 9000 9000 9000 9000', '1000 40 9000 9000 9000 9000\n1004 80 10000 10000 20000 20000\n2004 c0 5000 5000 5000 9000\n2008 100 100 100 900 900', '']
+  const windows = ['1000 40 9000 9000 9000 9000', '1000 40 9000 9000 9000 9000\n1004 80 10000 10000 20000 20000\n2004 c0 5000 5000 5000 9000\n2008 100 100 100 900 900\n3000 140 100 100 9000 9000', '']
   const found = await measure(machine, chooseParts('processors').slice(0, 1), {
     rounds: 1, progress: () => undefined, keep: () => undefined, sharedWrites: () => windows.map((window) => `window\n${window}\n`).join(''),
   })
   t.deepEqual(found.quantities.map(({ what, value }) => [what, value]), [
-    ['out: writes to what the other processor uses', 1.5], ['out: of these, locks', 1], ['out: of these, counts [ip_vs]', 0.5], ['back: writes to what the other processor uses', 0],
+    ['out: writes to what the other processor uses', 1.5], ['out: of these, locks', 1], ['out: of these, counts [ip_vs]', 0.5],
+    ['out: writes there of functions that do not with every other packet', 0.01],
+    ['back: writes to what the other processor uses', 0], ['back: writes there of functions that do not with every other packet', 0],
   ])
 })
 
