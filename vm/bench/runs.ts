@@ -102,7 +102,7 @@ const FRESH = 'fresh-slabs'
 /** @returns a script for a run; {@link countsOf} reads what it prints */
 export const script = (run: Run): string => scriptOf(run, [FRESH])
 
-/** @returns the same where others are watched, whom it would keep waiting that buffers by the thousand are freed at once */
+/** @returns the same where others are watched, whom fresh-slabs keeps waiting for 0.45 ms; what is left is 0.14 ms for a rule that counts */
 export const quietScript = (run: Run): string => scriptOf(run, [])
 
 function scriptOf({ stream, seen }: Run, before: readonly string[]): string {
