@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import type { Machine } from '../../../vm/qemu/machine.ts'
 import { requireRaceWatch } from './klog.ts'
-import { mark } from './run.ts'
+import { mark } from './mark.ts'
 
 const COUNTERS = `
 [ -e /sys/kernel/debug/kcsan ] || mount -t debugfs none /sys/kernel/debug

@@ -8,7 +8,6 @@
  * checksums of all packets are judged after the last test.
  */
 
-import { randomUUID } from 'node:crypto'
 import { basename, join } from 'node:path'
 import { Failure } from '../../../scripts/base/errors.ts'
 import { green, log, red } from '../../../scripts/base/log.ts'
@@ -22,6 +21,7 @@ import { requireTshark, verifyChecksums } from './checksums.ts'
 import type { TestResult } from './junit.ts'
 import { describeComplaints, type ForeignRace, foreignRaces, LogReader, mergeRaces } from './klog.ts'
 import { forgetLeaks, NO_LEAKS } from './leaks.ts'
+import { mark } from './mark.ts'
 import { keepCounters, requireWatched } from './races.ts'
 import { inapplicable, label, type Suite, type TestCase } from './suite.ts'
 
@@ -52,9 +52,6 @@ export interface RunReport {
 
 /** A kernel that takes down machine after machine is broken; the tests after that many losses are not worth the time. */
 const MAX_LOST = 3
-/** The kernel log comes over a port of its own, a moment after it was written. */
-const KLOG_WAIT_MS = 2_000
-const KLOG_TRIES = 5
 
 interface Interval {
   result: TestResult
@@ -315,24 +312,6 @@ const frameCounts = (lab: Lab): Record<Link, number> =>
 
 const describeInterval = ({ links }: Lab, { from, to }: Interval): string =>
   LINKS.map((link) => `${basename(links[link].pcap.path)} frames ${from[link] + 1}-${to[link]}`).join(', ')
-
-/**
- * Writes a line into the guest's kernel log, again if it does not come back: 2.6.32 can
- * forget to wake who reads the log, until the next line (wake_up_klogd() in its
- * kernel/printk.c may note that on a processor that it just left, and whose tick has stopped).
- *
- * @throws Failure when no line comes back
- */
-export async function mark(lab: { gateway: Pick<Lab['gateway'], 'sh' | 'klog'> }, text: string): Promise<void> {
-  const word = `lab: ${randomUUID().slice(0, 8)} ${text.slice(0, 100)}`
-  const from = lab.gateway.klog.lines.length
-  for (let tries = 0; tries < KLOG_TRIES; tries++) {
-    await lab.gateway.sh(`echo '${word.replaceAll("'", '')}' >/dev/kmsg`)
-    const index = await lab.gateway.klog.find(word.slice(0, 13), from, KLOG_WAIT_MS)
-    if (index !== undefined) return
-  }
-  throw new Failure('test', 'The kernel log could not be scanned: it does not arrive.')
-}
 
 /** @throws Error when the kernel has complained in these lines of its log */
 export function checkLog(lines: readonly string[]): void {
