@@ -116,7 +116,7 @@ export default suite('tables', [
       router: `${snatCommands({ pool: ['10.9.9.10'], device: 'far', protocols: ['udp'] })}
         for device in left far; do ip link show dev $device | awk '"'"'$1 == "link/ether" { print $2 }'"'"' >/tmp/$device.mac; done
         for name in snat_udp_timeout snat_udp_unanswered_timeout; do echo 3000 >/proc/sys/net/ipv4/vs/$name; done
-        echo 0 >/proc/sys/net/ipv4/vs/snat_max_conns_per_host`,
+        echo ${4 * MANY} >/proc/sys/net/ipv4/vs/snat_max_conns; echo 0 >/proc/sys/net/ipv4/vs/snat_max_conns_per_host`,
       host: `${SEND}
         ping -c 1 ${S2}
         iptables -t raw -A PREROUTING -p udp -s ${S2} -j DROP
