@@ -629,20 +629,27 @@ void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
 	snat_memo_put(ipvs->snat, ipvs->snat->late, &t);
 }
 
-static void snat_yield_bucket(struct netns_ipvs *ipvs,
-			      struct hlist_head *bucket, u16 protocol,
-			      __be32 addr, __be16 port)
+/* What a service has that was added */
+struct snat_yield {
+	struct netns_ipvs	*ipvs;
+	u16			protocol;
+	__be32			addr;
+	__be16			port;
+};
+
+static void snat_yield_bucket(struct hlist_head *bucket, void *data)
 {
+	const struct snat_yield *to = data;
 	struct ip_vs_conn *cp;
 
 	rcu_read_lock();
 	hlist_for_each_entry_rcu(cp, bucket, snat_in) {
-		if (cp->vaddr.ip != addr || cp->protocol != protocol ||
-		    (port && cp->vport != port) || !__ip_vs_conn_get(cp))
+		if (cp->vaddr.ip != to->addr || cp->protocol != to->protocol ||
+		    (to->port && cp->vport != to->port) || !__ip_vs_conn_get(cp))
 			continue;
 		local_bh_disable();
 		snat_conn_retire(cp);
-		snat_count(ipvs, SNAT_CTR_YIELD_SERVICE);
+		snat_count(to->ipvs, SNAT_CTR_YIELD_SERVICE);
 		local_bh_enable();
 	}
 	rcu_read_unlock();
@@ -661,22 +668,9 @@ static void snat_yield_bucket(struct netns_ipvs *ipvs,
 void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 				__be32 addr, __be16 port)
 {
-	struct hlist_head *bucket;
-	struct snat_tab *tab;
-	u32 step = 0, nth;
+	struct snat_yield to = { ipvs, protocol, addr, port };
 
-	do {
-		tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_IN);
-		for (nth = 0; tab; nth++) {
-			bucket = snat_tabs_bucket(tab, step, nth);
-			if (!bucket)
-				break;
-			snat_yield_bucket(ipvs, bucket, protocol, addr, port);
-		}
-		step = tab ? snat_tabs_step(tab, step) : 0;
-		snat_tabs_release(ipvs->snat);
-		cond_resched();
-	} while (step);
+	snat_tabs_walk(ipvs->snat, SNAT_DIR_IN, snat_yield_bucket, &to);
 }
 
 /* Memory of a moment */

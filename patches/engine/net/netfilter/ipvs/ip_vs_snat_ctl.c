@@ -354,17 +354,19 @@ err_counters:
  * @ipvs:	the network namespace, under config_lock
  *
  * The tables and hooks that are made now stay until the end, because packets of
- * connections must be met as long as there are any.
+ * connections must be met as long as there are any. Tables do so even if the hooks fail:
+ * who has seen the namespace ready for a moment may be going through them.
  *
  * Return: 0 or a negative error.
  */
 int snat_enable(struct netns_ipvs *ipvs)
 {
-	int ret;
+	int ret = 0;
 
 	if (ip_vs_snat_enabled(ipvs))
 		return 0;
-	ret = snat_conn_init_net(ipvs);
+	if (!ipvs->snat->addr_tab)
+		ret = snat_conn_init_net(ipvs);
 	if (ret)
 		return ret;
 	/* Who sees that has to see the tables as well, and hooks stay once it's
@@ -372,11 +374,8 @@ int snat_enable(struct netns_ipvs *ipvs)
 	 */
 	smp_store_release(&ipvs->snat_enabled, true);
 	ret = snat_hook_register(ipvs);
-	if (ret) {
+	if (ret)
 		WRITE_ONCE(ipvs->snat_enabled, false);
-		synchronize_rcu();
-		snat_conn_cleanup_net(ipvs->snat);
-	}
 	return ret;
 }
 

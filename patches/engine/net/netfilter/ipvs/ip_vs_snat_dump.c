@@ -10,6 +10,8 @@
 
 /* Changes that are told one by one, when they are made at once */
 #define SNAT_MAX_NEWS		4096
+/* Steps of a dump of connections, until others have their turn */
+#define SNAT_STEPS_AT_ONCE	128
 
 /* More than any of them needs */
 #define SNAT_NEWS_BYTES		512
@@ -682,7 +684,7 @@ static bool snat_conn_wanted(struct ip_vs_conn *cp,
  *
  * The next message begins with the bucket, as what leaves it meanwhile would hide others
  * from a dump that goes on in its middle. There is no other way for one that is longer
- * than a message.
+ * than a message, of which some may be told twice or not at all if the table changes.
  */
 void snat_dump_cut(struct sk_buff *skb, struct netlink_callback *cb,
 		   unsigned int before, long told)
@@ -743,6 +745,23 @@ static int snat_dump_step(struct snat_tab *tab, struct sk_buff *skb,
 	return ret;
 }
 
+/* Some steps, until the message is full. Returns whether it is. */
+static bool snat_dump_steps(struct snat_tab *tab, struct sk_buff *skb,
+			    struct netlink_callback *cb,
+			    const struct snat_conn_filter *filter)
+{
+	int i;
+
+	for (i = 0; i < SNAT_STEPS_AT_ONCE && !cb->args[2]; i++) {
+		if (snat_dump_step(tab, skb, cb, filter))
+			return true;
+		cb->args[1] = 0;
+		cb->args[0] = snat_tabs_step(tab, cb->args[0]);
+		cb->args[2] = !cb->args[0];
+	}
+	return false;
+}
+
 /* Which connections, or blocks of ports, a dump is about */
 int snat_dump_conn_filter(struct netlink_callback *cb,
 			  struct snat_conn_filter *filter)
@@ -764,68 +783,47 @@ int snat_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 	struct snat_conn_filter filter;
 	struct snat_tab *tab;
 	int ret = snat_dump_conn_filter(cb, &filter);
+	bool full;
 
 	if (ret)
 		return ret;
 	if (!ip_vs_snat_enabled(ipvs))
 		return 0;
-	tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_OUT);
 	/* args[2]: that was all */
-	while (tab && !cb->args[2]) {
-		if (snat_dump_step(tab, skb, cb, &filter))
-			break;
-		cb->args[1] = 0;
-		cb->args[0] = snat_tabs_step(tab, cb->args[0]);
-		cb->args[2] = !cb->args[0];
+	do {
+		tab = snat_tabs_hold(ipvs->snat, SNAT_DIR_OUT);
+		full = snat_dump_steps(tab, skb, cb, &filter);
+		snat_tabs_release(ipvs->snat);
 		cond_resched();
-	}
-	snat_tabs_release(ipvs->snat);
+	} while (!full && !cb->args[2]);
 	return skb->len;
 }
 
-static u32 snat_retire_bucket(const struct hlist_head *bucket,
-			      const struct snat_conn_filter *filter)
+/* Which connections have to go, and how many there were */
+struct snat_kill {
+	const struct snat_conn_filter	*filter;
+	u32				num;
+};
+
+static void snat_kill_bucket(struct hlist_head *bucket, void *data)
 {
+	struct snat_kill *kill = data;
 	struct ip_vs_conn *cp;
-	u32 num = 0;
 
 	rcu_read_lock();
 	hlist_for_each_entry_rcu(cp, bucket, snat_out) {
 		if (!__ip_vs_conn_get(cp))
 			continue;
-		if (!snat_conn_wanted(cp, filter)) {
+		if (!snat_conn_wanted(cp, kill->filter)) {
 			__ip_vs_conn_put(cp);
 			continue;
 		}
 		local_bh_disable();
 		snat_conn_retire(cp);
 		local_bh_enable();
-		num++;
+		kill->num++;
 	}
 	rcu_read_unlock();
-	return num;
-}
-
-static u32 snat_retire_conns(struct ip_vs_snat *snat,
-			     const struct snat_conn_filter *filter)
-{
-	u32 step = 0, num = 0, nth;
-	struct hlist_head *bucket;
-	struct snat_tab *tab;
-
-	do {
-		tab = snat_tabs_hold(snat, SNAT_DIR_OUT);
-		for (nth = 0; tab; nth++) {
-			bucket = snat_tabs_bucket(tab, step, nth);
-			if (!bucket)
-				break;
-			num += snat_retire_bucket(bucket, filter);
-		}
-		step = tab ? snat_tabs_step(tab, step) : 0;
-		snat_tabs_release(snat);
-		cond_resched();
-	} while (step);
-	return num;
 }
 
 static int snat_reply_count(struct genl_info *info, u32 num)
@@ -849,7 +847,7 @@ int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info)
 {
 	struct netns_ipvs *ipvs = ip_vs_snat_genl_ipvs(info);
 	struct snat_conn_filter filter;
-	u32 num = 0;
+	struct snat_kill kill = { &filter };
 	int ret;
 
 	ret = snat_parse_conn_filter(&filter, info->attrs[IPVS_SNAT_ATTR_CONN],
@@ -862,8 +860,9 @@ int snat_nl_del_conns(struct sk_buff *skb, struct genl_info *info)
 		return -EINVAL;
 	}
 	if (ip_vs_snat_enabled(ipvs))
-		num = snat_retire_conns(ipvs->snat, &filter);
-	return snat_reply_count(info, num);
+		snat_tabs_walk(ipvs->snat, SNAT_DIR_OUT, snat_kill_bucket,
+			       &kill);
+	return snat_reply_count(info, kill.num);
 }
 
 /* Counters */

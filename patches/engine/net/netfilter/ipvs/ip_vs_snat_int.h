@@ -541,6 +541,9 @@ struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir);
 void snat_tabs_release(struct ip_vs_snat *snat);
 struct hlist_head *snat_tabs_bucket(struct snat_tab *tab, u32 step, u32 nth);
 u32 snat_tabs_step(const struct snat_tab *tab, u32 step);
+void snat_tabs_walk(struct ip_vs_snat *snat, enum snat_dir dir,
+		    void (*fn)(struct hlist_head *bucket, void *data),
+		    void *data);
 void snat_tabs_prepare(struct ip_vs_snat *snat);
 int snat_tabs_init(struct netns_ipvs *ipvs);
 void snat_tabs_cleanup(struct ip_vs_snat *snat);

@@ -32,6 +32,10 @@
 #define SNAT_TAB_STEP		2
 /* Without memory for that, it's tried again after this time */
 #define SNAT_TAB_RETRY		(10 * HZ)
+/* Buckets of a step through all connections, which lie side by side: a power of 2, as many
+ * as share a cache line
+ */
+#define SNAT_STEP		8
 
 static int snat_tab_bits __read_mostly;
 module_param_named(snat_tab_bits, snat_tab_bits, int, 0444);
@@ -315,7 +319,9 @@ static void snat_tabs_grow(struct work_struct *work)
 					       struct ip_vs_snat, grow_work);
 	int bits, room;
 
-	mutex_lock(&snat->grow_lock);
+	/* Who has it looks once more */
+	if (!mutex_trylock(&snat->grow_lock))
+		return;
 	bits = snat->tab_bits;
 	room = snat_tabs_room(bits);
 	/* Nobody who comes meanwhile has to ask for the same */
@@ -323,6 +329,7 @@ static void snat_tabs_grow(struct work_struct *work)
 	while (atomic_read(&snat->conns) > room) {
 		bits = min(bits + SNAT_TAB_STEP, SNAT_MAX_TAB_BITS);
 		if (!snat_tabs_resize(snat, bits)) {
+			IP_VS_ERR_RL("SNAT: no memory for larger tables\n");
 			ip_vs_snat_queue(&snat->grow_work, SNAT_TAB_RETRY);
 			goto unlock;
 		}
@@ -337,12 +344,11 @@ unlock:
 /* Going through all connections */
 
 /**
- * snat_tabs_hold - have the tables stay as they are, for one step or a few
- * @snat:	the network namespace
+ * snat_tabs_hold - have the tables stay as they are, for some steps
+ * @snat:	the network namespace, that was ready once
  * @dir:	which of them, by the packets whose tuples it's for
  *
- * Return: the table, and it may have a next one, until snat_tabs_release(); or NULL if
- * there is none.
+ * Return: the table, and it may have a next one, until snat_tabs_release().
  */
 struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir)
 {
@@ -365,19 +371,20 @@ void snat_tabs_release(struct ip_vs_snat *snat)
  * @step:	0, or what snat_tabs_step() has returned
  * @nth:	which bucket of the step, from 0 on
  *
- * While a table grows, a step is about a bucket and those of the next table that it's
- * moved to: whatever is moved between steps, all that is there the whole time is met once.
+ * While a table grows, a step is about some buckets and those of the next table that they
+ * are moved to: whatever is moved between steps, all that is there the whole time is met
+ * once.
  *
  * Return: the bucket or NULL if there are no more.
  */
 struct hlist_head *snat_tabs_bucket(struct snat_tab *tab, u32 step, u32 nth)
 {
 	struct snat_tab *next = rcu_dereference_protected(tab->next, 1);
-	u32 i;
+	u32 i = step + nth % SNAT_STEP;
 
-	if (!nth)
-		return &tab->bucket[step];
-	i = step + (nth - 1) * (tab->mask + 1);
+	if (nth < SNAT_STEP)
+		return &tab->bucket[i];
+	i += (nth / SNAT_STEP - 1) * (tab->mask + 1);
 	return next && i <= next->mask ? &next->bucket[i] : NULL;
 }
 
@@ -386,8 +393,8 @@ struct hlist_head *snat_tabs_bucket(struct snat_tab *tab, u32 step, u32 nth)
  * @tab:	what is held
  * @step:	the step before
  *
- * Counts from the highest bit downwards: a bucket that was passed becomes buckets that
- * were passed, if the table grows.
+ * Counts from the highest bit downwards: buckets that were passed become buckets that were
+ * passed, if the table grows.
  *
  * Return: the step, or 0 if that was the last one.
  */
@@ -399,7 +406,39 @@ u32 snat_tabs_step(const struct snat_tab *tab, u32 step)
 		step ^= bit;
 		bit >>= 1;
 	}
-	return step | bit;
+	return bit < SNAT_STEP ? 0 : step | bit;
+}
+
+/**
+ * snat_tabs_walk - go through all connections
+ * @snat:	the network namespace, that was ready once
+ * @dir:	by the tables of which packets
+ * @fn:		called with each bucket
+ * @data:	for that
+ *
+ * Who is moved meanwhile is met all the same, those that come may not be.
+ */
+void snat_tabs_walk(struct ip_vs_snat *snat, enum snat_dir dir,
+		    void (*fn)(struct hlist_head *bucket, void *data),
+		    void *data)
+{
+	u32 step = 0, nth, done;
+	struct hlist_head *bucket;
+	struct snat_tab *tab;
+
+	do {
+		tab = snat_tabs_hold(snat, dir);
+		done = 0;
+		do {
+			for (nth = 0; (bucket = snat_tabs_bucket(tab, step, nth));
+			     nth++)
+				fn(bucket, data);
+			step = snat_tabs_step(tab, step);
+			done += nth;
+		} while (step && done < SNAT_BUCKETS_AT_ONCE);
+		snat_tabs_release(snat);
+		cond_resched();
+	} while (step);
 }
 
 /* Setting up */
@@ -450,21 +489,15 @@ int snat_tabs_init(struct netns_ipvs *ipvs)
 
 /**
  * snat_tabs_cleanup - the opposite of snat_tabs_init()
- * @snat:	the network namespace, it has no connections any more
+ * @snat:	the network namespace, it has no connections any more, or was never ready
  */
 void snat_tabs_cleanup(struct ip_vs_snat *snat)
 {
-	struct snat_tab *tab[SNAT_DIRS];
 	enum snat_dir dir;
 
 	cancel_delayed_work_sync(&snat->grow_work);
-	/* Somebody may be going through them, who has found the namespace ready */
-	mutex_lock(&snat->tabs_lock);
 	for (dir = 0; dir < SNAT_DIRS; dir++) {
-		tab[dir] = snat_tab_locked(snat, dir);
+		snat_tab_free(rcu_dereference_protected(snat->tab[dir], 1));
 		rcu_assign_pointer(snat->tab[dir], NULL);
 	}
-	mutex_unlock(&snat->tabs_lock);
-	for (dir = 0; dir < SNAT_DIRS; dir++)
-		snat_tab_free(tab[dir]);
 }

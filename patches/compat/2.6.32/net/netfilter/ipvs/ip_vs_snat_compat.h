@@ -544,10 +544,11 @@ static inline bool ip_vs_snat_trusted(struct netns_ipvs *ipvs)
 	return true;
 }
 
-/* Zeroed memory */
+/* Zeroed memory, for which no process is to be killed */
 static inline void *ip_vs_snat_big_alloc(size_t size)
 {
-	return vzalloc(size);
+	return __vmalloc(size, GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO |
+			       __GFP_NORETRY | __GFP_NOWARN, PAGE_KERNEL);
 }
 
 /* Do some work, on this processor: there is no other queue yet */

@@ -398,9 +398,11 @@ static inline bool ip_vs_snat_trusted(struct netns_ipvs *ipvs)
 /* Zeroed memory, charged to who asks for it */
 static inline void *ip_vs_snat_big_alloc(size_t size)
 {
-	/* No process is to be killed for it */
-	return kvzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL |
-			      __GFP_NOWARN);
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+	void *p = kmalloc(size, gfp | __GFP_NORETRY);
+
+	/* In pieces if need be, but no process is to be killed for it */
+	return p ? : __vmalloc(size, gfp | __GFP_RETRY_MAYFAIL);
 }
 
 /* Do some work, on whichever processor has time for it */
