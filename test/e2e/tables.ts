@@ -30,7 +30,7 @@ rm -f /tmp/enough
 done >/tmp/lists; echo end >>/tmp/lists) </dev/null >/dev/null 2>&1 &`
 
 const KNOWN = 4000
-const REPLIED = 60_000
+const REPLIED = 30_000
 /** send PROCESSOR DEVICE COUNT KEY=VALUE...: as fast as that processor can. */
 const SEND = `
 modprobe pktgen
@@ -111,7 +111,7 @@ export default suite('tables', [
     assert.equal(await counter(lab, 'created'), MANY, 'no reply was for nobody, and no flow began anew')
   }),
 
-  test('a table that grows under full load loses no packet of those that are known', GROWTH, async (lab) => {
+  test('a table that grows under full load loses no packet of flows that are known', GROWTH, async (lab) => {
     await lab.gateway.sh(`rm -f /tmp/known /tmp/replied\n${SEND}\n(until [ -e /tmp/known ]; do usleep 50000; done; ${REPLIES}) </dev/null >/dev/null 2>&1 &`)
     const printed = await elsewhere(lab, {
       remote: S2,
@@ -124,15 +124,15 @@ export default suite('tables', [
         iptables -t raw -A PREROUTING -p udp -s ${S2} -j DROP
         send 0 right ${KNOWN} src_min=${A} src_max=${A} dst_min=${S2} dst_max=${S2} udp_src_min=10000 udp_src_max=${10_000 + KNOWN} udp_dst_min=53 udp_dst_max=53 dst_mac=$(cat /tmp/left.mac)
         touch /tmp/known
-        send 0 right ${3 * MANY} src_min=${A} src_max=${A} dst_min=${S2} dst_max=${S2} udp_src_min=20000 udp_src_max=${20_000 + 2 * MANY} udp_dst_min=54 udp_dst_max=54 flag=UDPSRC_RND dst_mac=$(cat /tmp/left.mac)
+        send 0 right ${MANY} src_min=${A} src_max=${A} dst_min=${S2} dst_max=${S2} udp_src_min=20000 udp_src_max=${20_000 + MANY} udp_dst_min=54 udp_dst_max=54 dst_mac=$(cat /tmp/left.mac)
         until [ -e /tmp/replied ]; do usleep 50000; done
         iptables -t raw -L PREROUTING -nvx | awk '"'"'NR == 3 { print "replies " $1 }'"'"'`,
       report: 'cat /proc/net/ip_vs_snat',
     })
-    const { replies, created = 0, conns, grown, port_conflicts: conflicts } = countersIn(printed)
-    // Who does not find a flow that is known makes another connection, whose port is taken.
-    assert.deepEqual({ replies, conns, grown, conflicts }, { replies: REPLIED, conns: created, grown: 1, conflicts: 0 })
-    assert.ok(created > MANY, `connections: ${created}`)
+    const { replies, created, conns, grown } = countersIn(printed)
+    // And the echo.
+    const all = KNOWN + MANY + 1
+    assert.deepEqual({ replies, created, conns, grown }, { replies: REPLIED, created: all, conns: all, grown: 1 })
   }, { needs: ['ipvs-namespaces'] }),
 
   test('two namespaces translate the same tuple, each with its own pool, counters and end', NAMESPACES, async (lab) => {
