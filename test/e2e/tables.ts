@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import type { Lab } from '../../vm/lab.ts'
 import { tcp, udp } from '../../vm/packet/index.ts'
 import { A, POOL, S, S2 } from '../../vm/topology.ts'
-import { counter, counters, snat, snatCommands, vsSysctl } from './lib/configure.ts'
+import { between, counter, counters, snat, snatCommands, vsSysctl } from './lib/configure.ts'
 import { elsewhere } from './lib/elsewhere.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, routeOf, turn, until } from './lib/traffic.ts'
@@ -29,6 +29,8 @@ rm -f /tmp/enough
     END { print (n >= before ? "good" : "lost"), n, "of", before }' /tmp/list
 done >/tmp/lists; echo end >>/tmp/lists) </dev/null >/dev/null 2>&1 &`
 
+/** A slow kernel forwards less than it is sent, and all of that has to wait somewhere (net.core.netdev_max_backlog, for all namespaces). */
+const BACKLOG = '/proc/sys/net/core/netdev_max_backlog'
 const KNOWN = 4000
 const REPLIED = 30_000
 /** send PROCESSOR DEVICE COUNT KEY=VALUE...: as fast as that processor can. */
@@ -111,7 +113,7 @@ export default suite('tables', [
     assert.equal(await counter(lab, 'created'), MANY, 'no reply was for nobody, and no flow began anew')
   }),
 
-  test('a table that grows under full load loses no packet of flows that are known', GROWTH, async (lab) => {
+  test('a table that grows under full load loses no packet of flows that are known', GROWTH, async (lab) => between(lab, `echo 1000000 >${BACKLOG}`, `echo 1000 >${BACKLOG}`, async () => {
     await lab.gateway.sh(`rm -f /tmp/known /tmp/replied\n${SEND}\n(until [ -e /tmp/known ]; do usleep 50000; done; ${REPLIES}) </dev/null >/dev/null 2>&1 &`)
     const printed = await elsewhere(lab, {
       remote: S2,
@@ -129,11 +131,10 @@ export default suite('tables', [
         iptables -t raw -L PREROUTING -nvx | awk '"'"'NR == 3 { print "replies " $1 }'"'"'`,
       report: 'cat /proc/net/ip_vs_snat',
     })
-    const { replies, created, conns, grown } = countersIn(printed)
+    const { replies, created, grown } = countersIn(printed)
     // And the echo.
-    const all = KNOWN + MANY + 1
-    assert.deepEqual({ replies, created, conns, grown }, { replies: REPLIED, created: all, conns: all, grown: 1 })
-  }, { needs: ['ipvs-namespaces'] }),
+    assert.deepEqual({ replies, created, grown }, { replies: REPLIED, created: KNOWN + MANY + 1, grown: 1 })
+  }), { needs: ['ipvs-namespaces'] }),
 
   test('two namespaces translate the same tuple, each with its own pool, counters and end', NAMESPACES, async (lab) => {
     await snat(lab, { pool: [P0] })
