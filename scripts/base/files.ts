@@ -60,15 +60,18 @@ export function asideOf(path: string): string {
 
 /** Removes what processes that were killed have left beside `path`; who calls has the lock that those had. */
 export function clearAsides(path: string): void {
-  const folder = dirname(path)
+  clearAsidesIn(dirname(path), (name) => name === basename(path))
+}
+
+/** {@link clearAsides} of whatever a folder holds, or of names that are asked for. */
+export function clearAsidesIn(folder: string, isMeant: (name: string) => boolean = () => true): void {
   if (!existsSync(folder)) return
-  const name = basename(path)
-  const isAside = (each: string): boolean => each.startsWith(name) && ASIDE.test(each.slice(name.length))
+  const isAside = (each: string): boolean => ASIDE.test(each) && isMeant(each.replace(ASIDE, ''))
   for (const each of readdirSync(folder).filter(isAside)) rmSync(join(folder, each), { recursive: true, force: true })
 }
 
 /** What {@link asideOf} adds to a name, and who has called it added to that. */
-const ASIDE = /^\.new-\d+-[0-9a-f]{6}(\.\w+)?$/
+const ASIDE = /\.new-\d+-[0-9a-f]{6}(\.\w+)?$/
 
 /** Puts the folder `from` where `to` is; what was there is removed only after the new one is in place. */
 export function replaceFolder(from: string, to: string): void {

@@ -8,7 +8,7 @@
 
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { asideOf, digestTree, replaceFolder } from '../base/files.ts'
+import { asideOf, clearAsidesIn, digestTree, replaceFolder } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from './context.ts'
 import { withSharedThing } from './lock.ts'
@@ -43,6 +43,8 @@ export async function bringResult(context: Context, result: Result, folder: stri
 async function takeOrMake(context: Context, result: Result, folder: string): Promise<boolean> {
   const shelf = join(context.paths.results, result.name)
   const stored = join(shelf, result.key)
+  // Else they would count as results that were used, and push out some that are.
+  clearAsidesIn(shelf)
   const taken = isWhole(stored)
   if (!taken) await store(stored, result.make)
   const now = Date.now() / 1000
@@ -93,7 +95,7 @@ function copy(from: string, to: string): void {
   }
 }
 
-/** Removes all but the results that were used last, and with them what a killed process left beside them. */
+/** Removes all but the results that were used last. */
 function prune(shelf: string): void {
   const byUse = readdirSync(shelf)
     .map((name) => join(shelf, name))

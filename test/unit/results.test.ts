@@ -81,3 +81,11 @@ test('of many results, those that were used last stay', async (t) => {
   }
   t.deepEqual(readdirSync(shelfOf(context)).sort(), ['key-1', 'key-3', 'key-4', 'key-5', 'key-6'])
 })
+
+test('what processes that were killed have left is removed, and pushes no result out', async (t) => {
+  const context = createFixture(t).context()
+  for (const key of ['one', 'two']) await bringResult(context, countedResult(key), folderOf(context, 'one'))
+  for (let pid = 1; pid <= 5; pid++) mkdirSync(join(shelfOf(context), `two.new-${pid}-abcdef`, 'files'), { recursive: true })
+  await bringResult(context, countedResult('two'), folderOf(context, 'one'))
+  t.deepEqual(readdirSync(shelfOf(context)).sort(), ['one', 'two'])
+})
