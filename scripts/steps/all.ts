@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { checksums, listFiles, writeIfChanged } from '../base/files.ts'
+import { checksums, clearAsides, listFiles, writeIfChanged } from '../base/files.ts'
 import type { Context } from '../build/context.ts'
 import { revision } from '../build/revision.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
@@ -33,6 +33,7 @@ export const step: Step = {
   outputs: (context) => [metadataFile(context)],
   async run(context) {
     writeIfChanged(metadataFile(context), `${JSON.stringify(await metadata(context), null, 2)}\n`)
+    clearAsides(metadataFile(context))
     await writeEvidence(context)
     return {}
   },

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import { asideOf } from '../base/files.ts'
+import { asideOf, clearAsides } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -26,11 +26,15 @@ export const step: Step = {
     mkdirSync(dirname(path), { recursive: true })
     const content = await treeGit(context).text('diff', '--no-color', '--no-ext-diff', '--no-renames', '--full-index', BASE, APPLIED)
     const aside = asideOf(path)
-    writeFileSync(aside, content)
-    const files = await verify(context, aside)
-    renameSync(aside, path)
-    log.step('export', `${path}: ${files} files`)
-    return { files }
+    try {
+      writeFileSync(aside, content)
+      const files = await verify(context, aside)
+      renameSync(aside, path)
+      log.step('export', `${path}: ${files} files`)
+      return { files }
+    } finally {
+      clearAsides(path)
+    }
   },
 }
 

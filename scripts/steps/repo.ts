@@ -3,7 +3,7 @@
 
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { asideOf, checksums, listFiles, replaceFolder, writeIfChanged } from '../base/files.ts'
+import { asideOf, checksums, clearAsides, listFiles, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
@@ -80,6 +80,7 @@ export function coveredFiles({ paths: { dist } }: Context): string[] {
 async function writeSums(context: Context): Promise<Facts> {
   const names = coveredFiles(context)
   const changed = writeIfChanged(sumsFile(context), await checksums(context.paths.dist, names))
+  clearAsides(sumsFile(context))
   log.info(`${names.length} files in ${sumsFile(context)}`)
   if (changed && existsSync(signedFolder(context))) log.warn(`${signedFolder(context)} is of earlier packages; make repo SIGN=KEY makes it anew.`)
   return { files: names.length }

@@ -84,12 +84,14 @@ test('dist becomes a repository whose digests hold, the same each time, without 
   writeFileSync(join(dist, 'lvs-snat-6.1.7.patch'), 'a patch\n')
   mkdirSync(join(dist, 'test'))
   copyFileSync(join(dist, 'SRPMS/fixture-1-1.src.rpm'), join(dist, 'test/fixture-1-1.src.rpm'))
-  // A run that was killed has left it.
+  // A run that was killed has left them.
   cpSync(join(dist, 'RPMS'), join(dist, 'RPMS.new-123-abcdef'), { recursive: true })
+  writeFileSync(join(dist, 'SHA256SUMS.new-123-abcdef'), '')
   t.deepEqual(await repository.run(context), { files: read(sumsFile(context)).trimEnd().split('\n').length })
   const sums = read(sumsFile(context))
   for (const name of ['RPMS/x86_64/fixture-1-1.noarch.rpm', 'SRPMS/fixture-1-1.src.rpm', 'repodata/repomd.xml', 'lvs-snat-6.1.7.patch']) t.true(sums.includes(`  ${name}\n`), name)
   t.false(sums.includes('test/'))
+  t.false(existsSync(join(dist, 'SHA256SUMS.new-123-abcdef')))
   execFileSync('sha256sum', ['--check', '--quiet', 'SHA256SUMS'], { cwd: dist })
   const primary = readdirSync(join(dist, 'repodata')).find((name) => name.endsWith('primary.xml.gz')) ?? ''
   const listed = execFileSync('gzip', ['-dc', join(dist, 'repodata', primary)], { encoding: 'utf8' })
