@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** rpmlint's findings on packages. */
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import semver from 'semver'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import { capture } from '../base/run.ts'
+import { capture, failure, type Captured } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 
 /**
@@ -19,12 +19,20 @@ import type { Context } from '../build/context.ts'
 export async function lint(context: Context, name: string, packages: readonly string[]): Promise<string> {
   const path = join(context.paths.logs, `rpmlint-${name}.log`)
   const config = join(context.paths.root, 'specs', 'rpmlint.toml')
-  const { stdout, stderr } = await capture(['rpmlint', '--config', config, ...packages], { env: { ...process.env, LC_ALL: 'C' }, anyExit: true })
+  const folder = join(context.paths.work, 'rpmlint')
   mkdirSync(context.paths.logs, { recursive: true })
-  writeFileSync(path, `${stdout}${stderr}`)
-  const summary = lintSummary(stdout, packages.length)
-  judgeFindings(name, stdout, path)
-  return summary
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  try {
+    // It unpacks them, and what it has unpacked stays where it is killed: not in /tmp, which nobody would look through.
+    const output = await capture(['rpmlint', '--config', config, ...packages], { env: { ...process.env, TMPDIR: folder }, anyExit: true })
+    writeFileSync(path, `${output.stdout}${output.stderr}`)
+    const summary = lintSummary(output, packages.length, folder)
+    judgeFindings(name, output.stdout, path)
+    return summary
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 /** The newest rpmlint whose findings are known, and explained or corrected. */
@@ -57,9 +65,12 @@ export function lintFindings(output: string): string[] {
   return output.split('\n').filter((line) => /^\S+: [EW]: /.test(line))
 }
 
-/** @throws Failure of kind `build` when rpmlint did not look at as many packages as it was given */
-export function lintSummary(output: string, expected: number): string {
-  const summary = output.split('\n').find((line) => / packages and \d+ specfiles checked/.test(line))?.trim() ?? ''
+/**
+ * @param folder in which it unpacks packages
+ * @throws Failure of kind `build` when rpmlint did not look at as many packages as it was given, `environment` when the disk is full
+ */
+export function lintSummary({ stdout, stderr }: Pick<Captured, 'stdout' | 'stderr'>, expected: number, folder: string): string {
+  const summary = stdout.split('\n').find((line) => / packages and \d+ specfiles checked/.test(line))?.trim() ?? ''
   if (Number(/^(\d+) packages/.exec(summary)?.[1]) === expected) return summary
-  throw new Failure('build', `rpmlint did not check all ${expected} packages: "${summary}".`)
+  throw failure('build', `rpmlint did not check all ${expected} packages: "${summary}".`, { excerpt: stderr.trimEnd().split('\n').slice(-15) }, folder)
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
+import { ROOT } from '../../scripts/base/root.ts'
 import { capture } from '../../scripts/base/run.ts'
 import { createContext } from '../../scripts/build/context.ts'
 import { kernelPackage, kernelSpec, readKernelSpec } from '../../scripts/package/rpm-kernel.ts'
@@ -61,9 +62,12 @@ test('features that rpm of EL6 does not know are told', (t) => {
 test('findings of rpmlint are found, and a run that checked too little is refused', (t) => {
   const output = 'kernel.x86_64: W: no-documentation\nchecks: 26, packages: 2\n 2 packages and 0 specfiles checked; 0 errors'
   t.deepEqual(lintFindings(output), ['kernel.x86_64: W: no-documentation'])
-  t.notThrows(() => lintSummary(output, 2))
-  t.throws(() => lintSummary(output, 3), { instanceOf: Failure })
-  t.throws(() => lintSummary('', 1), { instanceOf: Failure })
+  const summary = (stdout: string, expected: number, stderr = ''): string => lintSummary({ stdout, stderr }, expected, ROOT)
+  t.notThrows(() => summary(output, 2))
+  t.is(t.throws<Failure>(() => summary(output, 3), { instanceOf: Failure })?.kind, 'build')
+  t.throws(() => summary('', 1), { instanceOf: Failure })
+  const full = '(none): E: fatal error while reading kernel.rpm: [Errno 28] No space left on device'
+  t.is(t.throws<Failure>(() => summary('', 1, full), { instanceOf: Failure })?.kind, 'environment')
 })
 
 test('every spec parses as it is committed, and has the release of the project', async (t) => {
