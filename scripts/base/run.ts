@@ -171,6 +171,8 @@ export interface LoggedOptions {
   env?: NodeJS.ProcessEnv
   /** Path of the log file; it is overwritten. */
   log: string
+  /** Folder that the program writes to, if that can be on another disk than the log. */
+  into?: string
   /** Kind of the failure that a non-zero exit becomes; default `build`. */
   kind?: FailureKind
   /** What was being done, for the message: "compiling the kernel". */
@@ -208,7 +210,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
         excerpt: excerpt(options.log),
         log: options.log,
         ...(options.hint === undefined ? {} : { hint: options.hint }),
-      }, dirname(options.log))
+      }, dirname(options.log), ...(options.into === undefined ? [] : [options.into]))
     }
   } finally {
     follower.stop()
@@ -223,13 +225,17 @@ const FULL_BYTES = 1 << 20
  * A program that met a full disk did not fail because of what it was given. Where its
  * log is on the same disk, it could not even say so.
  *
- * @param folder where the program wrote
+ * @param folders where the program wrote
  */
-export function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }, folder: string): Failure {
-  const { bavail, bsize } = statfsSync(folder)
+export function failure(kind: FailureKind, message: string, details: FailureDetails & { excerpt: string[] }, ...folders: readonly string[]): Failure {
   const said = details.excerpt.some((line) => /No space left on device|Disk quota exceeded/.test(line))
-  if (!said && bavail * bsize >= FULL_BYTES) return new Failure(kind, message, details)
+  if (!said && !folders.some(isFull)) return new Failure(kind, message, details)
   return new Failure('environment', `No space left on the disk: ${message}`, { ...details, hint: DISK_FULL_HINT })
+}
+
+function isFull(folder: string): boolean {
+  const { bavail, bsize } = statfsSync(folder)
+  return bavail * bsize < FULL_BYTES
 }
 
 /** Hands the lines that appear in a growing file to `onLine`. */

@@ -57,6 +57,8 @@ export async function createRepository({ paths }: Context, folder = paths.dist, 
     writeFileSync(list, folders.flatMap((name) => listFiles(join(folder, name)).map((path) => `${name}/${path}\n`)).join(''))
     await runLogged(['createrepo_c', ...OPTIONS, '--pkglist', list, '--outputdir', aside, folder], {
       log: join(paths.logs, 'createrepo.log'),
+      // Of a full disk it says "file operation error".
+      into: folder,
       doing: 'making the RPM repository',
     })
     replaceFolder(join(aside, 'repodata'), join(folder, 'repodata'))
