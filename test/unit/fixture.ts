@@ -49,7 +49,8 @@ modules:
 	@echo "  CC [M]  $(M)/ip_vs.ko"; cp ${HOOK_FILE} $(O)/$(M)/ip_vs.ko
 else
 bzImage modules:
-	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs
+	@mkdir -p $(O)/arch/x86/boot $(O)/net/netfilter/ipvs $(O)/include/config
+	@echo $(VERSION).$(PATCHLEVEL).$(SUBLEVEL)$(LOCALVERSION) > $(O)/include/config/kernel.release
 	@if [ -e FAIL ]; then echo "foo.c:3:1: error: expected ';'"; exit 1; fi
 	@[ -e $(O)/lib.o ] || $(CC) -c -o $(O)/lib.o lib.c
 	@echo "  CC      $@"; cat ${HOOK_FILE} > $(O)/arch/x86/boot/bzImage
@@ -105,7 +106,7 @@ ${context(line + 1)}${context(line + 2)}`
 }
 
 /** Makes a checkout with the fake kernel as a tarball; both are removed when the test ends. */
-export function createFixture(t: ExecutionContext): Fixture {
+export function createFixture(t: Pick<ExecutionContext, 'teardown'>): Fixture {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const root = join(folder, 'checkout')

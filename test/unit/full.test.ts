@@ -12,11 +12,10 @@ import { ROOT } from '../../scripts/base/root.ts'
 import { bring } from '../../scripts/build/step.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { createFixture, fails } from './fixture.ts'
+import { ALONE, mayMount } from './small-disk.ts'
 
-const ALONE = process.getuid?.() === 0 ? ['--mount'] : ['--user', '--map-root-user', '--mount']
 const unshare = (script: string, words: readonly string[], env: NodeJS.ProcessEnv = {}) =>
   spawnSync('unshare', [...ALONE, 'sh', '-c', script, 'sh', ...words], { cwd: ROOT, encoding: 'utf8', env: { ...process.env, ...env } })
-const mayMount = unshare('mount -t tmpfs tmpfs /mnt', []).status === 0
 
 const TRY = `
 mount -t tmpfs -o "size=$2" tmpfs "$1"

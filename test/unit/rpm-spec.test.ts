@@ -64,10 +64,10 @@ test('findings of rpmlint are found, and a run that checked too little is refuse
   t.deepEqual(lintFindings(output), ['kernel.x86_64: W: no-documentation'])
   const summary = (stdout: string, expected: number, stderr = ''): string => lintSummary({ stdout, stderr }, expected, ROOT)
   t.notThrows(() => summary(output, 2))
-  t.is(t.throws<Failure>(() => summary(output, 3), { instanceOf: Failure })?.kind, 'build')
+  t.is(t.throws<Failure>(() => summary(output, 3), { instanceOf: Failure }).kind, 'build')
   t.throws(() => summary('', 1), { instanceOf: Failure })
   const full = '(none): E: fatal error while reading kernel.rpm: [Errno 28] No space left on device'
-  t.is(t.throws<Failure>(() => summary('', 1, full), { instanceOf: Failure })?.kind, 'environment')
+  t.is(t.throws<Failure>(() => summary('', 1, full), { instanceOf: Failure }).kind, 'environment')
 })
 
 test('every spec parses as it is committed, and has the release of the project', async (t) => {
