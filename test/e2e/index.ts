@@ -4,6 +4,7 @@
 import both from './both.ts'
 import change from './change.ts'
 import exhaustion from './exhaustion.ts'
+import expiry from './expiry.ts'
 import fastpath from './fastpath.ts'
 import fastServices from './fastpath-services.ts'
 import firewall from './firewall.ts'
@@ -41,5 +42,5 @@ import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
   nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
-  fragments, rfc, tcp, firewall, offload, fastpath, fastServices, limits, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, inject, fuzz,
+  fragments, rfc, tcp, firewall, offload, fastpath, fastServices, limits, expiry, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, inject, fuzz,
 ]

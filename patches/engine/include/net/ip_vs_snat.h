@@ -42,13 +42,14 @@ unsigned int __ip_vs_snat_forward_new(struct netns_ipvs *ipvs,
 				      const struct net_device *out);
 
 void ip_vs_snat_conn_init(struct ip_vs_conn *cp);
-void __ip_vs_snat_conn_release(struct ip_vs_conn *cp);
+void ip_vs_snat_conn_release(struct ip_vs_conn *cp);
+void ip_vs_snat_conn_drop(struct ip_vs_conn *cp);
+bool ip_vs_snat_conn_end(struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_new(struct netns_ipvs *ipvs,
 				   const struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_forget(struct ip_vs_conn *cp);
 void __ip_vs_snat_service_conn_gone(struct netns_ipvs *ipvs,
 				    const struct ip_vs_conn *cp);
-bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp);
 bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp);
 bool ip_vs_snat_conn_shed_rest(struct netns_ipvs *ipvs);
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp);
@@ -182,14 +183,10 @@ static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
 		__ip_vs_snat_service_conn_new(ipvs, cp);
 }
 
-/* The last reference is gone: forget the connection */
-static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
-					   struct ip_vs_conn *cp)
+/* The last reference to a connection of a service is gone */
+static inline void ip_vs_snat_service_conn_release(struct netns_ipvs *ipvs,
+						   struct ip_vs_conn *cp)
 {
-	if (ip_vs_snat_conn(cp)) {
-		__ip_vs_snat_conn_release(cp);
-		return;
-	}
 	ip_vs_snat_service_conn_forget(cp);
 	if (ip_vs_snat_enabled(ipvs) && cp->protocol == IPPROTO_UDP &&
 	    cp->af == AF_INET)
@@ -284,15 +281,12 @@ static inline void ip_vs_snat_conn_hashed(struct netns_ipvs *ipvs,
 {
 }
 
-static inline void ip_vs_snat_conn_release(struct netns_ipvs *ipvs,
-					   struct ip_vs_conn *cp)
+static inline void ip_vs_snat_service_conn_release(struct netns_ipvs *ipvs,
+						   struct ip_vs_conn *cp)
 {
 }
 
-static inline bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
-{
-	return false;
-}
+static inline void ip_vs_snat_conn_drop(struct ip_vs_conn *cp) { }
 
 static inline bool ip_vs_snat_conn_shed_first(const struct ip_vs_conn *cp)
 {

@@ -123,11 +123,6 @@ static struct ip_vs_conn *snat_host_victim(struct ip_vs_snat_host *host)
 	return NULL;
 }
 
-static struct snat_spares *snat_spares(struct ip_vs_snat *snat, u32 turn)
-{
-	return &snat->spares[turn & (SNAT_SPARES - 1)];
-}
-
 /* What is lost with a connection? One that was retired is on no list any more. */
 static enum snat_spare snat_conn_spare(const struct ip_vs_conn *cp)
 {
@@ -151,27 +146,38 @@ static void snat_list_update(struct list_head *entry, struct list_head *lists,
 		list_del_init(entry);
 }
 
-/**
- * snat_conn_update_spare - note whether there is little to lose with a connection
- * @cp:		the connection, that has changed
- *
- * Each list is brought up to date under its lock, so the last one who changes the
+/* Each list is brought up to date under its lock, so the last one who changes the
  * connection sees to it, and the host is there as long as the connection is known.
  */
-void snat_conn_update_spare(struct ip_vs_conn *cp)
+static void snat_conn_update_host(struct ip_vs_conn *cp)
 {
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
-	struct snat_spares *spares = snat_spares(snat, cp->snat.spares);
 	u32 hash = snat_host_hash(snat, cp->daddr.ip);
 
 	spin_lock(snat_host_lock(snat, hash));
 	snat_list_update(&cp->snat.host_spare, cp->snat.host->spares,
 			 snat_conn_spare(cp));
 	spin_unlock(snat_host_lock(snat, hash));
+}
 
-	spin_lock(&spares->lock);
-	snat_list_update(&cp->snat.spare, spares->list, snat_conn_spare(cp));
-	spin_unlock(&spares->lock);
+static void snat_conn_update_share(struct ip_vs_conn *cp,
+				   struct snat_share *share)
+{
+	snat_list_update(&cp->snat.spare, share->spares, snat_conn_spare(cp));
+}
+
+/**
+ * snat_conn_update_spare - note whether there is little to lose with a connection
+ * @cp:		the connection, that has changed
+ */
+void snat_conn_update_spare(struct ip_vs_conn *cp)
+{
+	struct snat_share *share = snat_share_of(cp);
+
+	snat_conn_update_host(cp);
+	spin_lock(&share->lock);
+	snat_conn_update_share(cp, share);
+	spin_unlock(&share->lock);
 }
 
 /**
@@ -196,22 +202,22 @@ void snat_conn_answered(struct ip_vs_conn *cp)
 /* Limits */
 
 /* The oldest one of a list of spare connections, with a reference */
-static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares,
-					     enum snat_spare kind)
+static struct ip_vs_conn *snat_share_oldest(struct snat_share *share,
+					    enum snat_spare kind)
 {
 	struct ip_vs_conn *cp, *found = NULL;
 
-	if (list_empty(&spares->list[kind]))
+	if (list_empty(&share->spares[kind]))
 		return NULL;
-	spin_lock(&spares->lock);
-	list_for_each_entry(cp, &spares->list[kind], snat.spare) {
+	spin_lock(&share->lock);
+	list_for_each_entry(cp, &share->spares[kind], snat.spare) {
 		if (!__ip_vs_conn_get(cp))
 			continue;
 		list_del_init(&cp->snat.spare);
 		found = cp;
 		break;
 	}
-	spin_unlock(&spares->lock);
+	spin_unlock(&share->lock);
 	return found;
 }
 
@@ -221,13 +227,13 @@ static struct ip_vs_conn *snat_spares_oldest(struct snat_spares *spares,
 static bool snat_early_drop(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
-	u32 turn = atomic_inc_return(&snat->oldest_spares);
+	u32 turn = atomic_inc_return(&snat->oldest_share);
 	struct ip_vs_conn *cp;
 	int i;
 
-	for (i = 0; i < SNAT_SPARE_KINDS * SNAT_SPARES; i++) {
-		cp = snat_spares_oldest(snat_spares(snat, turn + i),
-					i / SNAT_SPARES);
+	for (i = 0; i < SNAT_SPARE_KINDS * SNAT_SHARES; i++) {
+		cp = snat_share_oldest(&snat->shares[(turn + i) % SNAT_SHARES],
+				       i / SNAT_SHARES);
 		if (!cp)
 			continue;
 		snat_conn_retire(cp);
@@ -349,17 +355,35 @@ static int snat_xmit(IP_VS_SNAT_XMIT_PARAMS)
 	return NF_STOLEN;
 }
 
+static int snat_first_timeout(const struct snat_settings *set, u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return READ_ONCE(set->tcp_transitory_timeout);
+	case IPPROTO_UDP:
+		return READ_ONCE(set->udp_unanswered_timeout);
+	default:
+		return READ_ONCE(set->icmp_timeout);
+	}
+}
+
 /**
  * ip_vs_snat_conn_init - set up what is special in a new SNAT connection
  * @cp:		the connection, that nobody else sees yet
  */
 void ip_vs_snat_conn_init(struct ip_vs_conn *cp)
 {
+	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+
 	INIT_HLIST_NODE(&cp->snat_in);
 	INIT_HLIST_NODE(&cp->snat_out);
 	memset(&cp->snat, 0, sizeof(cp->snat));
 	INIT_LIST_HEAD(&cp->snat.host_spare);
 	INIT_LIST_HEAD(&cp->snat.spare);
+	INIT_LIST_HEAD(&cp->snat.filed);
+	cp->snat.share = (u32)atomic_inc_return(&snat->next_share) % SNAT_SHARES;
+	cp->timeout = snat_first_timeout(&snat->set, cp->protocol);
+	cp->timer.expires = jiffies + cp->timeout;
 
 	/* Whatever the destination says, this connection is translated: its
 	 * flags are about requests for the pool address.
@@ -418,12 +442,11 @@ static void snat_conn_forget(struct ip_vs_conn *cp)
 }
 
 /**
- * __ip_vs_snat_conn_release - forget an SNAT connection
+ * ip_vs_snat_conn_release - forget an SNAT connection
  * @cp:		the connection, that nobody has a reference to
  */
-void __ip_vs_snat_conn_release(struct ip_vs_conn *cp)
+void ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 {
-	/* It's a timer that calls this, or who flushes all */
 	local_bh_disable();
 	snat_conn_forget(cp);
 	local_bh_enable();
@@ -448,10 +471,10 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 				    struct ip_vs_snat_host *host, bool *taken)
 {
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
+	struct snat_share *share = snat_share_of(cp);
 	struct ip_vs_conn *other;
 
 	cp->snat.host = host;
-	cp->snat.spares = atomic_inc_return(&snat->next_spares);
 	/* Nobody has answered yet. It's counted before somebody can. */
 	cp->snat.unanswered = true;
 	atomic_inc(&snat->unanswered);
@@ -466,54 +489,12 @@ struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
 		snat_conn_forget(cp);
 		return other;
 	}
-	snat_conn_update_spare(cp);
+	snat_conn_update_host(cp);
+	spin_lock(&share->lock);
+	snat_conn_update_share(cp, share);
+	snat_wheel_file(cp, share);
+	spin_unlock(&share->lock);
 	return cp;
-}
-
-/**
- * snat_conn_put - put back a connection that carried a packet
- * @cp:		the connection
- *
- * Moving the timer is the dearest part of that, so it's only moved when its time
- * is off by more than a sixteenth. It sees by itself that it's too early.
- */
-void snat_conn_put(struct ip_vs_conn *cp)
-{
-	unsigned long now = jiffies, timeout = cp->timeout;
-
-	/* One that was retired must not come back to life */
-	if (unlikely(hlist_unhashed_lockless(&cp->snat_in)))
-		timeout = 0;
-	WRITE_ONCE(cp->snat.used, now);
-	if (unlikely(now + timeout - READ_ONCE(cp->timer.expires) >
-		     timeout >> 4) ||
-	    !timer_pending(&cp->timer)) {
-		mod_timer(&cp->timer, now + timeout);
-		/* Retired meanwhile, and the timer was moved after that */
-		if (unlikely(hlist_unhashed_lockless(&cp->snat_in)))
-			mod_timer(&cp->timer, now);
-	}
-	__ip_vs_conn_put(cp);
-}
-
-/**
- * ip_vs_snat_conn_rearm - has a connection been used since its timer was set?
- * @cp:		the connection, its timer has expired or was taken from it
- *
- * Return: true if it stays, with a new timer.
- */
-bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
-{
-	unsigned long now = jiffies;
-	unsigned long expires = READ_ONCE(cp->snat.used) + cp->timeout;
-
-	/* Who wants it to go takes the timer away, or has retired it */
-	if (!cp->timeout || hlist_unhashed_lockless(&cp->snat_in) ||
-	    time_before(now, READ_ONCE(cp->timer.expires)) ||
-	    !time_before(now, expires))
-		return false;
-	mod_timer(&cp->timer, expires);
-	return true;
 }
 
 /**
@@ -525,10 +506,21 @@ bool ip_vs_snat_conn_rearm(struct ip_vs_conn *cp)
 void snat_conn_retire(struct ip_vs_conn *cp)
 {
 	snat_conn_forget(cp);
-	cp->timeout = 0;
-	/* A timer that finds the reference would come back a minute later */
 	__ip_vs_conn_put(cp);
-	ip_vs_conn_expire_now(cp);
+	snat_conn_end_filed(cp);
+}
+
+/**
+ * snat_conn_kill - let one of many connections go now
+ * @cp:		the connection, its reference is given up
+ *
+ * The same, but its memory is freed when there is time for that.
+ */
+void snat_conn_kill(struct ip_vs_conn *cp)
+{
+	snat_conn_forget(cp);
+	__ip_vs_conn_put(cp);
+	ip_vs_snat_conn_drop(cp);
 }
 
 /**
@@ -648,7 +640,7 @@ static void snat_yield_bucket(struct hlist_head *bucket, void *data)
 		    (to->port && cp->vport != to->port) || !__ip_vs_conn_get(cp))
 			continue;
 		local_bh_disable();
-		snat_conn_retire(cp);
+		snat_conn_kill(cp);
 		snat_count(to->ipvs, SNAT_CTR_YIELD_SERVICE);
 		local_bh_enable();
 	}
@@ -784,15 +776,10 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	int bits = snat_default_tab_bits(ipvs);
-	int i, kind;
+	int i;
 
 	for (i = 0; i < SNAT_LOCKS; i++)
 		spin_lock_init(&snat->host_locks[i].lock);
-	for (i = 0; i < SNAT_SPARES; i++) {
-		spin_lock_init(&snat->spares[i].lock);
-		for (kind = 0; kind < SNAT_SPARE_KINDS; kind++)
-			INIT_LIST_HEAD(&snat->spares[i].list[kind]);
-	}
 	snat->host_bits = clamp(bits - 2, SNAT_MIN_HOST_BITS, 16);
 	snat->addr_tab = snat_tab_alloc(SNAT_ADDR_BITS);
 	snat->host_tab = snat_tab_alloc(snat->host_bits);
@@ -800,8 +787,9 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 	snat->hot_tab = snat_tab_alloc(SNAT_HOT_BITS);
 	snat->late = snat_memo_alloc(bits);
 	snat->refused = snat_memo_alloc(SNAT_REFUSED_BITS);
-	if (!snat_tabs_init(ipvs) && snat->addr_tab && snat->host_tab &&
-	    snat->block_tab && snat->hot_tab && snat->late && snat->refused)
+	if (!snat_tabs_init(ipvs) && !snat_wheel_init(snat) && snat->addr_tab &&
+	    snat->host_tab && snat->block_tab && snat->hot_tab && snat->late &&
+	    snat->refused)
 		return 0;
 
 	snat_conn_cleanup_net(snat);
@@ -815,6 +803,7 @@ int snat_conn_init_net(struct netns_ipvs *ipvs)
 void snat_conn_cleanup_net(struct ip_vs_snat *snat)
 {
 	snat_tabs_cleanup(snat);
+	snat_wheel_cleanup(snat);
 	ip_vs_snat_big_free(snat->addr_tab);
 	ip_vs_snat_big_free(snat->host_tab);
 	ip_vs_snat_big_free(snat->block_tab);

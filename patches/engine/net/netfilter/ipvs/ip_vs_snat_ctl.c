@@ -329,6 +329,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	snat_config_init(snat);
 	snat_hash_init(snat);
 	snat_tabs_prepare(snat);
+	snat_wheel_prepare(snat);
 	snat_fast_init(snat);
 	snat_nl_init(snat);
 

@@ -207,7 +207,7 @@ static int snat_put_rule(struct sk_buff *skb, const struct snat_rule_spec *spec,
 
 static u32 snat_conn_expires(const struct ip_vs_conn *cp)
 {
-	long left = READ_ONCE(cp->snat.used) + READ_ONCE(cp->timeout) - jiffies;
+	long left = READ_ONCE(cp->timer.expires) - jiffies;
 
 	return left > 0 ? left / HZ : 0;
 }
@@ -819,7 +819,7 @@ static void snat_kill_bucket(struct hlist_head *bucket, void *data)
 			continue;
 		}
 		local_bh_disable();
-		snat_conn_retire(cp);
+		snat_conn_kill(cp);
 		local_bh_enable();
 		kill->num++;
 	}

@@ -652,20 +652,6 @@ static __always_inline bool snat_fast_follow(const struct snat_settings *set,
 	return true;
 }
 
-/* The same as snat_conn_put(), for who has no reference */
-static __always_inline void snat_fast_used(struct ip_vs_conn *cp)
-{
-	unsigned long now = jiffies, timeout = cp->timeout;
-
-	if (unlikely(now + timeout - READ_ONCE(cp->timer.expires) >
-		     timeout >> 4)) {
-		if (__ip_vs_conn_get(cp))
-			snat_conn_put(cp);
-	} else if (READ_ONCE(cp->snat.used) != now) {
-		WRITE_ONCE(cp->snat.used, now);
-	}
-}
-
 /* Count a request of which no backup server is told, see ip_vs_sync_conn(). Those that it
  * is told of, about the connection or what controls it, go the whole way.
  */
@@ -889,7 +875,7 @@ snat_fast_send(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 	if (svc)
 		snat_svc_used(cp);
 	else
-		snat_fast_used(cp);
+		snat_conn_used(cp);
 	snat_fast_xmit(skb, rt, neigh, net, received, out || !svc);
 	return NF_STOLEN;
 }

@@ -3,13 +3,14 @@
  *
  * An SNAT connection is an ordinary NAT connection seen from the other end: the
  * client is the remote host, the virtual address is the pool address with the
- * allocated port, and the real server is the inside host. Tools, timers, flushing
- * and counters see it as that. What differs is how it comes into being (a packet
+ * allocated port, and the real server is the inside host. Tools, flushing and
+ * counters see it as that. What differs is how it comes into being (a packet
  * in FORWARD that matches the rule), and how it is found: by the full tuple of
  * either direction, in two tables of its own.
  *
  * ip_vs_snat_conn.c	connections, and their limits
  * ip_vs_snat_tab.c	their tables
+ * ip_vs_snat_wheel.c	their end
  * ip_vs_snat_pool.c	pool addresses
  * ip_vs_snat_port.c	their ports
  * ip_vs_snat_block.c	blocks of ports that a host has for itself
@@ -44,7 +45,9 @@
 #define SNAT_SCOPE_DEVS		16
 
 #define SNAT_LOCKS		64	/* a power of 2 */
-#define SNAT_SPARES		16	/* a power of 2 */
+#define SNAT_SHARES		16	/* a power of 2 */
+#define SNAT_WHEEL_LEVELS	2
+#define SNAT_WHEEL_SLOTS	64	/* a power of 2 */
 
 #define SNAT_ADDR_BITS		12
 #define SNAT_HOT_BITS		8
@@ -164,12 +167,17 @@ struct snat_memo {
 	u64		slot[];			/* hash << 32 | jiffies */
 };
 
-/* Connections that there is little to lose with, by kind, oldest first. There are several
- * such lists only to have several locks: they are filled in turn, and emptied in turn.
+/* A share of all connections: those that there is little to lose with, oldest first, and
+ * all by their time, see ip_vs_snat_wheel.c. There are several only to have several
+ * locks: they get connections in turn, and are emptied in turn.
  */
-struct snat_spares {
-	spinlock_t		lock;		/* protects the lists */
-	struct list_head	list[SNAT_SPARE_KINDS];
+struct snat_share {
+	spinlock_t		lock;		/* protects all of it */
+	unsigned int		num;		/* connections that are filed */
+	unsigned long		now;		/* next tick, in jiffies */
+	struct list_head	spares[SNAT_SPARE_KINDS];
+	struct list_head	due;		/* out of the slots */
+	struct list_head	slot[SNAT_WHEEL_LEVELS][SNAT_WHEEL_SLOTS];
 } ____cacheline_aligned_in_smp;
 
 struct snat_lock {
@@ -227,6 +235,7 @@ struct ip_vs_snat {
 	unsigned int		host_bits;
 	struct hlist_head	*block_tab;	/* by inside host */
 	struct hlist_head	*hot_tab;
+	struct snat_share	*shares;
 
 #ifdef CONFIG_SYSCTL
 	struct ctl_table_header	*sysctl_hdr;
@@ -239,8 +248,10 @@ struct ip_vs_snat {
 	atomic_t		unanswered;
 	atomic_t		num_hot;	/* maps of ports, with those being made */
 	atomic_t		hot_freed;	/* ports let go while there are any */
-	atomic_t		next_spares;	/* list for a new connection */
-	atomic_t		oldest_spares;	/* list to take one from */
+	atomic_t		next_share;	/* for a new connection */
+	atomic_t		oldest_share;	/* to take one from */
+
+	struct delayed_work	wheel_work;
 
 	struct mutex		tabs_lock;	/* for a step through a table */
 	struct mutex		grow_lock;	/* protects tab_bits */
@@ -278,7 +289,6 @@ struct ip_vs_snat {
 
 	struct snat_lock	locks[SNAT_LOCKS];	/* buckets of tab[] */
 	struct snat_lock	host_locks[SNAT_LOCKS];
-	struct snat_spares	spares[SNAT_SPARES];
 };
 
 /* A flow as one side of the gateway sees it. The local end is the inside host
@@ -484,6 +494,11 @@ snat_addr_find(const struct ip_vs_snat *snat, __be32 addr)
 	return snat_addr_find_in(snat->addr_tab, addr);
 }
 
+static inline struct snat_share *snat_share_of(const struct ip_vs_conn *cp)
+{
+	return &ip_vs_snat_ipvs(cp)->snat->shares[cp->snat.share];
+}
+
 /* Nobody has answered yet: there is nothing to lose */
 static inline bool snat_conn_unanswered(const struct ip_vs_conn *cp)
 {
@@ -505,9 +520,34 @@ static inline bool snat_is_syn(const struct sk_buff *skb, unsigned int thoff)
 	return th && snat_tcp_flags(th) == TCP_FLAG_SYN;
 }
 
+/* ip_vs_snat_wheel.c */
+void snat_wheel_file(struct ip_vs_conn *cp, struct snat_share *share);
+void snat_conn_refile(struct ip_vs_conn *cp);
+void snat_conn_end(struct ip_vs_conn *cp);
+void snat_conn_end_filed(struct ip_vs_conn *cp);
+void snat_wheel_prepare(struct ip_vs_snat *snat);
+int snat_wheel_init(struct ip_vs_snat *snat);
+void snat_wheel_cleanup(struct ip_vs_snat *snat);
+
+/* A connection has carried a packet: its time begins anew. Its timer is never armed, but
+ * has the time, as those of other connections, for all who show it.
+ */
+static inline void snat_conn_used(struct ip_vs_conn *cp)
+{
+	unsigned long expires = jiffies + cp->timeout;
+	unsigned long before = READ_ONCE(cp->timer.expires);
+
+	if (expires == before)
+		return;
+	WRITE_ONCE(cp->timer.expires, expires);
+	/* If it comes later than it did, the worker finds out */
+	if (unlikely(time_before(expires, before)))
+		snat_conn_refile(cp);
+}
+
 /* ip_vs_snat_conn.c */
-void snat_conn_put(struct ip_vs_conn *cp);
 void snat_conn_retire(struct ip_vs_conn *cp);
+void snat_conn_kill(struct ip_vs_conn *cp);
 void snat_conn_answered(struct ip_vs_conn *cp);
 void snat_conn_update_spare(struct ip_vs_conn *cp);
 struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,

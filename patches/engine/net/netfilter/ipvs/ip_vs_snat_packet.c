@@ -286,7 +286,8 @@ static unsigned int snat_send_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 	snat_finish(skb, true);
 	verdict = NF_ACCEPT;
 put:
-	snat_conn_put(cp);
+	snat_conn_used(cp);
+	__ip_vs_conn_put(cp);
 	return verdict;
 }
 
@@ -316,7 +317,8 @@ static unsigned int snat_send_in(struct sk_buff *skb, struct ip_vs_conn *cp,
 	snat_finish(skb, false);
 	verdict = NF_ACCEPT;
 put:
-	snat_conn_put(cp);
+	snat_conn_used(cp);
+	__ip_vs_conn_put(cp);
 	return verdict;
 }
 

@@ -353,8 +353,8 @@ static bool snat_port_allowed(struct snat_search *s)
 /* Drop a connection that was made in vain */
 static void snat_conn_discard(struct ip_vs_conn *cp)
 {
-	cp->timeout = 0;
-	ip_vs_conn_put(cp);
+	__ip_vs_conn_put(cp);
+	snat_conn_end(cp);
 }
 
 /* Try one port: the connection, NULL if the port is taken, or an error if all other

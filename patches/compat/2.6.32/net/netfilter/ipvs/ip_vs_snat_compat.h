@@ -551,10 +551,18 @@ static inline void *ip_vs_snat_big_alloc(size_t size)
 			       __GFP_NORETRY | __GFP_NOWARN, PAGE_KERNEL);
 }
 
-/* Do some work, on this processor: there is no other queue yet */
+/* Do some work, on this processor: newer kernels have a queue for all of them */
 static inline void ip_vs_snat_queue(struct delayed_work *work,
 				    unsigned long delay)
 {
+	schedule_delayed_work(work, delay);
+}
+
+/* The same, whenever it was to be done before */
+static inline void ip_vs_snat_requeue(struct delayed_work *work,
+				      unsigned long delay)
+{
+	__cancel_delayed_work(work);
 	schedule_delayed_work(work, delay);
 }
 

@@ -412,6 +412,13 @@ static inline void ip_vs_snat_queue(struct delayed_work *work,
 	queue_delayed_work(system_unbound_wq, work, delay);
 }
 
+/* The same, whenever it was to be done before */
+static inline void ip_vs_snat_requeue(struct delayed_work *work,
+				      unsigned long delay)
+{
+	mod_delayed_work(system_unbound_wq, work, delay);
+}
+
 static inline void ip_vs_snat_big_free(void *p)
 {
 	kvfree(p);
