@@ -62,7 +62,7 @@ const ENDS: readonly Event[] = [
   { what: 'all are ended (--kill)', script: `ipvsadm --snat-conns -F ${INSIDE} --kill` },
 ]
 
-/** How many flows are left. */
+/** How many flows are left. A flowtable is not asked: it looks at each of its flows every second, so in emulation those that expire take longer than all the rest. */
 const LEFT = `left() {
   if [ -e /proc/net/ip_vs_snat ]; then awk '$1 == "conns" { print $2 }' /proc/net/ip_vs_snat; else cat /proc/sys/net/netfilter/nf_conntrack_count; fi
 }`
@@ -128,7 +128,7 @@ export async function fill(bench: Bench, way: Way, fillings: readonly number[]):
     const limits = flows > 1 && !isIpvs(way) ? CONNTRACK_MOST : ''
     const watching: Way = { ...way, setUp: [way.setUp, limits, STREAM_SETUP].join('\n'), tearDown: `${STREAM_TEARDOWN}\n${way.tearDown}` }
     await withWay(bench, watching, () => fillOnce(bench, way, flows, checksum))
-    if (flows > 1) await withWay(bench, watching, () => expire(bench, way, flows, checksum))
+    if (flows > 1 && way !== FLOWTABLE) await withWay(bench, watching, () => expire(bench, way, flows, checksum))
   }
 }
 
