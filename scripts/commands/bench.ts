@@ -10,8 +10,8 @@ const command: Command = {
   help: `Boots one virtual machine whose clock counts instructions, and sends 60-byte UDP by pktgen
 through the gateway, with and without checksum, to one remote address and port, in 1, 1,000, 20,000 and 100,000
 flows: from inside, back (replies), and each packet a new flow. The same for plain forwarding, IPVS
-SNAT, iptables, nftables, nftables with a flowtable; LVS NAT alone and beside SNAT; and new
-flows while 0, 50, 90, 95 and 99 % of the ports are taken, in one block.
+SNAT, iptables, nftables, nftables with a flowtable; LVS NAT alone and beside SNAT; new
+flows while 0, 50, 90, 95 and 99 % of the ports are taken, in one block; a stream of TCP; and short connections of TCP, from SYN to FIN.
 
 What was sent is counted at the other end, where it has to arrive translated; a figure of
 packets that did not is refused, and fails the command. ONLY= chooses parts by words of

@@ -7,7 +7,7 @@ const command: Command = {
   summary: 'build ipvsadm, keepalived and the tools of the lab, static with musl',
   help: `ipvsadm and keepalived become RPMs that run on EL6 to EL10: one program each,
 with the libraries they need compiled in, ipvsadm with the patches in patches/ipvsadm. busybox, iptables, ethtool, alloc-fail, bulk-stream, fresh-slabs,
-mark-window, netlink-batch, queue-accept, send-unsummed, steady-stream and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
+mark-window, netlink-batch, queue-accept, send-unsummed, short-connections, steady-stream and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets (but
 keepalived, of which lts-6.12 takes that of Debian 13) and all checkouts of this cache:

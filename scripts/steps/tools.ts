@@ -66,7 +66,7 @@ const GUEST_TOOLS: readonly GuestTool[] = [
 ]
 
 /** Programs of the virtual machines that are our own: `vm/guest/NAME.c`. */
-const OWN_TOOLS = ['alloc-fail', 'bulk-stream', 'fresh-slabs', 'genl-exchange', 'mark-window', 'netlink-batch', 'queue-accept', 'send-unsummed', 'snat-fuzz', 'steady-stream'] as const
+const OWN_TOOLS = ['alloc-fail', 'bulk-stream', 'fresh-slabs', 'genl-exchange', 'mark-window', 'netlink-batch', 'queue-accept', 'send-unsummed', 'short-connections', 'snat-fuzz', 'steady-stream'] as const
 
 const SHARED_FILES = ['musl.sh', 'musl.COPYRIGHT', 'GPL-2.0.txt']
 

@@ -98,7 +98,7 @@ test('figures that mean nothing fail the command, whose results are there nevert
 
 test('a word that no part has in its name is a mistake', async (t) => {
   const { context } = createFixture(t)
-  t.is(chosenParts(context({ ONLY: 'flowtable' })).length, 3)
+  t.is(chosenParts(context({ ONLY: 'flowtable' })).length, 5)
   t.regex((await fails(t, 'usage', async () => chosenParts(context({ ONLY: 'scale,fast' })))).message, /different machines/)
   const failure = await fails(t, 'usage', async () => chosenParts(context({ ONLY: 'colour' })))
   t.regex(failure.details.hint ?? '', /nftables, flowtable/)

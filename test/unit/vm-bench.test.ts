@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import test from 'ava'
 import { chartsOf } from '../../vm/bench/charts.ts'
+import { conversationsOf } from '../../vm/bench/connections.ts'
 import { reportOf } from '../../vm/bench/markdown.ts'
 import { ALONE, BESIDE, chooseParts, measure, memoryOf, partNames } from '../../vm/bench/measure.ts'
 import { INSIDE, POOL, rateOf, REMOTE, sending, transferOf } from '../../vm/bench/network.ts'
@@ -34,6 +35,17 @@ test('a stream is counted by the time in which there was something to do, and by
   t.deepEqual(transferOf('took 1000 0 0 0 3000 0 0 0\npackets 28\npackets 2\n').refused, '2 of 30 packets had another source')
   t.is(transferOf('took 1000 0 0 0 3000 0 0 0\npackets 0\npackets 0\n').refused, '0 of 0 packets had another source')
   t.throws(() => transferOf('took 1000\n'), { message: /did not say all/ })
+})
+
+const connected = (served: string, done = 1000): string =>
+  `noise\nforwarded 5\nshort 2\nconnected ${done} 90000000\ntook 1000 10 5 6 100001000 1000010 4005 4006\nforwarded 7005\nshort 1002\nserved ${served}\n`
+
+test('connections are counted by their own time without what was idle, and by who came to the server', (t) => {
+  t.deepEqual(conversationsOf(connected('1000 0')), { instructions: 89_000, sent: 1000, arrived: 1000, packets: 8, short: 2, idle: 1_000_000 })
+  t.is(conversationsOf(connected('998 2')).refused, '2 of 1000 had another source')
+  t.is(conversationsOf(connected('12 0', 12)).refused, '12 of 1000 arrived translated')
+  t.is(conversationsOf(`short-connections: a connection: Host is unreachable\n${connected('12 0', 12)}`).refused, '12 of 1000 arrived translated: a connection: Host is unreachable')
+  t.throws(() => conversationsOf(connected('1000')), { message: /did not say all/ })
 })
 
 test('a steady stream says for how long it was kept, unless that is its own doing', (t) => {
@@ -85,8 +97,10 @@ test('more flows than a remote has ports differ by the remote as well, in both d
 
 test('parts are chosen by words of their names, and plain forwarding comes along', (t) => {
   t.deepEqual(chooseParts('LVS').map(({ name }) => name), ['plain forwarding', 'LVS NAT in', 'LVS NAT', 'LVS NAT, fast'])
-  t.deepEqual(chooseParts('flowtable').map(({ name }) => name), ['plain forwarding', 'nftables, flowtable', 'nftables, flowtable, bulk'])
-  t.true(chooseParts('bulk').every(({ name }) => name.endsWith(', bulk')))
+  t.deepEqual(chooseParts('flowtable').map(({ name }) => name), [
+    'plain forwarding', 'nftables, flowtable', 'nftables, flowtable, bulk', 'plain forwarding, connections', 'nftables, flowtable, connections',
+  ])
+  for (const word of ['bulk', 'connections']) t.true(chooseParts(word).every(({ name }) => name.endsWith(`, ${word}`)))
   t.deepEqual(chooseParts('nothing like it'), [])
 })
 
@@ -153,6 +167,7 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
       ...figures(ALONE, 'in', 7000), ...figures(BESIDE, 'in', 7070),
       ...figures('LVS NAT', 'reply', 8000), ...figures('LVS NAT, fast', 'reply', 5000),
       ...figures('nftables, flowtable', 'up', 3620).slice(0, 1),
+      ...['plain forwarding', 'IPVS SNAT', 'iptables SNAT'].flatMap((way, index) => rounds({ way, kind: 'connection', flows: 1_000 }, 80_000 + 5_000 * index)),
       ruled(1, 10_000), ruled(1_000, 10_500),
       occupied('IPVS SNAT', 0, 10_000), occupied('IPVS SNAT', 95, 15_000),
     ],
@@ -166,6 +181,7 @@ test('the table tells what each way adds, in terms of iptables, and refuses what
   t.regex(line('nftables, flowtable'), /5000 -1000 -0\.50/)
   t.regex(line(BESIDE), /^LVS NAT in, beside 20000 SNAT flows( +7070 \+1\.0 %){4}$/)
   t.true(lines.some((one) => /^nftables, flowtable +- +3620, 3\.20 Gbit\/s$/.test(one)), lines.join('\n'))
+  t.true(lines.some((one) => /^IPVS SNAT +85000 \+5000 0\.50$/.test(one)), lines.join('\n'))
   t.regex(line('LVS NAT: replies'), /: replies( +8000){4}$/)
   t.regex(line('LVS NAT, fast: replies'), /: replies( +5000 x0\.63){4}$/)
   t.true(lines.some((one) => /^IPVS SNAT +10000 x1\.00, 10 .*15000 x1\.50, 10/.test(one)))
@@ -204,6 +220,7 @@ function fakeMachine(lacking: RegExp, goesShort = false) {
     }),
     ...[...script.matchAll(/^echo 'watched (.*)'$/gm)].map(([, what]) => `watched ${what}\nstream 10 0 0 ${what === 'nothing happens' ? 200_000 : 700_000}\n`),
     ...(script.includes('memory before') ? ['available 900000000\navailable 500000000\nslab ip_vs_conn 384000000\ngrown 4\n'] : []),
+    ...(script.includes('short-connections connect') ? ['forwarded 0\nshort 0\nconnected 1000 90000000\nforwarded 8000\nshort 0\nserved 1000 0\n'] : []),
     ...(script.includes('echo took') ? ['took 1000 0 5 5 182001000 0 10 10\npackets 30\npackets 0\n'] : []),
     'seconds 0.5\n',
   ].join('')
@@ -223,11 +240,11 @@ test('all parts are measured once, then all again, and what is known is kept aft
   const kept: number[] = []
   const parts = chooseParts('plain,iptables,rules')
   const results = await measure(fakeMachine(/UDPCSUM/), parts, { rounds: 2, progress: (line) => progress.push(line), keep: (known: Results) => kept.push(known.measurements.length) })
-  // Nine figures of each way without a checksum, five of occupancy, two of a stream of each way, twenty of rules.
-  t.deepEqual(kept, [9, 18, 23, 25, 27, 47, 56, 65, 70, 72, 74, 94])
+  // Nine figures of each way without a checksum, five of occupancy, two of a stream of each way, one of connections, twenty of rules.
+  t.deepEqual(kept, [9, 18, 23, 25, 27, 28, 29, 49, 58, 67, 72, 74, 76, 77, 78, 98])
   t.is(progress.filter((line) => /^round \d of 2$/.test(line)).length, 2)
   t.deepEqual(results.inapplicable.map(({ what }) => what), ['UDP with a checksum'])
-  t.deepEqual(results.measurements.map(({ round }) => round), [...Array<number>(47).fill(1), ...Array<number>(47).fill(2)])
+  t.deepEqual(results.measurements.map(({ round }) => round), [...Array<number>(49).fill(1), ...Array<number>(49).fill(2)])
   t.deepEqual(results.loads.map(({ round }) => round), [1, 1, 1, 2, 2, 2])
   for (const figure of figuresOf(results.measurements)) {
     t.is(figure.values.length, 2, nameOf(figure))
@@ -263,7 +280,7 @@ test('millions of flows are told by packets of some of them, by memory, and by h
 test('a part that this kernel cannot do is asked for once', async (t) => {
   const machine = fakeMachine(/iptables -t nat -L|inside\.do/)
   const results = await measure(machine, chooseParts('iptables'), { rounds: 3, progress: () => undefined, keep: () => undefined })
-  t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy', 'iptables SNAT, bulk'])
+  t.deepEqual(results.inapplicable.map(({ what }) => what), ['replies, and LVS NAT in', 'iptables SNAT', 'iptables SNAT, occupancy', 'iptables SNAT, bulk', 'iptables SNAT, connections'])
   t.deepEqual([...new Set(results.measurements.map(({ way, kind }) => `${way}, ${kind}`))], ['plain forwarding, out', 'plain forwarding, new'])
   t.false(machine.scripts.some((script) => script.includes('iptables -t nat')))
 })
@@ -310,7 +327,7 @@ test('what means nothing is not drawn but named, and the others keep their colou
 test('each kind of figure has its chart', (t) => {
   const charts = chartsOf(results(
     ...rounds({ way: 'IPVS SNAT' }, 6500), ...rounds({ way: 'IPVS SNAT', kind: 'back', checksum: false }, 6500), ...rounds({ way: ALONE, kind: 'in' }, 7000),
-    ...rounds({ way: 'LVS NAT, fast', kind: 'reply' }, 5000), ...rounds({ way: 'IPVS SNAT', kind: 'up' }, 3620),
+    ...rounds({ way: 'LVS NAT, fast', kind: 'reply' }, 5000), ...rounds({ way: 'IPVS SNAT', kind: 'up' }, 3620), ...rounds({ way: 'IPVS SNAT', kind: 'connection', flows: 1_000 }, 85_000),
     ...rounds({ way: 'IPVS SNAT', kind: 'new', flows: 200, occupancy: 90 }, 15_000), ...rounds({ way: 'IPVS SNAT, rules', kind: 'new', flows: 1_000, rules: { count: 1_000, shape: 'ports' } }, 10_000),
   ), 'a kernel')
   t.deepEqual(charts.map(({ name, bars }) => [name, bars.map(({ x, series, median }) => [x, series, median])]), [
@@ -319,6 +336,7 @@ test('each kind of figure has its chart', (t) => {
     ['lvs-nat', [['1', ALONE, 7000]]],
     ['lvs-nat-ways', [['1', 'LVS NAT, fast: replies', 5000]]],
     ['bulk', [['up', 'IPVS SNAT', 3620]]],
+    ['connections', [['IPVS SNAT', 'IPVS SNAT', 85_000]]],
     ['occupancy', [['90', 'IPVS SNAT', 15_000]]],
     ['rules-new', [['ports', '1,000 rules', 10_000]]],
   ])

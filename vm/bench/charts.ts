@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What is drawn of what was measured: which figures, in which order, under which title. How it is drawn is plot.ts. */
 
+import { CONNECTIONS } from './connections.ts'
 import { ALONE, BESIDE, FLOWS, OCCUPANCIES } from './measure.ts'
 import { SEGMENT_BYTES } from './network.ts'
 import { DIRECTIONS, Figures, SERVED } from './report.ts'
-import { countOf, type Figure, grouped, type Kind, type Results, roundsOf, type Summary, withChecksum } from './results.ts'
+import { countedOf, countOf, type Figure, grouped, type Kind, type Results, roundsOf, type Summary, withChecksum } from './results.ts'
 import { RULE_COUNTS, SHAPES } from './rules.ts'
 import { IPTABLES, IPVS, WAYS } from './ways.ts'
 
@@ -72,6 +73,13 @@ const bulk = (figures: Figures): Drawing => ({
   places: (['down', 'up'] as const).flatMap((kind) => WAYS.map(({ name: way }) => ({ x: kind, series: way, figure: figures.find({ way, kind, checksum: true, flows: 1 }) }))),
 })
 
+const connections = (figures: Figures): Drawing => ({
+  name: 'connections',
+  title: 'A short TCP connection, from its SYN to the last acknowledgement, with both its ends',
+  across: 'way',
+  places: WAYS.map(({ name: way }) => ({ x: way, series: way, figure: figures.find({ way, kind: 'connection', checksum: true, flows: CONNECTIONS }) })),
+})
+
 const occupancy = ({ all }: Figures): Drawing => ({
   name: 'occupancy',
   title: 'A new flow while ports are taken, in one block',
@@ -101,7 +109,7 @@ export function chartsOf(results: Results, source: string): Chart[] {
   const drawings = [
     ...checksums.flatMap((checksum) => forwarding(figures, checksum)), ...checksums.map((checksum) => balancing(figures, checksum)),
     ...checksums.map((checksum) => serving(figures, checksum)),
-    bulk(figures), occupancy(figures), ...rules(figures),
+    bulk(figures), connections(figures), occupancy(figures), ...rules(figures),
   ]
   return drawings.map((drawing) => chartOf(drawing, source, roundsOf(results))).filter(({ bars }) => bars.length > 0)
 }
@@ -117,7 +125,7 @@ function chartOf({ name, title, across, places }: Drawing, source: string, round
       rounds > 1 ? `Bars: medians of ${rounds} rounds. Lines: from the smallest to the largest.` : 'Measured once.',
       ...(refused.length > 0 ? [`Not drawn, because packets went astray: ${refused.join(', ')}.`] : []),
     ],
-    axes: { x: across, y: 'guest instructions per packet' },
+    axes: { x: across, y: `guest instructions per ${countedOf(found[0]?.kind ?? 'out')}` },
     series: [...new Set(places.map(({ series }) => series))],
     bars: found.filter((one) => one.refused === undefined).map(({ series, x, instructions }) => ({ x, series, ...instructions })),
   }

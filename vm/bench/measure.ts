@@ -9,11 +9,12 @@
  * script in the guest, whose clock jumps while it has nothing to do: flows would time out.
  */
 
-import { BULK_MIB, BULK_SEGMENTS, BULK_SETUP, BULK_TEARDOWN, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
+import { connect } from './connections.ts'
+import { BULK_MIB, BULK_SEGMENTS, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
 import type { Kind, Results } from './results.ts'
 import { share } from './processors.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
-import { Bench, type Count, countsOf, type Guest, homeward, lost, outward, type Run, script, withWay } from './runs.ts'
+import { Bench, type Count, countsOf, type Guest, homeward, lost, outward, type Run, script, withHosts, withWay } from './runs.ts'
 import { fill, SCALES, SCALE_WAYS } from './scale.ts'
 import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, RULES, type Way, WAYS } from './ways.ts'
 
@@ -45,8 +46,8 @@ export interface Part {
   name: string
   way: Way
   run: (bench: Bench) => Promise<void>
-  /** Its figures are not told over those of plain forwarding. */
-  alone?: boolean
+  /** The part that its figures are told over, and that comes along. */
+  over?: string
   /** What takes long, or a larger machine, is chosen by this name only, and measured in a run of its own. */
   asked?: string
   memoryMegabytes?: number
@@ -58,13 +59,16 @@ const TWO = 'two processors'
 /** Enough for four million flows, or so it has to be. */
 const SCALE_MEGABYTES = 2048
 
+const connectionsName = ({ name }: Way): string => `${name}, connections`
+
 const PARTS: readonly Part[] = [
-  ...WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => forward(bench, way) })),
-  { name: 'LVS NAT in', way: IPVS, run: balance },
-  ...LVS_WAYS.map((way): Part => ({ name: way.name, way, run: (bench) => serve(bench, way) })),
-  ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, run: (bench) => occupy(bench, way) })),
-  ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, alone: true, run: (bench) => moveBulk(bench, way) })),
-  { name: RULES.name, way: RULES, run: askRules },
+  ...WAYS.map((way): Part => ({ name: way.name, way, over: PLAIN.name, run: (bench) => forward(bench, way) })),
+  { name: 'LVS NAT in', way: IPVS, over: PLAIN.name, run: balance },
+  ...LVS_WAYS.map((way): Part => ({ name: way.name, way, over: PLAIN.name, run: (bench) => serve(bench, way) })),
+  ...[IPVS, IPTABLES].map((way): Part => ({ name: `${way.name}, occupancy`, way, over: PLAIN.name, run: (bench) => occupy(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, run: (bench) => moveBulk(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: connectionsName(way), way, over: connectionsName(PLAIN), run: (bench) => connect(bench, way) })),
+  { name: RULES.name, way: RULES, over: PLAIN.name, run: askRules },
   ...[...SCALES].flatMap(([asked, fillings]) => SCALE_WAYS.map((way): Part => ({
     name: `${way.name}, ${asked}`, way, asked, memoryMegabytes: SCALE_MEGABYTES, run: (bench) => fill(bench, way, fillings),
   }))),
@@ -79,9 +83,7 @@ export function chooseParts(only: string | undefined): Part[] {
   const wanted = ({ name, asked }: Part): boolean => words.some((word) => (asked ?? name).toLowerCase().includes(word))
   if (words.length === 0) return PARTS.filter(({ asked }) => asked === undefined)
   const found = PARTS.filter(wanted)
-  // The other figures are told over plain forwarding.
-  const plain = found.some(({ asked, alone }) => asked === undefined && !alone)
-  return PARTS.filter((part) => found.includes(part) || (plain && part.name === PLAIN.name))
+  return PARTS.filter((part) => found.includes(part) || found.some(({ over }) => over === part.name))
 }
 
 export const methodOf = (parts: readonly Part[]): string => (parts.some(({ watched }) => watched) ? METHOD_OF_TWO : METHOD)
@@ -202,7 +204,7 @@ async function occupy(bench: Bench, way: Way): Promise<void> {
 /** A stream of TCP, merged into large packets on its way (GSO): what the gateway does is the smaller part of it. */
 async function moveBulk(bench: Bench, way: Way): Promise<void> {
   if (!bench.replies) return
-  await withWay(bench, { ...way, setUp: [way.setUp, way.alsoTcp, BULK_SETUP].join('\n'), tearDown: `${BULK_TEARDOWN}\n${way.tearDown}` }, async () => {
+  await withHosts(bench, way, async () => {
     for (const kind of ['down', 'up'] as const) {
       // The first one also pays for what the ends learn of the path, and for memory that comes from elsewhere.
       await bench.sh(transfer(kind, way.outside))

@@ -200,15 +200,41 @@ export const BULK_MIB = 256
 export const BULK_SEGMENTS = Math.ceil((BULK_MIB * 2 ** 20) / SEGMENT_BYTES)
 export const ROUTER = '203.0.113.254'
 
-/** A file to send, and the ends as hosts with a TCP stack of their own. */
-export const BULK_SETUP = `
+/** The ends as hosts with a TCP stack of their own. */
+export const HOSTS_SETUP = `
 at inside 'ip link set lo up; ip addr add ${INSIDE}/24 dev source; ip route add default via 192.168.1.1'
-at remote 'ip link set lo up; ip route add 192.168.1.0/24 via 203.0.113.1'
-[ -e /tmp/bulk ] || dd if=/dev/zero of=/tmp/bulk bs=1M count=${BULK_MIB} 2>/dev/null`
+at remote 'ip link set lo up; ip route add 192.168.1.0/24 via 203.0.113.1'`
 
-export const BULK_TEARDOWN = `
+export const HOSTS_TEARDOWN = `
 at remote 'ip route del 192.168.1.0/24'
 at inside ip addr del ${INSIDE}/24 dev source`
+
+/**
+ * A function of shell that prints the guest's clock, how long it has had nothing to do, both in nanoseconds, and how many packets the gateway has
+ * had from and for inside: {@link passedOf} reads `took` before two of these lines.
+ */
+export const NOW = `now() {
+  awk '/^now at/ { time = $3 } $1 == ".idle_sleeptime" { idle += $3 } END { printf "%s %.0f ", time, idle }' /proc/timer_list
+  cd /sys/class/net/${NEAR}/statistics
+  cat rx_packets tx_packets
+}`
+
+interface Passed {
+  /** Nanoseconds in which there was something to do. */
+  busy: number
+  /** And in which there was not: somebody waited for a timer. */
+  idle: number
+  /** Packets that came to the gateway from inside, and that it has sent there. */
+  outward: number
+  homeward: number
+}
+
+/** @returns what has passed from one {@link NOW} to the next, if the text has both */
+export function passedOf(text: string): Passed | undefined {
+  const numbers = (/^took((?: \d+){8})$/m.exec(text)?.[1] ?? '').trim().split(' ').map(Number)
+  const [time, idle, outward, homeward] = numbers.slice(4).map((after, index) => after - (numbers[index] ?? NaN))
+  return time === undefined || idle === undefined || outward === undefined || homeward === undefined ? undefined : { busy: time - idle, idle, outward, homeward }
+}
 
 /** What each end does with the file; the inside host connects. */
 const TRANSFERS = {
@@ -219,43 +245,31 @@ const BULK_PORT = 81
 
 /**
  * @param seen source that its packets have at the remote
- * @returns a script that moves the file and prints, of before and after, the guest's clock, how long it has had nothing to do, and how many
- *   packets the gateway has had from and for inside; then how many packets had which source
+ * @returns a script that moves the file and prints {@link NOW} of before and after, then how many packets had which source
  */
 export const transfer = (direction: keyof typeof TRANSFERS, seen: string): string => `
 set -e
+[ -e /tmp/bulk ] || dd if=/dev/zero of=/tmp/bulk bs=1M count=${BULK_MIB} 2>/dev/null
 at remote 'bulk-stream listen ${ROUTER} ${BULK_PORT} ${TRANSFERS[direction].remote} </dev/null >/dev/null 2>&1 &'
 at remote 'iptables -t raw -F PREROUTING; iptables -t raw -A PREROUTING -p tcp -s ${seen}; iptables -t raw -A PREROUTING -p tcp ! -s ${seen}'
-now() {
-  awk '/^now at/ { time = $3 } $1 == ".idle_sleeptime" { idle += $3 } END { printf "%s %.0f ", time, idle }' /proc/timer_list
-  cd /sys/class/net/${NEAR}/statistics
-  cat rx_packets tx_packets
-}
+${NOW}
 before=$(now)
 at inside bulk-stream connect ${ROUTER} ${BULK_PORT} ${TRANSFERS[direction].inside}
 echo took $before $(now)
 at remote iptables -t raw -L PREROUTING -nvx | awk 'NR > 2 { print "packets " $1 }'`
 
-interface Transfer {
-  /** Nanoseconds in which there was something to do. */
-  busy: number
-  /** And in which there was not: somebody waited for a timer. */
-  idle: number
-  /** Packets that came to the gateway from inside, and that it has sent there. */
-  outward: number
-  homeward: number
+interface Transfer extends Passed {
   /** Why that means nothing, if it does. */
   refused?: string
 }
 
 /** @param text what a {@link transfer} has printed */
 export function transferOf(text: string): Transfer {
-  const numbers = (/^took((?: \d+){8})$/m.exec(text)?.[1] ?? '').trim().split(' ').map(Number)
-  const [time, idle, outward, homeward] = numbers.slice(4).map((after, index) => after - (numbers[index] ?? NaN))
+  const passed = passedOf(text)
   const [seen, others] = [...text.matchAll(/^packets (\d+)$/gm)].map(([, count]) => Number(count))
-  if (time === undefined || idle === undefined || outward === undefined || homeward === undefined || seen === undefined || others === undefined) throw new Error(`a transfer did not say all that it should: ${text}`)
+  if (passed === undefined || seen === undefined || others === undefined) throw new Error(`a transfer did not say all that it should: ${text}`)
   const refused = seen === 0 || others > 0 ? `${others} of ${seen + others} packets had another source` : undefined
-  return { busy: time - idle, idle, outward, homeward, ...(refused === undefined ? {} : { refused }) }
+  return { ...passed, ...(refused === undefined ? {} : { refused }) }
 }
 
 /** @returns the end that a stream arrives at */

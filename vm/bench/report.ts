@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Tables of what was measured, for people: on a terminal and in Markdown. */
 
+import { CONNECTIONS } from './connections.ts'
 import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
 import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Quantity, quantityName, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
@@ -145,6 +146,17 @@ function bulk(figures: Figures): Table[] {
   }]
 }
 
+function connections(figures: Figures): Table[] {
+  const subject = (way: string): Subject => ({ way, kind: 'connection', checksum: true, flows: CONNECTIONS })
+  const ways = WAYS.filter(({ name }) => figures.find(subject(name)))
+  if (ways.length === 0) return []
+  return [{
+    title: 'A short TCP connection, from its SYN to the last acknowledgement, with both its ends: instructions, those over plain forwarding, and the part of what iptables SNAT adds',
+    head: ['', 'connection'],
+    rows: ways.map(({ name }) => [name, forwardedCell(figures, subject(name))]),
+  }]
+}
+
 function occupancy(figures: Figures): Table[] {
   const [first] = figures.all.filter((one) => one.occupancy !== undefined)
   if (!first) return []
@@ -239,7 +251,7 @@ export function tablesOf(results: Results): Table[] {
     ...figures.checksums.flatMap((checksum) => forwarding(figures, checksum)),
     ...figures.checksums.flatMap((checksum) => balancing(figures, checksum)),
     ...figures.checksums.flatMap((checksum) => serving(figures, checksum)),
-    ...bulk(figures), ...occupancy(figures), ...rules(figures), ...loading(results.loads),
+    ...bulk(figures), ...connections(figures), ...occupancy(figures), ...rules(figures), ...loading(results.loads),
     ...scaling(figures), ...otherwise(results.quantities),
   ]
 }

@@ -3,9 +3,12 @@
 
 /**
  * Which packets of a flow: from inside, replies, from a client to a balanced service, from its server, the first of each flow from inside;
- * or segments of a TCP stream from outside, or from inside, with all that both its ends do.
+ * or segments of a TCP stream from outside, or from inside, with all that both its ends do; or whole TCP connections from inside, likewise.
  */
-export type Kind = 'out' | 'back' | 'in' | 'reply' | 'new' | 'down' | 'up'
+export type Kind = 'out' | 'back' | 'in' | 'reply' | 'new' | 'down' | 'up' | 'connection'
+
+/** @returns what instructions are counted for each of */
+export const countedOf = (kind: Kind): 'connection' | 'packet' | 'segment' => (kind === 'connection' ? kind : kind === 'down' || kind === 'up' ? 'segment' : 'packet')
 
 /** What a figure is about. */
 export interface Subject {
@@ -24,7 +27,7 @@ export interface Subject {
 export interface Measurement extends Subject {
   /** In which round, from 1 on: each round measures everything once. */
   round: number
-  /** Guest instructions from pktgen's sending to the drop at the other end, per packet that was sent. */
+  /** Guest instructions from pktgen's sending to the drop at the other end, per packet that was sent; or per {@link countedOf} of it. */
   instructions: number
   sent: number
   /** Those that came with the translated addresses. */

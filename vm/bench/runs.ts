@@ -2,8 +2,8 @@
 /** The machine that is measured, what its runs of pktgen say, and what is kept of that. */
 
 import type { Machine } from '../qemu/machine.ts'
-import { type End, type Flows, FUNCTIONS, INSIDE, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream } from './network.ts'
-import { type Measurement, nameOf, type Quantity, quantityName, type Results, type Subject } from './results.ts'
+import { type End, type Flows, FUNCTIONS, HOSTS_SETUP, HOSTS_TEARDOWN, INSIDE, otherEnd, rateOf, REMOTE, REMOTES, sending, SETUP, type Stream } from './network.ts'
+import { countedOf, type Measurement, nameOf, type Quantity, quantityName, type Results, type Subject } from './results.ts'
 import { putFiles, type Way } from './ways.ts'
 
 /** The clock follows the instructions, not the wall, so a limit must be generous. */
@@ -58,7 +58,7 @@ export class Bench {
   add(measurement: Omit<Measurement, 'round'>): void {
     this.results.measurements.push({ ...measurement, round: this.round })
     const { instructions, sent, arrived, refused } = measurement
-    this.progress(`${nameOf(measurement)}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per packet, ${arrived} of ${sent} arrived`}`)
+    this.progress(`${nameOf(measurement)}: ${refused ? `refused: ${refused}` : `${instructions.toFixed(0)} instructions per ${countedOf(measurement.kind)}, ${arrived} of ${sent} arrived`}`)
   }
 
   /** @param refused why the figure means nothing, if it does not */
@@ -94,7 +94,7 @@ export interface Count {
 
 const BEGIN = 'begin'
 /** What goes the short way of IPVS counts as forwarded as well, but requests for services. */
-const WENT = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
+export const WENT = `cat /proc/net/snmp /proc/net/ip_vs_snat 2>/dev/null |
 awk '$1 == "Ip:" && $7 ~ /[0-9]/ { forwarded = $7 } $1 ~ /^fast_/ { short += $2 } END { print "forwarded " forwarded; print "short " short + 0 }'`
 
 const FRESH = 'fresh-slabs'
@@ -122,12 +122,13 @@ export function countsOf(output: string): Count[] {
 
 export const numbersAfter = (word: string, text: string): number[] => [...text.matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'))].map((match) => Number(match[1]))
 
-function increase(word: string, text: string): number {
+/** @returns by how much the number after a word is larger the second time; NaN if it is not there twice */
+export function increase(word: string, text: string): number {
   const [before = NaN, after = NaN] = numbersAfter(word, text)
   return after - before
 }
 
-export function lost({ sent, arrived }: Count): string | undefined {
+export function lost({ sent, arrived }: Pick<Count, 'sent' | 'arrived'>): string | undefined {
   return arrived === sent ? undefined : `${arrived} of ${sent} arrived translated`
 }
 
@@ -136,6 +137,10 @@ export async function withWay(bench: Bench, way: Way, work: () => Promise<void>)
   await work()
   await bench.sh(way.tearDown)
 }
+
+/** The same for TCP, between hosts that have sockets. */
+export const withHosts = (bench: Bench, way: Way, work: () => Promise<void>): Promise<void> =>
+  withWay(bench, { ...way, setUp: [way.setUp, way.alsoTcp, HOSTS_SETUP].join('\n'), tearDown: `${HOSTS_TEARDOWN}\n${way.tearDown}` }, work)
 
 export const outward = (way: Way, checksum: boolean, flows: Flows, packets: number): Run => ({
   stream: { from: 'inside', source: INSIDE, destination: REMOTE, ...flows, varies: 'source', checksum, packets },
