@@ -5,12 +5,12 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { Failure } from '../../scripts/base/errors.ts'
 import { asFailure } from '../../scripts/base/files.ts'
-import { build, createPackaged, forget, mixedParts, type Packaged } from './packaged-fixture.ts'
+import { build, createPackaged, forget, mixedParts, type Packaged, standIn } from './packaged-fixture.ts'
 
 /** When a disk becomes full: a program is called with certain words, as a pattern of the shell's. */
 export interface Moment {
@@ -42,21 +42,9 @@ const CONTENTS = ['one', 'other'] as const
 const filler = ({ root }: Packaged, disk: Moment['disk']): string => join(disk === 'dist' ? join(root, 'dist') : dirname(root), 'filler')
 
 /** @returns folder of a program that stands before another one of its name, and fills a disk at certain words */
-function fillingProgram(small: Packaged, { program, words, done = '', then, disk }: Moment): string {
-  const bin = join(dirname(small.root), 'filling', program)
-  const real = execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim()
-  mkdirSync(bin, { recursive: true })
-  writeFileSync(join(bin, program), `#!/bin/bash
-real() { ${real} "$@"; }
-case " $* " in ${words.replaceAll(' ', '\\ ')})
-  ${done}
+const fillingProgram = (small: Packaged, { program, words, done = '', then, disk }: Moment): string => standIn(join(dirname(small.root), 'filling'), program, words, `  ${done}
   cat /dev/zero >${filler(small, disk)} 2>/dev/null
-  ${then ?? (done === '' ? '' : 'exit 0')} ;;
-esac
-exec ${real} "$@"
-`, { mode: 0o755 })
-  return bin
-}
+  ${then ?? (done === '' ? '' : 'exit 0')}`)
 
 /** Builds until the disk is full. @returns what is thrown then, as a user is told it */
 async function meet(small: Packaged, moment: Moment, content: string): Promise<unknown> {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** kill -9 of what makes tools, packages and repository: what was there stays, and the same command makes what nobody would have killed. */
 
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import type { Context, Paths } from '../../scripts/build/context.ts'
-import { build, createPackaged, forget, mixedParts, type Made, type Packaged } from './packaged-fixture.ts'
+import { build, createPackaged, forget, mixedParts, type Made, type Packaged, standIn } from './packaged-fixture.ts'
 
 /** When both die: a program that is called with certain words, as a pattern of the shell's, or node that is to rename something. */
 type Moment = { /** What has to be made anew for it. */ missing?: (paths: Paths) => string[] } & (
@@ -61,21 +61,9 @@ writeFileSync(pid, String(process.pid))
 await bring(createContext(JSON.parse(variables), root), step)
 `
 
-/** Folder of a program that stands before another one of its name, and ends it and node at certain words. */
-function dyingProgram(folder: string, { program, words, done = '' }: { program: string; words: string; done?: string }): string {
-  const bin = join(folder, 'dying', program)
-  const real = execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim()
-  mkdirSync(bin, { recursive: true })
-  writeFileSync(join(bin, program), `#!/bin/bash
-real() { ${real} "$@"; }
-case " $* " in ${words.replaceAll(' ', '\\ ')})
-  ${done}
-  kill -9 $(cat ${join(folder, 'pid')}) $$ ;;
-esac
-exec ${real} "$@"
-`, { mode: 0o755 })
-  return bin
-}
+/** @returns folder of a program that stands before another one of its name, and ends it and node at certain words */
+const dyingProgram = (folder: string, { program, words, done = '' }: { program: string; words: string; done?: string }): string => standIn(join(folder, 'dying'), program, words, `  ${done}
+  kill -9 $(cat ${join(folder, 'pid')}) $$`)
 
 /** Builds in a process of its own. @returns the signal that it has died of */
 async function die({ root }: Packaged, context: Context, moment: Moment): Promise<string | null> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The fake kernel's checkout with specs and tools of a few lines, so that real packages and a repository come out of it in seconds. */
 
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -133,6 +134,21 @@ export const mixedParts = (context: Context, ...builds: readonly (Made | undefin
 /** Removes the shared results of what has changing content, so that it is made and not taken, and what else is to be made. */
 export function forget({ paths }: Context, more: readonly string[] = []): void {
   for (const path of [...TOOLS.map((name) => join(paths.results, name)), ...more]) rmSync(path, { recursive: true, force: true })
+}
+
+/** @returns folder of a program that stands before another one of its name, and at certain words, a pattern of the shell's, does what `body` says, in which `real` calls it */
+export function standIn(folder: string, program: string, words: string, body: string): string {
+  const bin = join(folder, program)
+  const real = execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim()
+  mkdirSync(bin, { recursive: true })
+  writeFileSync(join(bin, program), `#!/bin/bash
+real() { ${real} "$@"; }
+case " $* " in ${words.replaceAll(' ', '\\ ')})
+${body} ;;
+esac
+exec ${real} "$@"
+`, { mode: 0o755 })
+  return bin
 }
 
 /** A build that goes to its end. */
