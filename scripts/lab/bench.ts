@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { chartsOf } from '../../vm/bench/charts.ts'
 import { comparisonLines, compare } from '../../vm/bench/compare.ts'
 import { reportOf, svgFile } from '../../vm/bench/markdown.ts'
-import { agree, chooseParts, measure, memoryOf, methodOf, type Part, partNames } from '../../vm/bench/measure.ts'
+import { agree, chooseParts, measure, memoryOf, methodOf, type Part, partNames, pluginOf } from '../../vm/bench/measure.ts'
 import { svgOf } from '../../vm/bench/plot.ts'
 import { refusals, textLines } from '../../vm/bench/report.ts'
 import type { Results } from '../../vm/bench/results.ts'
@@ -21,7 +21,7 @@ import { checkoutLock, withLock } from '../build/lock.ts'
 import { setUp } from '../build/setup.ts'
 import { bringGuest, type Guest, testedRevision } from './guest.ts'
 import { withInstructionClock } from './instructions.ts'
-import { withWatchedProcessors } from './processors.ts'
+import { withPlugin } from './watched.ts'
 
 export interface Benchmark {
   guest: Guest
@@ -39,7 +39,7 @@ const folderOf = ({ paths }: Context): string => join(paths.dist, 'bench')
 export function chosenParts({ variables }: Context): Part[] {
   const parts = chooseParts(variables.ONLY)
   if (parts.length > 0 && !agree(parts)) {
-    throw new Failure('usage', `ONLY=${variables.ONLY} chooses parts that need different machines.`, { hint: 'Those of "scale", "four million" and "two processors" are measured in runs of their own.' })
+    throw new Failure('usage', `ONLY=${variables.ONLY} chooses parts that need different machines.`, { hint: 'Those of "scale", "four million", "two processors" and "profile" are measured in runs of their own.' })
   }
   if (parts.length > 0) return parts
   throw new Failure('usage', `No part of the benchmark has a name with "${variables.ONLY}" in it.`, { hint: `Parts: ${partNames().join(', ')}` })
@@ -60,7 +60,8 @@ export async function runBench(context: Context): Promise<void> {
     method: methodOf(parts),
     measuring: (keep) => {
       const course = { rounds: context.repeat, progress: (line: string) => log.info(line), keep }
-      if (parts.some(({ watched }) => watched)) return withWatchedProcessors(context, guest, 'bench', (machine, sharedWrites) => measure(machine, parts, { ...course, sharedWrites }))
+      const plugin = pluginOf(parts)
+      if (plugin !== undefined) return withPlugin(context, guest, 'bench', plugin, (machine, told) => measure(machine, parts, { ...course, told }))
       return withInstructionClock(context, guest, 'bench', (machine) => measure(machine, parts, course), memoryOf(parts))
     },
     print: (line) => process.stdout.write(`${line}\n`),

@@ -9,9 +9,10 @@ import { nftablesFlowtable, nftablesNothing, nftablesSnat } from '../../vm/bench
 import { svgOf } from '../../vm/bench/plot.ts'
 import { textLines } from '../../vm/bench/report.ts'
 import { figuresOf, type Measurement, nameOf, type Results, summaryOf } from '../../vm/bench/results.ts'
-import { functionAt, symbolsOf, togetherOf, windowsOf } from '../../vm/bench/processors.ts'
+import { togetherOf, windowsOf } from '../../vm/bench/processors.ts'
 import { countsOf } from '../../vm/bench/runs.ts'
 import { gapsOf } from '../../vm/bench/scale.ts'
+import { functionAt, symbolsOf } from '../../vm/bench/symbols.ts'
 import { results, rounds, stored } from './bench-fixture.ts'
 
 test('what pktgen says becomes instructions per packet, as 6.1 and as 2.6.32 say it', (t) => {
@@ -71,13 +72,39 @@ test('of two processors, writes to what both use are told by function, without t
   }
   const windows = ['1000 40 9000 9000 9000 9000', '1000 40 9000 9000 9000 9000\n1004 80 10000 10000 20000 20000\n2004 c0 5000 5000 5000 9000\n2008 100 100 100 900 900\n3000 140 100 100 9000 9000', '']
   const found = await measure(machine, chooseParts('processors').slice(0, 1), {
-    rounds: 1, progress: () => undefined, keep: () => undefined, sharedWrites: () => windows.map((window) => `window\n${window}\n`).join(''),
+    rounds: 1, progress: () => undefined, keep: () => undefined, told: () => windows.map((window) => `window\n${window}\n`).join(''),
   })
   t.deepEqual(found.quantities.map(({ what, value }) => [what, value]), [
     ['out: writes to what the other processor uses', 1.5], ['out: of these, locks', 1], ['out: of these, counts [ip_vs]', 0.5],
     ['out: writes there of functions that do not with every other packet', 0.01],
     ['back: writes to what the other processor uses', 0], ['back: writes there of functions that do not with every other packet', 0],
   ])
+})
+
+test('where the instructions of a packet are is told by function, of those that are measured and not of what comes before them', async (t) => {
+  const answer = (arrived: number) => `begin\nOK: 1(c1+d0) usec, 20000 (60byte,0frags)\narrived ${arrived}\n`
+  const machine = {
+    ...fakeMachine(/nothing/),
+    sh: async (text: string) => {
+      const runs = text.split('echo begin').length - 1
+      return `${Array.from({ length: runs }, (_, index) => answer(index === 2 ? 19_999 : 20_000)).join('')}symbols\n0000000000001000 T forwards\n0000000000002000 t adds\t[ip_vs]\n0000000000003000 t little\n`
+    },
+  }
+  const windows = ['1000 2000000\n1010 2000000\n2000 200000\n3000 20000', '1000 1', '1000 2000000', '2000 1', '2000 400000']
+  const lines: string[] = []
+  const found = await measure(machine, chooseParts('profile').slice(0, 1), {
+    rounds: 1, progress: (line) => lines.push(line), keep: () => undefined, told: () => windows.map((window) => `window\n${window}\n`).join(''),
+  })
+  t.deepEqual(found.quantities.map(({ what, value, refused }) => [what, value, refused]), [
+    ['new: forwards', 200, undefined], ['new: adds [ip_vs]', 10, undefined], ['new: all others', 1, undefined],
+    ['out: forwards', 100, '19999 of 20000 arrived translated'], ['out: all others', 0, '19999 of 20000 arrived translated'],
+    ['back: adds [ip_vs]', 20, undefined], ['back: all others', 0, undefined],
+  ])
+  t.deepEqual(lines, ['plain forwarding, new: 211 instructions per packet, of 2 functions', 'plain forwarding, out: 100 instructions per packet, of 1 functions', 'plain forwarding, back: 20 instructions per packet, of 1 functions'])
+  const text = textLines(found).map((line) => line.trim().split(/ {2,}/))
+  t.true(text.some(([name, all]) => name === 'all' && all === '211'))
+  t.true(text.some(([name, all]) => name === 'forwards' && all === '200'))
+  t.false(text.some(([name]) => name === 'What else was measured'))
 })
 
 test('flows differ by the port of the side that is inside', (t) => {
@@ -113,8 +140,8 @@ test('what takes long is measured only when it is asked for, alone and in a larg
   t.is(memoryOf(scale), 2048)
   t.is(chooseParts('million').length, 4)
   t.false(chooseParts('fast').some(({ asked }) => asked !== undefined))
-  t.deepEqual([...new Set(chooseParts('processors').map(({ watched }) => watched))], [true])
-  t.is(new Set(partNames()).size, usual.length + 14)
+  t.deepEqual([...new Set(chooseParts('processors').map(({ plugin }) => plugin))], ['shared-writes'])
+  t.is(new Set(partNames()).size, usual.length + 20)
 })
 
 /** @returns type and body of each message, all lengths checked */

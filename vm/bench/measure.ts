@@ -13,6 +13,7 @@ import { connect } from './connections.ts'
 import { BULK_MIB, BULK_SEGMENTS, type Flows, INSIDE, INSIDE2, REMOTE, REMOTES, transfer, transferOf, VIP } from './network.ts'
 import type { Kind, Results } from './results.ts'
 import { share } from './processors.ts'
+import { profile } from './profile.ts'
 import { LOADS, RULE_COUNTS, rulesFile, secondsOf, SHAPES, timed } from './rules.ts'
 import { Bench, type Count, countsOf, type Guest, homeward, lost, outward, type Run, script, withHosts, withWay } from './runs.ts'
 import { fill, SCALES, SCALE_WAYS } from './scale.ts'
@@ -20,7 +21,13 @@ import { IPTABLES, IPVS, IPVS_LIMITS, LVS_SERVICE, LVS_WAYS, PLAIN, RULES, type 
 
 /** What is counted, and how, for those who read or compare the figures. */
 const METHOD = 'guest instructions per packet: one processor under TCG, -icount shift=0'
-const METHOD_OF_TWO = 'writes per packet to lines of memory that both of two processors use: TCG with a plugin'
+
+/** Plugins of QEMU that watch the machine, by their files in vm/qemu, and what is counted with them. */
+const METHODS_OF_PLUGINS = {
+  'shared-writes': 'writes per packet to lines of memory that both of two processors use: TCG with a plugin',
+  profile: 'guest instructions per packet, by functions: one processor under TCG, -icount shift=0, with a plugin',
+} as const
+export type Plugin = keyof typeof METHODS_OF_PLUGINS
 
 export const FLOWS = [1, 1_000, 20_000, 100_000] as const
 /** Those that are new, or beside others. */
@@ -51,11 +58,12 @@ export interface Part {
   /** What takes long, or a larger machine, is chosen by this name only, and measured in a run of its own. */
   asked?: string
   memoryMegabytes?: number
-  /** Whether the machine has two processors, which are watched. */
-  watched?: boolean
+  /** What watches the machine. */
+  plugin?: Plugin
 }
 
 const TWO = 'two processors'
+const PROFILE = 'profile'
 /** Enough for four million flows, or so it has to be. */
 const SCALE_MEGABYTES = 2048
 
@@ -72,7 +80,8 @@ const PARTS: readonly Part[] = [
   ...[...SCALES].flatMap(([asked, fillings]) => SCALE_WAYS.map((way): Part => ({
     name: `${way.name}, ${asked}`, way, asked, memoryMegabytes: SCALE_MEGABYTES, run: (bench) => fill(bench, way, fillings),
   }))),
-  ...WAYS.map((way): Part => ({ name: `${way.name}, ${TWO}`, way, asked: TWO, watched: true, run: (bench) => share(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, ${TWO}`, way, asked: TWO, plugin: 'shared-writes', run: (bench) => share(bench, way) })),
+  ...WAYS.map((way): Part => ({ name: `${way.name}, ${PROFILE}`, way, asked: PROFILE, plugin: 'profile', run: (bench) => profile(bench, way, SETS[MANY_FLOWS]) })),
 ]
 
 export const partNames = (): string[] => PARTS.map(({ name }) => name)
@@ -86,10 +95,16 @@ export function chooseParts(only: string | undefined): Part[] {
   return PARTS.filter((part) => found.includes(part) || found.some(({ over }) => over === part.name))
 }
 
-export const methodOf = (parts: readonly Part[]): string => (parts.some(({ watched }) => watched) ? METHOD_OF_TWO : METHOD)
+/** @returns what watches the machine that measures them */
+export const pluginOf = (parts: readonly Part[]): Plugin | undefined => parts.find(({ plugin }) => plugin !== undefined)?.plugin
+
+export function methodOf(parts: readonly Part[]): string {
+  const plugin = pluginOf(parts)
+  return plugin === undefined ? METHOD : METHODS_OF_PLUGINS[plugin]
+}
 
 /** @returns whether one machine can measure all of them */
-export const agree = (parts: readonly Part[]): boolean => new Set(parts.map(({ memoryMegabytes, watched = false }) => `${memoryMegabytes} ${watched}`)).size === 1
+export const agree = (parts: readonly Part[]): boolean => new Set(parts.map(({ memoryMegabytes, plugin }) => `${memoryMegabytes} ${plugin}`)).size === 1
 
 /** @returns how much the machine needs for these */
 export const memoryOf = (parts: readonly Part[]): number | undefined =>
@@ -250,15 +265,15 @@ export interface Course {
   /** Called after each part with all that was measured until then. */
   keep: (results: Results) => void
   /** What the plugin of the emulator has written until now, if it has one. */
-  sharedWrites?: () => string
+  told?: () => string
 }
 
 /**
  * @param machine one CPU, started with `instructionClock`
  * @param parts what {@link chooseParts} chose: all of them once, then all of them again
  */
-export async function measure(machine: Guest, parts: readonly Part[], { rounds, progress, keep, sharedWrites }: Course): Promise<Results> {
-  const bench = new Bench(machine, progress, sharedWrites ?? (() => ''))
+export async function measure(machine: Guest, parts: readonly Part[], { rounds, progress, keep, told }: Course): Promise<Results> {
+  const bench = new Bench(machine, progress, told ?? (() => ''))
   await bench.setUp()
   const possible = new Set(parts)
   for (let round = 1; round <= rounds; round++) {

@@ -10,6 +10,7 @@
 
 import { type End, INSIDE, NOWHERE, otherEnd, REMOTE, REMOTES, sendingAtOnce, type Stream } from './network.ts'
 import { type Bench, numbersAfter, withWay } from './runs.ts'
+import { byFunction, symbolsOf, windowsIn } from './symbols.ts'
 import type { Way } from './ways.ts'
 
 export const PROCESSORS = 2
@@ -78,42 +79,10 @@ interface Writer {
 
 /** @param text what vm/qemu/shared-writes.c writes @returns of each window, who wrote to what both processors use */
 export function windowsOf(text: string): Writer[][] {
-  return text.split(/^window\n/m).slice(1).map((window) => window.split('\n').filter(Boolean).map((row) => {
-    const [address = '', line = '', ...numbers] = row.split(' ')
+  return windowsIn(text).map((rows) => rows.map(([address = '', line = '', ...numbers]) => {
     const [first = NaN, second = NaN, ...uses] = numbers.map(Number)
     return { address: BigInt(`0x${address}`), line, writes: first + second, uses: Math.min(...uses) }
   }))
-}
-
-/** Functions of a kernel by where they begin, in order. */
-export type Symbols = readonly (readonly [address: bigint, name: string])[]
-
-/** @param text of /proc/kallsyms */
-export const symbolsOf = (text: string): Symbols =>
-  text.split('\n').flatMap((line): [bigint, string][] => {
-    const [address = '', , name = '', module = ''] = line.split(/\s+/)
-    return name === '' ? [] : [[BigInt(`0x${address}`), `${name}${module && ` ${module}`}`]]
-  }).sort(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0))
-
-/** @returns the function that an address is in */
-export function functionAt(symbols: Symbols, address: bigint): string {
-  let [low, high] = [0, symbols.length]
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if ((symbols[middle]?.[0] ?? 0n) <= address) low = middle + 1
-    else high = middle
-  }
-  return symbols[low - 1]?.[1] ?? 'unknown'
-}
-
-/** @returns how often each function has written, most often first */
-function byFunction(writers: readonly Writer[], symbols: Symbols): [name: string, writes: number][] {
-  const sums = new Map<string, number>()
-  for (const { address, writes } of writers) {
-    const name = functionAt(symbols, address)
-    sums.set(name, (sums.get(name) ?? 0) + writes)
-  }
-  return [...sums].sort(([, one], [, other]) => other - one)
 }
 
 /** Each processor sends packets of its own flows, which are known by then, through the same devices. */
@@ -131,7 +100,7 @@ export async function share(bench: Bench, way: Way): Promise<void> {
     const [told = '', symbolsText = ''] = output.split(/^symbols\n/m)
     const symbols = symbolsOf(symbolsText)
     const all = togetherOf(told).slice(known.length)
-    const [housekeeping = [], ...windows] = windowsOf(bench.sharedWrites()).slice(-1 - DIRECTIONS.length)
+    const [housekeeping = [], ...windows] = windowsOf(bench.told()).slice(-1 - DIRECTIONS.length)
     const common = new Set(housekeeping.map(({ line }) => line))
     for (const [index, direction] of DIRECTIONS.entries()) {
       const [one, window] = [all[index], windows[index]]
@@ -140,7 +109,7 @@ export async function share(bench: Bench, way: Way): Promise<void> {
       const add = (what: string, value: number) =>
         bench.addQuantity({ way: way.name, what: `${direction}: ${what}`, flows: PROCESSORS * PORTS, unit: 'per packet', value, ...(refused === undefined ? {} : { refused }) })
       const counted = window.filter(({ line, uses }) => !common.has(line) && uses >= PACKETS * OFTEN)
-      const writers = byFunction(counted, symbols).map(([name, writes]) => [name, writes / one.sent] as const)
+      const writers = byFunction(counted.map(({ address, writes }) => [address, writes]), symbols).map(([name, writes]) => [name, writes / one.sent] as const)
       const sum = (some: typeof writers): number => some.reduce((all, [, writes]) => all + writes, 0)
       const [each, rare] = [true, false].map((often) => writers.filter(([, writes]) => (writes >= OFTEN) === often)) as [typeof writers, typeof writers]
       add('writes to what the other processor uses', sum(each))

@@ -2,6 +2,7 @@
 /** Tables of what was measured, for people: on a terminal and in Markdown. */
 
 import { CONNECTIONS } from './connections.ts'
+import { PROFILE_UNIT } from './profile.ts'
 import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
 import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Quantity, quantityName, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
@@ -214,7 +215,8 @@ function scaling(figures: Figures): Table[] {
 
 const quantityText = (value: number): string => (value < 100 ? value.toFixed(1) : grouped(value))
 
-function otherwise(quantities: readonly Quantity[]): Table[] {
+function otherwise(all: readonly Quantity[]): Table[] {
+  const quantities = all.filter(({ unit }) => unit !== PROFILE_UNIT)
   if (quantities.length === 0) return []
   const counts = inOrder(quantities.map(({ flows }) => flows))
   const rowOf = ({ way, what, unit }: Quantity): string => `${way}: ${what} (${unit})`
@@ -229,6 +231,24 @@ function otherwise(quantities: readonly Quantity[]): Table[] {
     head: ['', ...flowsHead(counts)],
     rows: [...groupedBy(quantities, rowOf)].map(([row, all]) => [row, ...counts.map((count) => cell(all.filter(({ flows }) => flows === count)))]),
   }]
+}
+
+/** A table for each direction, functions with most instructions first. */
+function profiles(quantities: readonly Quantity[]): Table[] {
+  const found = quantities.filter(({ unit }) => unit === PROFILE_UNIT)
+  const ways = WAYS.map(({ name }) => name).filter((name) => found.some(({ way }) => way === name))
+  return [...groupedBy(found, ({ what }) => what.replace(/:.*/, ''))].map(([kind, all]) => {
+    const valueOf = (what: string, way: string): number => summaryOf(all.filter((one) => one.way === way && one.what === what).map(({ value }) => value)).median || 0
+    const cells = (values: readonly number[]): string[] => values.map((value) => (value === 0 ? '-' : value.toFixed(0)))
+    const rows = [...new Set(all.map(({ what }) => what))].map((what) => ({ name: what.slice(kind.length + 2), values: ways.map((way) => valueOf(what, way)) }))
+      .sort((one, other) => Math.max(...other.values) - Math.max(...one.values))
+    const sums = ways.map((_, column) => rows.reduce((sum, { values }) => sum + (values[column] ?? 0), 0))
+    return {
+      title: `Where the instructions of a packet are, ${DIRECTIONS.find((direction) => direction.kind === kind)?.title ?? kind}, with pktgen that sends it and the rule that counts it`,
+      head: ['function', ...ways],
+      rows: [['all', ...cells(sums)], ...rows.map(({ name, values }) => [name, ...cells(values)])],
+    }
+  })
 }
 
 function loading(loads: readonly Load[]): Table[] {
@@ -252,7 +272,7 @@ export function tablesOf(results: Results): Table[] {
     ...figures.checksums.flatMap((checksum) => balancing(figures, checksum)),
     ...figures.checksums.flatMap((checksum) => serving(figures, checksum)),
     ...bulk(figures), ...connections(figures), ...occupancy(figures), ...rules(figures), ...loading(results.loads),
-    ...scaling(figures), ...otherwise(results.quantities),
+    ...scaling(figures), ...profiles(results.quantities), ...otherwise(results.quantities),
   ]
 }
 

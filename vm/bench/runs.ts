@@ -23,8 +23,8 @@ export class Bench {
   constructor(
     private readonly machine: Guest,
     private readonly progress: (line: string) => void,
-    /** What the plugin of the emulator has written until now, see processors.ts. */
-    readonly sharedWrites: () => string,
+    /** What the plugin of the emulator has written until now, if it has one. */
+    readonly told: () => string,
   ) {}
 
   async sh(script: string, limit = LIMIT_MS): Promise<string> {
@@ -69,6 +69,12 @@ export class Bench {
   addQuantity(quantity: Omit<Quantity, 'round'>): void {
     this.results.quantities.push({ ...quantity, round: this.round })
     this.progress(`${quantityName(quantity)}: ${quantity.value} ${quantity.unit}${quantity.refused === undefined ? '' : `, refused: ${quantity.refused}`}`)
+  }
+
+  /** @param line what is said of all of them together */
+  addQuantities(quantities: readonly Omit<Quantity, 'round'>[], line: string): void {
+    this.results.quantities.push(...quantities.map((quantity) => ({ ...quantity, round: this.round })))
+    this.progress(line)
   }
 
   addLoad(how: string, seconds: number): void {

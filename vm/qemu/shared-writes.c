@@ -4,48 +4,15 @@
  * and how often. What a processor writes to such a line is not in the caches of the others any more: it is what processors
  * hold each other up with, and is counted here because emulated processors, which take turns, are not held up.
  *
- * vm/guest/mark-window.c has the instructions that begin and end a window. The first one only has the plugin begin to watch, as a
- * machine that is watched is very slow. At the end of a window the file that the argument `out` says is appended to:
+ * Windows are those of plugin.h. The first one only has the plugin begin to watch, as a machine that is watched is very slow. At the end of another it tells
  *
  *	window
  *	WRITER LINE WRITES0 WRITES1 USES0 USES1		in hexadecimal, then decimal: an instruction that wrote, and a line
- *
- * The declarations are those of qemu-plugin.h, version 1, of which QEMU says that it stays compatible; Debian has no package with that file.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "plugin.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define PROCESSORS 2
 #define LINE_BITS 6
-#define KERNEL 0xffff800000000000ULL
-/* nopl NUMBER(%rax,%rax,1), as vm/guest/mark-window.c has it */
-#define MARK_BYTES 8
-#define MARK_BEGIN "\x0f\x1f\x84\x00\x42\x57\x41\x53"
-#define MARK_END "\x0f\x1f\x84\x00\x45\x57\x41\x53"
-
-typedef uint64_t plugin_id;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-enum { NO_REGISTERS };
-enum { READ = 1, WRITE, READ_AND_WRITE };
-
-void qemu_plugin_reset(plugin_id, void (*)(plugin_id));
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, void (*)(unsigned int, uint32_t, uint64_t, void *), int, int, void *);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned int, void *), int, void *);
-bool qemu_plugin_mem_is_store(uint32_t);
-
-EXPORT int qemu_plugin_version = 1;
 
 /* Tables of lines, and of writers to lines. They are larger than what is used of them in a window. */
 
@@ -64,7 +31,7 @@ static uint32_t used;
 static plugin_id self;
 static bool watching;
 static bool within;
-static const char *path = "shared-writes";
+static const char *path;
 
 static void on_translation(plugin_id id, struct qemu_plugin_tb *block);
 
@@ -127,12 +94,7 @@ static void on_end(unsigned int processor, void *data)
 	if (!within)
 		return;
 	within = false;
-	out = fopen(path, "a");
-	if (!out) {
-		perror(path);
-		exit(1);
-	}
-	fprintf(out, "window\n");
+	out = window_to(path);
 	for (i = 0; i < TABLE_SIZE; i++) {
 		const struct entry *entry = &table[i];
 		const struct entry *uses = entry->writer ? find(entry->line, 0) : NULL;
@@ -149,25 +111,22 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
 	size_t count = qemu_plugin_tb_n_insns(block), i;
 
 	(void)id;
+	watch_marks(block, on_begin, on_end);
+	if (!watching)
+		return;
 	for (i = 0; i < count; i++) {
 		struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
-		const void *bytes = qemu_plugin_insn_data(instruction);
 		uint64_t place = qemu_plugin_insn_vaddr(instruction);
 
-		if (place >= KERNEL && watching)
+		if (place >= KERNEL)
 			qemu_plugin_register_vcpu_mem_cb(instruction, on_memory, NO_REGISTERS, READ_AND_WRITE, (void *)place);
-		else if (place < KERNEL && qemu_plugin_insn_size(instruction) == MARK_BYTES && !memcmp(bytes, MARK_BEGIN, MARK_BYTES))
-			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_begin, NO_REGISTERS, NULL);
-		else if (place < KERNEL && qemu_plugin_insn_size(instruction) == MARK_BYTES && !memcmp(bytes, MARK_END, MARK_BYTES))
-			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_end, NO_REGISTERS, NULL);
 	}
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
 	(void)info;
-	if (argc == 1 && !strncmp(argv[0], "out=", 4))
-		path = strdup(argv[0] + 4);
+	path = out_of(argc, argv);
 	table = calloc(TABLE_SIZE, sizeof(*table));
 	if (!table)
 		return 1;
