@@ -207,7 +207,7 @@ export const TARGETS: readonly Target[] = [
     name: 'lts',
     summary: 'Linux 6.1 LTS',
     line: '6.1',
-    families: [{ name: '6.1', series: 'lts', compat: ['6', '6.1'], kernels: 'Linux 6.1' }],
+    families: [{ name: '6.1', series: 'lts', compat: ['6', '6.1'], kernels: 'Linux 6.1', config: 'lts-6.1' }],
     source: 'linux-6.1',
     stock: { distribution: 'Debian 12', suite: 'bookworm' },
   },

@@ -120,6 +120,7 @@ export function createFixture(t: Pick<ExecutionContext, 'teardown'>): Fixture {
   write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5))
   write('specs/kernel/lts/10-base.config', 'CONFIG_IP_VS=m\n# CONFIG_SOUND is not set\n')
   write('specs/kernel/lts/debug.config', 'CONFIG_IP_VS_DEBUG=y\n')
+  write('specs/kernel/lts-6.1/objects.config', 'CONFIG_NFT_OBJREF=m\n')
   const kernel = kernelTarball(folder)
   const other = tarball(folder, 'tool-1.0.tar.gz', { README: 'a tool\n' })
   const sources = SOURCES.map(({ name }) => `${name}=${name === 'linux-6.1' ? kernel : other}`).join(',')
