@@ -32,11 +32,10 @@
  */
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 {
-	return jhash_3words((__force u32)cp->caddr.ip,
-			    (__force u32)cp->vaddr.ip,
-			    (__force u32)cp->cport << 16 |
-			    (__force u32)cp->vport,
-			    ip_vs_snat_ipvs(cp)->snat->hash_key[0]);
+	struct snat_tuple t;
+
+	snat_tuple_of_conn(&t, cp, true);
+	return snat_out_hash(ip_vs_snat_ipvs(cp)->snat, &t);
 }
 
 /* Inside hosts */
@@ -457,9 +456,9 @@ void ip_vs_snat_conn_release(struct ip_vs_conn *cp)
 /**
  * snat_conn_insert - let packets find a new connection
  * @cp:		the connection
- * @host:	its inside host, from snat_conn_admit()
+ * @claim:	what it's to have
  * @taken:	set if the outside tuple is in use; only then the caller still has to
- *		do something about @host
+ *		do something about the host
  *
  * It has its block of ports from now on, if that has one.
  *
@@ -468,22 +467,22 @@ void ip_vs_snat_conn_release(struct ip_vs_conn *cp)
  * reference in all cases.
  */
 struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
-				    struct ip_vs_snat_host *host, bool *taken)
+				    const struct snat_claim *claim, bool *taken)
 {
 	struct ip_vs_snat *snat = ip_vs_snat_ipvs(cp)->snat;
 	struct snat_share *share = snat_share_of(cp);
 	struct ip_vs_conn *other;
 
-	cp->snat.host = host;
+	cp->snat.host = claim->host;
 	/* Nobody has answered yet. It's counted before somebody can. */
 	cp->snat.unanswered = true;
 	atomic_inc(&snat->unanswered);
-	*taken = !snat_in_insert(snat, cp);
+	*taken = !snat_in_insert(snat, cp, claim->outside, claim->outside_hash);
 	if (*taken) {
 		atomic_dec(&snat->unanswered);
 		return NULL;
 	}
-	other = snat_out_insert(snat, cp);
+	other = snat_out_insert(snat, cp, claim->inside);
 	if (unlikely(other)) {
 		/* Packets from outside may have found it meanwhile */
 		snat_conn_forget(cp);

@@ -303,6 +303,14 @@ struct snat_tuple {
 	__be16	rport;
 };
 
+/* What a new connection is to have */
+struct snat_claim {
+	const struct snat_tuple	*inside;
+	const struct snat_tuple	*outside;
+	u32			outside_hash;
+	struct ip_vs_snat_host	*host;
+};
+
 /* Places that have nothing to do with each other, from a random start (xorshift64) */
 static inline u32 snat_next_place(u64 *state, u32 num)
 {
@@ -423,10 +431,10 @@ static inline struct hlist_head *snat_tab_bucket(struct snat_tab *tab, u32 hash)
 
 /* Lookups are done under RCU lock, and take a reference */
 
-static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
-					      const struct snat_tuple *t)
+static inline struct ip_vs_conn *
+snat_out_get_hashed(const struct ip_vs_snat *snat, const struct snat_tuple *t,
+		    u32 hash)
 {
-	u32 hash = snat_out_hash(snat, t);
 	struct snat_tab *tab = snat_tab_first(snat, SNAT_DIR_OUT);
 	struct ip_vs_conn *cp;
 
@@ -438,6 +446,12 @@ static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
 		}
 	}
 	return NULL;
+}
+
+static inline struct ip_vs_conn *snat_out_get(const struct ip_vs_snat *snat,
+					      const struct snat_tuple *t)
+{
+	return snat_out_get_hashed(snat, t, snat_out_hash(snat, t));
 }
 
 static inline struct ip_vs_conn *snat_in_get(const struct ip_vs_snat *snat,
@@ -555,7 +569,8 @@ struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 					unsigned int host_conns);
 void snat_conn_dismiss(struct ip_vs_snat *snat, struct ip_vs_snat_host *host);
 struct ip_vs_conn *snat_conn_insert(struct ip_vs_conn *cp,
-				    struct ip_vs_snat_host *host, bool *taken);
+				    const struct snat_claim *claim,
+				    bool *taken);
 spinlock_t *snat_host_lock_of(struct ip_vs_snat *snat, __be32 addr);
 struct ip_vs_snat_host *snat_host_find(struct ip_vs_snat *snat, __be32 addr);
 void snat_memo_put(struct ip_vs_snat *snat, struct snat_memo *memo,
@@ -572,9 +587,11 @@ void snat_conn_cleanup_net(struct ip_vs_snat *snat);
 #define SNAT_BUCKETS_AT_ONCE	1024	/* until others have their turn */
 
 int snat_default_tab_bits(struct netns_ipvs *ipvs);
-bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
+bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
+		    const struct snat_tuple *t, u32 hash);
 struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
-				   struct ip_vs_conn *cp);
+				   struct ip_vs_conn *cp,
+				   const struct snat_tuple *t);
 bool snat_in_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
 void snat_out_unlink(struct ip_vs_snat *snat, struct ip_vs_conn *cp);
 struct snat_tab *snat_tabs_hold(struct ip_vs_snat *snat, enum snat_dir dir);

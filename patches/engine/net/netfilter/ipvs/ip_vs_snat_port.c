@@ -362,6 +362,9 @@ static void snat_conn_discard(struct ip_vs_conn *cp)
  */
 static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 {
+	const struct snat_claim claim = {
+		s->inside, &s->outside, s->base + port, s->host,
+	};
 	const struct snat_tuple *inside = s->inside;
 	struct ip_vs_conn *cp, *mine;
 	bool taken;
@@ -380,7 +383,7 @@ static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 	if (s->source->rule)
 		snat_conn_bind_rule(mine, s->source->rule);
 	mine->snat.block = s->block;
-	cp = snat_conn_insert(mine, s->host, &taken);
+	cp = snat_conn_insert(mine, &claim, &taken);
 	if (likely(cp == mine))
 		return cp;
 	snat_conn_discard(mine);

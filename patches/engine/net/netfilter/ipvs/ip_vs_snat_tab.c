@@ -115,20 +115,18 @@ static void snat_tab_add(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
  * snat_in_insert - claim the outside tuple of a connection
  * @snat:	the network namespace
  * @cp:		the connection
+ * @t:		the tuple
+ * @hash:	its hash
  *
  * Return: whether it was free.
  */
-bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
+bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp,
+		    const struct snat_tuple *t, u32 hash)
 {
-	struct snat_tuple t;
 	bool taken;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, false);
-	hash = snat_in_hash(snat, &t);
 
 	spin_lock(snat_tab_lock(snat, hash));
-	taken = snat_in_taken(snat, &t, hash);
+	taken = snat_in_taken(snat, t, hash);
 	if (!taken) {
 		snat_tab_add(snat, cp, hash, SNAT_DIR_IN);
 		/* In the order in which they have the tuple */
@@ -137,7 +135,7 @@ bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
 	spin_unlock(snat_tab_lock(snat, hash));
 
 	if (!taken)
-		snat_hot_port_taken(snat, &t);
+		snat_hot_port_taken(snat, t);
 	return !taken;
 }
 
@@ -145,22 +143,20 @@ bool snat_in_insert(struct ip_vs_snat *snat, struct ip_vs_conn *cp)
  * snat_out_insert - claim the inside tuple of a connection
  * @snat:	the network namespace
  * @cp:		the connection
+ * @t:		the tuple
  *
  * Return: NULL; or if another CPU was faster with the same flow, the connection that it
  * has made, with a reference.
  */
 struct ip_vs_conn *snat_out_insert(struct ip_vs_snat *snat,
-				   struct ip_vs_conn *cp)
+				   struct ip_vs_conn *cp,
+				   const struct snat_tuple *t)
 {
+	u32 hash = snat_out_hash(snat, t);
 	struct ip_vs_conn *other;
-	struct snat_tuple t;
-	u32 hash;
-
-	snat_tuple_of_conn(&t, cp, true);
-	hash = snat_out_hash(snat, &t);
 
 	spin_lock(snat_tab_lock(snat, hash));
-	other = snat_out_get(snat, &t);
+	other = snat_out_get_hashed(snat, t, hash);
 	if (!other)
 		snat_tab_add(snat, cp, hash, SNAT_DIR_OUT);
 	spin_unlock(snat_tab_lock(snat, hash));
@@ -252,21 +248,23 @@ static struct snat_tab *snat_tab_locked(struct ip_vs_snat *snat,
 }
 
 /* Some buckets at once. Who goes through the connections, and so waits for us, need not
- * wait for all.
+ * wait for all. Those of a lock have to be a few only, too: packets wait for it.
  */
 static void snat_tab_move_some(struct ip_vs_snat *snat, struct snat_tab *tab,
 			       struct snat_tab *next, u32 first,
 			       enum snat_dir dir)
 {
-	u32 end = min(first + SNAT_BUCKETS_AT_ONCE, tab->mask + 1), i;
+	u32 end = min(first + SNAT_BUCKETS_AT_ONCE, tab->mask + 1), lock, i;
 	struct hlist_node *node;
 
 	mutex_lock(&snat->tabs_lock);
-	for (i = first; i < end; i++) {
-		spin_lock_bh(snat_tab_lock(snat, i));
-		while ((node = snat_last_node(&tab->bucket[i])))
-			snat_tab_move(snat, node, next, dir);
-		spin_unlock_bh(snat_tab_lock(snat, i));
+	for (lock = first; lock < first + SNAT_LOCKS; lock++) {
+		spin_lock_bh(snat_tab_lock(snat, lock));
+		for (i = lock; i < end; i += SNAT_LOCKS) {
+			while ((node = snat_last_node(&tab->bucket[i])))
+				snat_tab_move(snat, node, next, dir);
+		}
+		spin_unlock_bh(snat_tab_lock(snat, lock));
 	}
 	mutex_unlock(&snat->tabs_lock);
 	cond_resched();
