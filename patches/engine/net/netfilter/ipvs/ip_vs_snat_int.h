@@ -609,7 +609,6 @@ void snat_tabs_cleanup(struct ip_vs_snat *snat);
 struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
 				   const struct snat_source *source,
 				   struct sk_buff *skb,
-				   struct ip_vs_iphdr *iph,
 				   const struct snat_tuple *inside, u32 *place);
 struct ip_vs_dest *snat_next_dest(const struct snat_source *source,
 				  struct ip_vs_dest *dest, u32 *place);
@@ -623,7 +622,6 @@ void snat_host_unpair(struct ip_vs_snat_host *host);
 struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 				    const struct snat_source *source,
 				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph,
 				    const struct snat_tuple *inside,
 				    int ifindex);
 void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t);

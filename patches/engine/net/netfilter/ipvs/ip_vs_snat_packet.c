@@ -544,7 +544,6 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	struct snat_source source = { };
 	struct ip_vs_conn *cp = NULL;
 	enum snat_action action;
-	struct ip_vs_iphdr iph;
 	struct snat_tuple t;
 
 	if (snat_is_icmp_error(skb, thoff)) {
@@ -569,11 +568,8 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
 		action = SNAT_ACT_DROP;
 	}
-	if (action == SNAT_ACT_TRANSLATE) {
-		ip_vs_fill_iph_skb(AF_INET, skb, false, &iph);
-		cp = snat_conn_create(ipvs, &source, skb, &iph, &t,
-				      out->ifindex);
-	}
+	if (action == SNAT_ACT_TRANSLATE)
+		cp = snat_conn_create(ipvs, &source, skb, &t, out->ifindex);
 	snat_source_put(&source);
 
 	if (action == SNAT_ACT_PASS)

@@ -192,11 +192,13 @@ static struct ip_vs_dest *snat_any_dest(struct ip_vs_snat *snat,
 static struct ip_vs_dest *snat_schedule(struct netns_ipvs *ipvs,
 					struct ip_vs_service *svc,
 					struct sk_buff *skb,
-					struct ip_vs_iphdr *iph,
 					const struct snat_tuple *inside)
 {
-	struct ip_vs_dest *dest = ip_vs_snat_schedule(svc, skb, iph);
+	struct ip_vs_iphdr iph;
+	struct ip_vs_dest *dest;
 
+	ip_vs_fill_iph_skb(AF_INET, skb, false, &iph);
+	dest = ip_vs_snat_schedule(svc, skb, &iph);
 	if (dest && snat_dest_usable(dest))
 		return dest;
 	return snat_any_dest(ipvs->snat, svc, inside->laddr);
@@ -375,7 +377,6 @@ void snat_host_unpair(struct ip_vs_snat_host *host)
  * @ipvs:	the network namespace
  * @source:	the service or pool
  * @skb:	the packet that starts the connection
- * @iph:	its IP header
  * @inside:	the flow
  * @place:	for snat_next_dest()
  *
@@ -384,13 +385,12 @@ void snat_host_unpair(struct ip_vs_snat_host *host)
 struct ip_vs_dest *snat_first_dest(struct netns_ipvs *ipvs,
 				   const struct snat_source *source,
 				   struct sk_buff *skb,
-				   struct ip_vs_iphdr *iph,
 				   const struct snat_tuple *inside, u32 *place)
 {
 	struct snat_pool *pool = source->pool;
 
 	if (!pool)
-		return snat_schedule(ipvs, source->svc, skb, iph, inside);
+		return snat_schedule(ipvs, source->svc, skb, inside);
 	if (!pool->num_usable)
 		return NULL;
 	if (!(pool->spec.flags & IPVS_SNAT_POOL_F_PAIRED) ||

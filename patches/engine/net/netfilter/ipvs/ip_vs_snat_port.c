@@ -672,7 +672,6 @@ static void snat_no_pool(struct netns_ipvs *ipvs,
  * @ipvs:	the network namespace
  * @source:	where the connection gets its address from
  * @skb:	the packet that starts the flow
- * @iph:	its IP header
  * @inside:	the flow
  * @ifindex:	the device by which it leaves
  *
@@ -682,7 +681,6 @@ static void snat_no_pool(struct netns_ipvs *ipvs,
 struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 				    const struct snat_source *source,
 				    struct sk_buff *skb,
-				    struct ip_vs_iphdr *iph,
 				    const struct snat_tuple *inside,
 				    int ifindex)
 {
@@ -703,7 +701,7 @@ struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 		snat_refuse_again(&s);
 		return NULL;
 	}
-	first = snat_first_dest(ipvs, source, skb, iph, inside, &place);
+	first = snat_first_dest(ipvs, source, skb, inside, &place);
 	if (!first) {
 		snat_no_pool(ipvs, source, inside);
 		return NULL;

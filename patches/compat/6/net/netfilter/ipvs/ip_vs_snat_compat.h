@@ -7,6 +7,7 @@
 #ifndef _IP_VS_SNAT_COMPAT_H
 #define _IP_VS_SNAT_COMPAT_H
 
+#include <linux/filter.h>
 #include <linux/hash.h>
 #include <linux/inetdevice.h>
 #include <linux/jhash.h>
@@ -136,6 +137,24 @@ static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
 	return inet_is_local_reserved_port(ipvs->net, ntohs(port));
 }
 
+/* Is it certain that no socket of this host has this port? Not if one is in the same
+ * bucket, and not where a program of BPF may choose one with another port.
+ */
+static inline bool ip_vs_snat_port_unbound(struct net *net, u16 protocol,
+					   __be16 port)
+{
+	struct inet_hashinfo *tcp = net->ipv4.tcp_death_row.hashinfo;
+	u16 num = ntohs(port);
+
+	if (static_branch_unlikely(&bpf_sk_lookup_enabled))
+		return false;
+	if (protocol == IPPROTO_UDP)
+		return !READ_ONCE(udp_hashslot(ip_vs_snat_udp_table(net), net,
+					       num)->count);
+	return hlist_empty(&tcp->bhash[inet_bhashfn(net, num,
+						    tcp->bhash_size)].chain);
+}
+
 /* Would a packet from the remote address and port to the local ones, that comes in by
  * the device, end up in a socket of this host? Called under RCU lock.
  */
@@ -144,11 +163,16 @@ static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 					 __be32 laddr, __be16 lport, int ifindex)
 {
 	struct net *net = ipvs->net;
-	/* A packet of a device in a VRF comes in by the VRF as well */
-	int vrf = l3mdev_master_ifindex_by_index(net, ifindex);
-	int dif = vrf ? : ifindex, sdif = vrf ? ifindex : 0;
+	int vrf, dif, sdif;
 	bool refcounted;
 	struct sock *sk;
+
+	if (ip_vs_snat_port_unbound(net, protocol, lport))
+		return false;
+	/* A packet of a device in a VRF comes in by the VRF as well */
+	vrf = l3mdev_master_ifindex_by_index(net, ifindex);
+	dif = vrf ? : ifindex;
+	sdif = vrf ? ifindex : 0;
 
 	switch (protocol) {
 	case IPPROTO_TCP:
