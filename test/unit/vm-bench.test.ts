@@ -90,7 +90,7 @@ test('where the instructions of a packet are is told by function, of those that 
       return `${Array.from({ length: runs }, (_, index) => answer(index === 2 ? 19_999 : 20_000)).join('')}symbols\n0000000000001000 T forwards\n0000000000002000 t adds\t[ip_vs]\n0000000000003000 t little\n`
     },
   }
-  const windows = ['1000 2000000\n1010 2000000\n2000 200000\n3000 20000', '1000 1', '1000 2000000', '2000 1', '2000 400000']
+  const windows = ['1000 2000000\n1010 2000000\n2000 200000\n3000 20000', '1000 1', '1000 2000000', '2000 1', '2000 1', '2000 400000']
   const lines: string[] = []
   const found = await measure(machine, chooseParts('profile').slice(0, 1), {
     rounds: 1, progress: (line) => lines.push(line), keep: () => undefined, told: () => windows.map((window) => `window\n${window}\n`).join(''),

@@ -30,8 +30,10 @@ export async function profile(bench: Bench, way: Way, flows: Flows): Promise<voi
   const count = flows.ports[1] * flows.remotes
   const out = outward(way, checksum, flows, count)
   const back = homeward(way, checksum, flows, count)
-  // What is second of its kind may be what a short way is learnt from.
-  const runs: readonly (readonly [Kind | undefined, Run])[] = [['new', out], [undefined, out], ['out', out], ...(bench.replies ? [[undefined, back], ['back', back]] as const : [])]
+  // The second packet of a direction may be what a short way is learnt from.
+  const runs: readonly (readonly [Kind | undefined, Run])[] = [
+    ['new', out], [undefined, out], ['out', out], ...(bench.replies ? [[undefined, back], [undefined, back], ['back', back]] as const : []),
+  ]
   await withWay(bench, way, async () => {
     const output = await bench.sh(['set -e', ...runs.map(([, run]) => script(run)), 'echo symbols', 'cat /proc/kallsyms'].join('\n'), LIMIT_MS)
     const [told = '', symbolsText = ''] = output.split(/^symbols\n/m)
