@@ -45,11 +45,10 @@ struct snat_hot {
 	unsigned long		ports[];
 };
 
-static bool snat_port_reserved(struct netns_ipvs *ipvs,
-			       const struct snat_tuple *t)
+static bool snat_port_reserved(struct netns_ipvs *ipvs, u8 protocol,
+			       __be16 port)
 {
-	return t->protocol != IPPROTO_ICMP &&
-	       ip_vs_snat_port_reserved(ipvs, t->lport);
+	return protocol != IPPROTO_ICMP && ip_vs_snat_port_reserved(ipvs, port);
 }
 
 static bool snat_hot_match(const struct snat_hot *hot,
@@ -127,7 +126,7 @@ static void snat_hot_fill(struct netns_ipvs *ipvs, struct snat_hot *hot)
 		t.lport = htons(first + bit);
 		if (snat_in_taken(snat, &t, base + bit))
 			taken++;
-		else if (snat_port_reserved(ipvs, &t))
+		else if (snat_port_reserved(ipvs, t.protocol, t.lport))
 			hot->reserved++;
 		else
 			continue;
@@ -149,7 +148,7 @@ static void snat_hot_verify(struct netns_ipvs *ipvs, struct snat_hot *hot)
 	for_each_set_bit(bit, hot->ports, hot->num) {
 		t.lport = htons(first + bit);
 		if (!snat_in_taken(snat, &t, base + bit) &&
-		    !snat_port_reserved(ipvs, &t) &&
+		    !snat_port_reserved(ipvs, t.protocol, t.lport) &&
 		    test_and_clear_bit(bit, hot->ports))
 			atomic_dec(&hot->taken);
 	}
@@ -337,7 +336,7 @@ static bool snat_port_allowed(struct snat_search *s)
 	if (t->protocol == IPPROTO_ICMP)
 		return true;
 
-	if (snat_port_reserved(ipvs, t) ||
+	if (snat_port_reserved(ipvs, t->protocol, t->lport) ||
 	    ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
 		return false;
 	if (s->local &&
