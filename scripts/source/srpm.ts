@@ -23,13 +23,14 @@ export interface SrpmHeader {
 const BROUGHT_ANEW = 'It is truncated or tampered with. Nothing was kept; fetch it again.'
 
 /**
- * What rpm-sequoia, which verifies for rpm since 4.20 on Debian 13 and Fedora, is to take: packages of 2012 are signed
- * by way of SHA-1, and so are the keys by themselves. Without this it refuses the keys ("No binding signature") and the
- * signatures ("SHA1 is not considered secure since 2013-02-01"), and RPM_SEQUOIA_CRYPTO_POLICY is its way to say otherwise
- * (README of rpm-sequoia; format: https://docs.rs/sequoia-policy-config; tried with rpm 4.20.1 and rpm-sequoia 1.8.0 of Debian 13).
- * A second file for a signature that there is cannot be made for SHA-1 either. What can is a pair of files of the same digest, of
- * which the owner of the key would have to sign one, and these two no longer sign.
- * A date would not help: it is compared with today's, not with the signature's.
+ * What Sequoia is to take, which verifies for rpm on Debian 13 and Fedora: packages of 2012 are signed by way of SHA-1, and
+ * so are the keys by themselves. By its own policy it refuses the keys ("No binding signature") and the signatures ("SHA1 is
+ * not considered secure since 2013-02-01"). RPM_SEQUOIA_CRYPTO_POLICY names another one (README of rpm-sequoia; format:
+ * https://docs.rs/sequoia-policy-config; tried with rpm 4.20.1 and rpm-sequoia 1.8.0 of Debian 13).
+ *
+ * It is for the pinned keys alone, as rpm knows no others then. Nobody can make a second file for a signature that there is, by
+ * SHA-1 neither; what can be made are two files of one digest, of which the owner of the key would have to sign the first. A
+ * date would not limit it: Sequoia compares one with today's and not with the signature's (documentation of its StandardPolicy).
  */
 const CRYPTO_POLICY = `[hash_algorithms]
 sha1 = "always"
@@ -39,12 +40,19 @@ signature.v3 = "always"
 `
 
 /**
+ * What rpm 6 is to check: a package of rpm 4.8 has SHA-1 and MD5 digests only, which it no longer looks at by itself, and then
+ * says "DIGESTS NOT OK" for want of others (rpm 6.1.0 of Debian's forky: its macro is 0x20100). Zero is what rpm 4 has. Who
+ * vouches for the package is another question.
+ */
+export const WITH_OLD_DIGESTS = ['--define', '_pkgverify_flags 0x0'] as const
+
+/**
  * rpm without the settings of the user's and with a database of its own.
  *
  * @param database that {@link withDatabase} has made
  */
 function rpmOf(database: string): { options: string[]; env: NodeJS.ProcessEnv } {
-  return { options: ['--dbpath', database], env: { ...process.env, HOME: database, LC_ALL: 'C', RPM_SEQUOIA_CRYPTO_POLICY: policyIn(database) } }
+  return { options: ['--dbpath', database, ...WITH_OLD_DIGESTS], env: { ...process.env, HOME: database, LC_ALL: 'C', RPM_SEQUOIA_CRYPTO_POLICY: policyIn(database) } }
 }
 
 /** rpm-sequoia does nothing at all without the file that the variable names. */
@@ -137,7 +145,7 @@ export function vouchedFor(lines: readonly string[], fingerprint: string): boole
   const own = signers.every((id) => id.length >= 8 && fingerprint.toLowerCase().endsWith(id))
   const good = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line) && /: OK$/.test(line))
   const all = lines.length > 0 && lines.every((line) => /: OK$/.test(line))
-  const whole = good(/^(OpenPGP )?V\d .*[Ss]ignature, key /)
+  const whole = good(/^((Legacy )?OpenPGP )?V\d .*[Ss]ignature, key /)
   const header = good(/^Header (OpenPGP )?V\d .*[Ss]ignature, key /) && good(/^Payload SHA\d+ digest/)
   return all && signers.length > 0 && own && (whole || header)
 }
