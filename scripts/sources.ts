@@ -3,8 +3,8 @@
  * Where sources come from. A distribution's package is trusted through apt's own
  * signature chain and moves on with the distribution; an upstream file is pinned
  * by its SHA-256 in sources.lock.json, and a kernel.org kernel's signature is
- * checked as well. A kernel's source package is trusted by its signature, or by the
- * digest that the user names.
+ * checked as well. A kernel's source package is trusted by its signature, whose key comes
+ * with the checkout, or by the digest that the user names.
  */
 
 export interface AptSource {
@@ -37,10 +37,8 @@ export interface PackageSigner {
   /** Fingerprint of the primary key, 40 hexadecimal digits. */
   keyFingerprint: string
   keyOwner: string
-  /** A package of the distribution's that holds the key. */
-  apt: AptSource
-  /** Where the key is published; it counts only with the right fingerprint. */
-  urls: readonly string[]
+  /** Path of the key in the checkout. The file holds it and no other, and counts only with the right fingerprint. */
+  keyFile: string
 }
 
 /** A kernel that is published as a source package (SRPM). */
@@ -54,7 +52,10 @@ export interface SrpmSource {
   urls: readonly string[]
   /** Why there is no place to fetch it from. */
   unpublished?: string
-  signer: PackageSigner
+  /** Who signs what the places have: nobody else's package belongs there. */
+  publisher: PackageSigner
+  /** Who vouches for a file that the user brings, by any one signature. */
+  signers: readonly PackageSigner[]
 }
 
 /** https://www.kernel.org/signature.html */
@@ -211,8 +212,14 @@ const CENTOS_VAULT = [
 const CENTOS_6: PackageSigner = {
   keyFingerprint: 'C1DAC52D1664E8A4386DBA430946FCA2C105B9DE',
   keyOwner: 'CentOS 6',
-  apt: { kind: 'binary', package: 'distribution-gpg-keys', file: /\/centos\/RPM-GPG-KEY-CentOS-6$/ },
-  urls: CENTOS_VAULT.map((vault) => `${vault}/RPM-GPG-KEY-CentOS-6`),
+  keyFile: 'specs/keys/RPM-GPG-KEY-CentOS-6',
+}
+
+/** https://access.redhat.com/security/team/key: what signs RHEL 6, and all products since November 2009. */
+const RED_HAT_2: PackageSigner = {
+  keyFingerprint: '567E347AD0044ADE55BA8A5F199E2F91FD431D51',
+  keyOwner: 'Red Hat, release key 2',
+  keyFile: 'specs/keys/RPM-GPG-KEY-redhat-release-2',
 }
 
 /** Kernels of CentOS 6 by the release they were published in: the first with the release, the others as its updates. */
@@ -223,7 +230,7 @@ const CENTOS_6_KERNELS: readonly { release: string; builds: readonly string[] }[
 
 /** Kernels that people ask for and CentOS never had. */
 const UNPUBLISHED: Readonly<Record<string, string>> = {
-  '2.6.32-279.23.1.el6': 'It is an erratum of RHEL 6.3 EUS (RHSA-2013:0662), which CentOS did not rebuild.',
+  '2.6.32-279.23.1.el6': 'It is an erratum of RHEL 6.3 EUS (RHSA-2013:0662), which CentOS did not rebuild; who subscribes to RHEL can have its source package.',
 }
 
 /**
@@ -237,5 +244,5 @@ export function el6Kernel(stem: string, kernel: string): SrpmSource {
   const folder = published?.builds[0] === build ? 'os' : 'updates'
   const urls = published ? CENTOS_VAULT.map((vault) => `${vault}/${published.release}/${folder}/Source/SPackages/${filename}`) : []
   const unpublished = UNPUBLISHED[kernel] ?? 'It is none of the kernels that CentOS published for a family of IPVS sources that is known here.'
-  return { name: `${stem}-${kernel}`, summary: 'the kernel', kernel, filename, urls, ...(published ? {} : { unpublished }), signer: CENTOS_6 }
+  return { name: `${stem}-${kernel}`, summary: 'the kernel', kernel, filename, urls, ...(published ? {} : { unpublished }), publisher: CENTOS_6, signers: [CENTOS_6, RED_HAT_2] }
 }

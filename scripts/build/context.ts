@@ -24,7 +24,7 @@ export const VARIABLES = {
   TREE: `source whose series patch, save and discard are about: ${TREES.map((tree) => tree.name).join(', ')} (default ${KERNEL_TREE})`,
   CONFIG: 'kernel configuration: gateway, or rhel (el6 only: RHEL\'s own, all drivers), into dist/TARGET-rhel (default gateway)',
   SRPM: 'source package of an el6 kernel, instead of fetching it; its name tells KERNEL',
-  SRPM_SHA256: 'SHA-256 of a source package that the pinned key did not sign, and that you vouch for',
+  SRPM_SHA256: 'SHA-256 of a source package that no pinned key signed, and that you vouch for',
   SIGN: 'key, as gpg knows it, that make repo signs packages and repositories with, into dist/VARIANT/signed, and make release the tag and all of a release',
   VERSION: 'what is released, such as 1.1.0',
   WITHOUT: 'targets that a release is made without, separated by commas',

@@ -13,11 +13,12 @@ A local file can be given for any source:
   make fetch SOURCE=linux-6.1=/path/linux-6.1.127.tar.xz
 Sources: ${SOURCES.map((source) => source.name).join(', ')}
 
-A kernel of el6 comes from the CentOS archive as a source package, whose signature has to
-be by the pinned key; what differs is refused unless you vouch for it by its digest:
+A kernel of el6 comes from the CentOS archive as a source package, signed by CentOS 6, or from a
+file, signed by CentOS 6 or Red Hat; the keys are in specs/keys. What nobody of them has signed is
+refused unless you vouch for it by its digest:
   make fetch TARGET=el6 KERNEL=2.6.32-279.22.1.el6
-  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.el6.src.rpm
-  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.23.1.el6.src.rpm SRPM_SHA256=DIGEST
+  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.23.1.el6.src.rpm
+  make fetch TARGET=el6 SRPM=/path/kernel-2.6.32-279.el6.src.rpm SRPM_SHA256=DIGEST
 Once it is in the store, the other commands need neither.
 
 Nothing is fetched twice. To follow the distribution to a newer version:

@@ -10,7 +10,7 @@ import type { Command } from '../command.ts'
 import { requireSaved } from '../kernel/series.ts'
 
 /** What checkouts share in the cache. */
-const SHARED = ['store', 'results', 'pristine', 'apt', 'keys', 'accelerator.json'] as const
+const SHARED = ['store', 'results', 'pristine', 'apt', 'accelerator.json'] as const
 
 /**
  * A prepared tree has the objects of its pristine source in the cache, and is worth nothing without them.

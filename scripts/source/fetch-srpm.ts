@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Brings a kernel's source package into the store, once something vouches for it. */
 
-import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { download } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
-import { sha256File, writeIfChanged } from '../base/files.ts'
+import { sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import type { Context } from '../build/context.ts'
-import type { PackageSigner, SrpmSource } from '../sources.ts'
-import { Apt } from './apt.ts'
-import { nameDigestHint, pinnedKey, readSrpm, sha256Inside, verifySrpm } from './srpm.ts'
+import type { SrpmSource } from '../sources.ts'
+import { nameDigestHint, readSrpm, sha256Inside, verifySrpm } from './srpm.ts'
 import { Store, type Stored } from './store.ts'
 
 /** SHA-256 by file name: sources.lock.json. */
@@ -36,7 +35,7 @@ export async function fetchSrpm(context: Context, source: SrpmSource, digests: D
     requireKernel(source, kernel)
     const sha256 = await sha256File(incoming)
     const contains = { [tarball]: await sha256Inside(incoming, tarball) }
-    const verified = named === undefined ? await requireSigned(context, source, incoming, { [source.filename]: sha256, ...contains }, digests) : requireNamed(source, named, sha256)
+    const verified = named === undefined ? await requireSigned(context, source, incoming, local !== undefined, { [source.filename]: sha256, ...contains }, digests) : requireNamed(source, named, sha256)
     const origin = local ? 'local' : 'upstream'
     const stored = await store.add(incoming, { name: source.name, version: kernel, filename: source.filename, origin, from, verified, contains })
     store.remember(stored)
@@ -68,7 +67,7 @@ export function localFile(context: Context): string | undefined {
 
 /** @returns the URL that it came from */
 async function fetchPublished(store: Store, source: SrpmSource, path: string): Promise<string> {
-  const hint = `Bring the file from elsewhere. If CentOS signed it:\n  SRPM=/path/${source.filename}\n${nameDigestHint(source.filename)}`
+  const hint = `Bring the file from elsewhere. If CentOS or Red Hat signed it:\n  SRPM=/path/${source.filename}\n${nameDigestHint(source.filename)}`
   if (source.urls.length === 0) {
     throw new Failure('source', `${source.filename} is nowhere to be fetched. ${source.unpublished ?? ''}`, { hint })
   }
@@ -93,17 +92,22 @@ function requireNamed(source: SrpmSource, named: string, sha256: string): string
   })
 }
 
-/** Wants the pinned key's signature, and the pinned digests where there are any. */
-async function requireSigned(context: Context, source: SrpmSource, path: string, found: Digests, digests: Digests): Promise<string> {
-  await verifySrpm(path, source.filename, source.signer, await keyFile(context, source))
+/**
+ * Wants a signature: of what was published by its publisher, of what the user brings by any of those who are pinned. What is
+ * published has to have the pinned digests too, where there are any; another's package of that name is another file.
+ *
+ * @returns what vouches for it
+ */
+async function requireSigned(context: Context, source: SrpmSource, path: string, isLocal: boolean, found: Digests, digests: Digests): Promise<string> {
+  const signer = await verifySrpm(path, source.filename, isLocal ? source.signers : [source.publisher], context.paths.root)
+  const verified = `signature by ${signer.keyFingerprint} (${signer.keyOwner})`
+  if (signer !== source.publisher) return verified
   requirePinned(found, digests)
   const unpinned = Object.entries(found).filter(([file]) => digests[file] === undefined)
-  if (unpinned.length > 0) {
-    log.info('its digests are not in scripts/sources.lock.json; these lines pin them:')
-    for (const [file, sha256] of unpinned) log.info(`  ${JSON.stringify(file)}: ${JSON.stringify(sha256)},`)
-  }
-  const pinned = unpinned.length === 0 ? ', sha256 pinned in sources.lock.json' : ''
-  return `signature by ${source.signer.keyFingerprint}${pinned}`
+  if (unpinned.length === 0) return `${verified}, sha256 pinned in sources.lock.json`
+  log.info('its digests are not in scripts/sources.lock.json; these lines pin them:')
+  for (const [file, sha256] of unpinned) log.info(`  ${JSON.stringify(file)}: ${JSON.stringify(sha256)},`)
+  return verified
 }
 
 /** @throws Failure of kind `source` for a file that is pinned with another digest */
@@ -114,41 +118,5 @@ export function requirePinned(found: Digests, digests: Digests): void {
     throw new Failure('source', `${file} is not the file that scripts/sources.lock.json pins, though its package is signed.`, {
       hint: `pinned sha256 ${pinned}\nbut it has    ${sha256}\nWas it published anew? Compare, then correct the lock, or name the digest of the package: SRPM_SHA256=.`,
     })
-  }
-}
-
-/** @returns path of a file with the signer's key, from the distribution's package of keys or from where it is published */
-async function keyFile(context: Context, source: SrpmSource): Promise<string> {
-  const { signer } = source
-  const folder = join(context.paths.cache, 'keys')
-  const path = join(folder, `${signer.keyFingerprint}.asc`)
-  if (existsSync(path)) return path
-  mkdirSync(folder, { recursive: true })
-  const incoming = `${path}.incoming-${process.pid}`
-  try {
-    if (!(await fetchKeyByApt(context, signer, incoming))) {
-      await download(signer.urls, incoming, `Without the key the signature of ${source.filename} cannot be checked.\n${nameDigestHint(source.filename)}`)
-    }
-    writeIfChanged(path, await pinnedKey(incoming, signer))
-    return path
-  } finally {
-    rmSync(incoming, { force: true })
-  }
-}
-
-async function fetchKeyByApt(context: Context, signer: PackageSigner, path: string): Promise<boolean> {
-  const apt = new Apt(join(context.paths.cache, 'apt'))
-  if (!(await apt.available())) return false
-  const folder = `${path}.apt-${process.pid}`
-  try {
-    const file = await apt.fetch(signer.apt, folder, '')
-    if (file) copyFileSync(file.path, path)
-    return file !== undefined
-  } catch (error) {
-    // No network for apt either: the place where the key is published is the one to name.
-    if (error instanceof Failure && error.kind === 'source') return false
-    throw error
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
   }
 }

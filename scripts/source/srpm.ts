@@ -22,14 +22,46 @@ export interface SrpmHeader {
 
 const BROUGHT_ANEW = 'It is truncated or tampered with. Nothing was kept; fetch it again.'
 
-/** rpm without the settings of the user's and with a database of its own. */
+/**
+ * What Sequoia is to take, which verifies for rpm on Debian 13 and Fedora: packages of 2012 are signed by way of SHA-1, and
+ * so are the keys by themselves. By its own policy it refuses the keys ("No binding signature") and the signatures ("SHA1 is
+ * not considered secure since 2013-02-01"). RPM_SEQUOIA_CRYPTO_POLICY names another one (README of rpm-sequoia; format:
+ * https://docs.rs/sequoia-policy-config; tried with rpm 4.20.1 and rpm-sequoia 1.8.0 of Debian 13).
+ *
+ * It is for the pinned keys alone, as rpm knows no others then. Nobody can make a second file for a signature that there is, by
+ * SHA-1 neither; what can be made are two files of one digest, of which the owner of the key would have to sign the first. A
+ * date would not limit it: Sequoia compares one with today's and not with the signature's (documentation of its StandardPolicy).
+ */
+const CRYPTO_POLICY = `[hash_algorithms]
+sha1 = "always"
+
+[packets]
+signature.v3 = "always"
+`
+
+/**
+ * What rpm 6 is to check: a package of rpm 4.8 has SHA-1 and MD5 digests only, which it no longer looks at by itself, and then
+ * says "DIGESTS NOT OK" for want of others (rpm 6.1.0 of Debian's forky: its macro is 0x20100). Zero is what rpm 4 has. Who
+ * vouches for the package is another question.
+ */
+export const WITH_OLD_DIGESTS = ['--define', '_pkgverify_flags 0x0'] as const
+
+/**
+ * rpm without the settings of the user's and with a database of its own.
+ *
+ * @param database that {@link withDatabase} has made
+ */
 function rpmOf(database: string): { options: string[]; env: NodeJS.ProcessEnv } {
-  return { options: ['--dbpath', database], env: { ...process.env, HOME: database, LC_ALL: 'C' } }
+  return { options: ['--dbpath', database, ...WITH_OLD_DIGESTS], env: { ...process.env, HOME: database, LC_ALL: 'C', RPM_SEQUOIA_CRYPTO_POLICY: policyIn(database) } }
 }
+
+/** rpm-sequoia does nothing at all without the file that the variable names. */
+const policyIn = (database: string): string => join(database, 'crypto-policy')
 
 async function withDatabase<T>(work: (database: string) => Promise<T>): Promise<T> {
   const database = mkdtempSync(join(tmpdir(), 'lvs-snat-rpm-'))
   try {
+    writeFileSync(policyIn(database), CRYPTO_POLICY)
     return await work(database)
   } finally {
     rmSync(database, { recursive: true, force: true })
@@ -60,32 +92,48 @@ export async function readSrpm(path: string, called: string): Promise<SrpmHeader
 }
 
 /**
- * Verifies the signature of a package against one key. Digests alone, which rpm accepts
+ * Finds out who vouches for a package. Digests alone, which rpm accepts
  * of an unsigned package, are not enough; nor is a signature of the header alone unless
  * the header has a digest of the payload (rpmkeys(8), and the tags of rpm's file format).
  *
- * @param keyFile the key in OpenPGP's armour, and no other
- * @throws Failure of kind `source`
+ * @param called what it is called in messages
+ * @param signers of whom one has to have signed it
+ * @param root the checkout, which has their keys
+ * @returns the one who did
+ * @throws Failure of kind `source` when none did, or a key is not the one that is pinned
  */
-export async function verifySrpm(path: string, called: string, signer: PackageSigner, keyFile: string): Promise<void> {
-  await withDatabase(async (database) => {
-    const { options, env } = rpmOf(database)
-    const key = join(database, 'key.asc')
-    writeFileSync(key, await pinnedKey(keyFile, signer))
-    await capture(['rpmkeys', ...options, '--import', key], { env, kind: 'source' })
-    const { exitCode, stdout } = await capture(['rpmkeys', ...options, '--checksig', '--verbose', path], { env, anyExit: true })
-    const lines = stdout.split('\n').slice(1).map((line) => line.trim()).filter(Boolean)
-    if (exitCode === 0 && vouchedFor(lines, signer.keyFingerprint)) return
-    throw new Failure('source', `${called} is not signed by the key that is pinned for it.`, {
-      excerpt: lines,
-      hint: `A good signature by ${signer.keyFingerprint} (${signer.keyOwner}) is wanted. Nothing was kept.\n${nameDigestHint(called)}`,
-    })
+export async function verifySrpm(path: string, called: string, signers: readonly PackageSigner[], root: string): Promise<PackageSigner> {
+  const said = new Set<string>()
+  for (const signer of signers) {
+    const { exitCode, lines } = await checkSignature(path, await pinnedKey(join(root, signer.keyFile), signer))
+    if (exitCode === 0 && vouchedFor(lines, signer.keyFingerprint)) return signer
+    for (const line of lines) said.add(line)
+  }
+  const wanted = signers.map(({ keyFingerprint, keyOwner }) => `  ${keyFingerprint} (${keyOwner})`)
+  throw new Failure('source', `${called} is not signed by a key that is pinned for it.`, {
+    excerpt: [...said],
+    hint: `A good signature is wanted by\n${wanted.join('\n')}\nNothing was kept.\n${nameDigestHint(called)}`,
   })
 }
 
-/** How a file can be used that the pinned key did not sign. */
+/**
+ * @param key in OpenPGP's armour; rpm knows no other
+ * @returns what `rpmkeys --checksig --verbose` says of a package
+ */
+async function checkSignature(path: string, key: string): Promise<{ exitCode: number; lines: string[] }> {
+  return withDatabase(async (database) => {
+    const { options, env } = rpmOf(database)
+    const file = join(database, 'key.asc')
+    writeFileSync(file, key)
+    await capture(['rpmkeys', ...options, '--import', file], { env, kind: 'source' })
+    const { exitCode, stdout } = await capture(['rpmkeys', ...options, '--checksig', '--verbose', path], { env, anyExit: true })
+    return { exitCode, lines: stdout.split('\n').slice(1).map((line) => line.trim()).filter(Boolean) }
+  })
+}
+
+/** How a file can be used that no pinned key signed. */
 export const nameDigestHint = (called: string): string =>
-  `If you trust this file for another reason, such as RHEL's own signature, name its digest:\n  SRPM=/path/${called} SRPM_SHA256=$(sha256sum < /path/${called} | cut -c1-64)`
+  `If you trust this file for another reason, such as having compared it, name its digest:\n  SRPM=/path/${called} SRPM_SHA256=$(sha256sum < /path/${called} | cut -c1-64)`
 
 /**
  * @param lines that `rpmkeys --checksig --verbose` prints of a package whose only known key is the pinned one
@@ -97,7 +145,7 @@ export function vouchedFor(lines: readonly string[], fingerprint: string): boole
   const own = signers.every((id) => id.length >= 8 && fingerprint.toLowerCase().endsWith(id))
   const good = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line) && /: OK$/.test(line))
   const all = lines.length > 0 && lines.every((line) => /: OK$/.test(line))
-  const whole = good(/^(OpenPGP )?V\d .*[Ss]ignature, key /)
+  const whole = good(/^((Legacy )?OpenPGP )?V\d .*[Ss]ignature, key /)
   const header = good(/^Header (OpenPGP )?V\d .*[Ss]ignature, key /) && good(/^Payload SHA\d+ digest/)
   return all && signers.length > 0 && own && (whole || header)
 }
@@ -107,22 +155,20 @@ export function vouchedFor(lines: readonly string[], fingerprint: string): boole
  * too, and whoever has a public key can make it a subkey of his own.
  *
  * @returns the pinned key, in OpenPGP's armour
- * @throws Failure of kind `source` unless it is the only key in the file
+ * @throws Failure of kind `source` unless it is the only key in the file, without subkeys, and was not revoked
  */
 export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise<string> {
   const home = mkdtempSync(join(tmpdir(), 'lvs-snat-gpg-'))
   const gpg = ['gpg', '--homedir', home, '--batch', '--no-options', '--quiet']
   try {
+    const { stdout: packets } = await capture([...gpg, '--list-packets', keyFile], { anyExit: true })
     await capture([...gpg, '--import', keyFile], { anyExit: true })
     const { stdout: listed } = await capture([...gpg, '--with-colons', '--list-keys'], { anyExit: true })
-    const found = primaryFingerprints(listed)
-    if (found.length === 1 && found[0] === signer.keyFingerprint && !isRevoked(listed)) {
-      return (await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { kind: 'source' })).stdout
-    }
-    const held = found.length > 0 ? `It holds ${found.join(', ')}.` : 'It holds no key.'
+    const wrong = whatIsWrong(listed, packets, signer.keyFingerprint)
+    if (wrong === undefined) return (await capture([...gpg, '--armor', '--export', signer.keyFingerprint], { kind: 'source' })).stdout
     throw new Failure('source', `${keyFile} does not hold the key ${signer.keyFingerprint} (${signer.keyOwner}), and no other.`, {
-      excerpt: [isRevoked(listed) ? 'Its owner has revoked it.' : held],
-      hint: 'The fingerprint is pinned in scripts/sources.ts; a key with another one does not count.',
+      excerpt: [wrong],
+      hint: 'The fingerprint is pinned in scripts/sources.ts, and the file came with the checkout: git status tells whether it was changed.',
     })
   } finally {
     await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
@@ -130,8 +176,17 @@ export async function pinnedKey(keyFile: string, signer: PackageSigner): Promise
   }
 }
 
-/** rpm does not look whether a key was revoked. */
-const isRevoked = (listed: string): boolean => /^pub:r:/m.test(listed)
+/**
+ * @param listed what gpg lists with colons of a key file that it has imported (doc/DETAILS of GnuPG): rpm does not look whether a key was revoked
+ * @param packets what `gpg --list-packets` says of the file itself: gpg drops a subkey that the key's owner has not bound
+ */
+function whatIsWrong(listed: string, packets: string, fingerprint: string): string | undefined {
+  const found = primaryFingerprints(listed)
+  if (found.length === 0) return 'It holds no key.'
+  if (found.length > 1 || found[0] !== fingerprint) return `It holds ${found.join(', ')}.`
+  if (/^pub:r:/m.test(listed)) return 'Its owner has revoked it.'
+  return /^:public sub key packet:/m.test(packets) ? 'It has subkeys.' : undefined
+}
 
 /** @returns the fingerprint that follows each record of a primary key in what gpg lists with colons (doc/DETAILS of GnuPG) */
 function primaryFingerprints(listed: string): string[] {

@@ -11,6 +11,7 @@ import { Failure } from '../base/errors.ts'
 import { asideOf, clearAsides, sha256File, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
+import { WITH_OLD_DIGESTS } from './srpm.ts'
 
 /** A source that is in the store. */
 export interface Stored {
@@ -36,7 +37,7 @@ const INTEGRITY: Record<string, readonly string[]> = {
   '.xz': ['xz', '--test'],
   '.gz': ['gzip', '--test'],
   '.bz2': ['bzip2', '--test'],
-  '.rpm': ['rpmkeys', '--checksig', '--nosignature'],
+  '.rpm': ['rpmkeys', ...WITH_OLD_DIGESTS, '--checksig', '--nosignature'],
 }
 
 export class Store {

@@ -74,7 +74,7 @@ export async function bringVerified(context: Context, name: string): Promise<Sto
 function srpmInputs(context: Context): Record<string, Json> {
   if (!context.srpm) return {}
   const local = localFile(context)
-  const { signer: _signer, ...source } = context.srpm
+  const { publisher: _publisher, signers: _signers, ...source } = context.srpm
   return { srpm: source as unknown as Json, brought: local === undefined ? null : fileIdentity(local), named: context.variables.SRPM_SHA256 ?? null }
 }
 

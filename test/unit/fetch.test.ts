@@ -159,7 +159,7 @@ test('a signature counts only if it is good and by the pinned key', async (t) =>
   await t.notThrowsAsync(() => verifyTarball(kernel, good.signature, owner, good.keyFile))
   const withdrawn = revoked(join(root, 'gpg-good'), good)
   await fails(t, 'source', () => verifyTarball(kernel, good.signature, owner, withdrawn))
-  const signer = { ...owner, apt: { kind: 'binary', package: 'keys', file: /key/ }, urls: [] } as const
+  const signer = { ...owner, keyFile: 'key' }
   t.deepEqual((await fails(t, 'source', () => pinnedKey(withdrawn, signer))).details.excerpt, ['Its owner has revoked it.'])
   await t.notThrowsAsync(() => pinnedKey(good.keyFile, signer))
   const other = sign(root, 'other', kernel)
@@ -195,8 +195,7 @@ test('an upstream version is found in a Debian version', (t) => {
 
 test('nothing comes over a connection that others can change', (t) => {
   const upstream = SOURCES.flatMap(({ upstream: { urls, signature } }) => [...urls, ...(signature ? [signature.url] : [])])
-  const { urls, signer } = el6Kernel('kernel', '2.6.32-279.el6')
-  const all = [...upstream, ...urls, ...signer.urls, HOST.repository]
+  const all = [...upstream, ...el6Kernel('kernel', '2.6.32-279.el6').urls, HOST.repository]
   t.true(all.length > 15)
   t.deepEqual(all.filter((url) => !url.startsWith('https://')), [])
   const container = findBuilder('podman').command(HOST, '/s/k.src.rpm', '/r').join('\n')

@@ -3,7 +3,9 @@
 
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import type { Context } from '../../scripts/build/context.ts'
+import type { SrpmSource } from '../../scripts/sources.ts'
 import { tarball } from './fixture.ts'
 
 const VERSION = '2.6.32'
@@ -135,10 +137,35 @@ export function rpmbuild(folder: string, ...words: string[]): void {
   execFileSync('rpmbuild', [...places, '--define', 'dist %{nil}', '--define', 'fixture 1', '--nodeps', '--target', 'x86_64', ...words], { stdio: 'pipe' })
 }
 
-export interface TestKey {
+/** A key as those who verify know it. */
+export interface PublicKey {
   fingerprint: string
   /** Path of the public key. */
   file: string
+}
+
+/** @returns where the checkout of a context has a key that {@link signedBy} has put there */
+export const keyPath = ({ paths }: Context, { fingerprint }: PublicKey): string => join(paths.root, 'specs/keys', fingerprint)
+
+/**
+ * The context's source package with other keys pinned, which are put into its checkout.
+ *
+ * @param publisher who signs what is published
+ * @param others who vouch too for what is brought
+ */
+export function signedBy(context: Context, publisher: PublicKey, ...others: readonly PublicKey[]): SrpmSource {
+  const { srpm } = context
+  if (srpm === undefined) throw new Error('The target has no source package.')
+  const pin = (key: PublicKey, owner: string) => {
+    mkdirSync(dirname(keyPath(context, key)), { recursive: true })
+    copyFileSync(key.file, keyPath(context, key))
+    return { keyFingerprint: key.fingerprint, keyOwner: owner, keyFile: `specs/keys/${key.fingerprint}` }
+  }
+  const signer = pin(publisher, 'publisher')
+  return { ...srpm, urls: [], publisher: signer, signers: [signer, ...others.map((key, index) => pin(key, `other ${index + 1}`))] }
+}
+
+export interface TestKey extends PublicKey {
   /** Signs a package, instead of whoever has signed it before. */
   sign: (srpm: string) => void
 }
