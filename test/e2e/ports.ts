@@ -103,6 +103,29 @@ export default suite('ports', [
     }
   }),
 
+  test('nor are ports of its UDP sockets, and of connections that it opens', 'issue 14, 4: sockets are looked for only where one may have the port', async (lab) => {
+    await vsSysctl(lab, 'snat_port_range', '50000 50001')
+    await snat(lab, { pool: [P0] })
+    await lab.gateway.sh(`
+      set -e
+      udpsvd ${P0} 50000 cat </dev/null >/dev/null 2>&1 &
+      nc -s ${P0} -p 50000 ${S} 81 </dev/null >/dev/null 2>&1 &
+      tries=0
+      until netstat -lun | grep -q :50000 && netstat -tn | grep -q :50000; do tries=$((tries + 1)); [ $tries -lt 50 ]; usleep 100000; done`)
+    try {
+      await lab.net.expect(`tcp ${P0}:50000 > ${S}:81 S`)
+      lab.a.send(udp(`${A}:50000 > ${S}:53`, 'q'))
+      assert.equal(routeOf(await lab.net.expect(`udp *:* > ${S}:53`)), `${P0}:50001 > ${S}:53`)
+      lab.a.send(tcp(`${A}:50000 > ${S}:81`, 'S', { seq: 7 }))
+      await lab.net.expect(`tcp ${P0}:50001 > ${S}:81 S`)
+      // To where the gateway has none, the same port is free.
+      lab.a.send(tcp(`${A}:50000 > ${S2}:81`, 'S'))
+      await lab.net.expect(`tcp ${P0}:50000 > ${S2}:81 S`)
+    } finally {
+      await lab.gateway.sh('killall udpsvd nc')
+    }
+  }),
+
   test('many flows to one address and port are spread over the connection table', 'defect 2: not all flows to one server share a hash bucket', async (lab) => {
     await snat(lab, { pool: [P0], protocols: ['udp'] })
     const flows = 300

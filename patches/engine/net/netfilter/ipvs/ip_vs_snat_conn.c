@@ -26,16 +26,18 @@
  * @cp:		the connection
  *
  * The stock hash has only the remote address and port in it. The connections
- * of all inside hosts to one server must not end up in one bucket.
+ * of all inside hosts to one server must not end up in one bucket. Everybody can
+ * read the list of connections, whose order must not tell the keys of our tables.
  *
  * Return: the hash, of 32 bits.
  */
 u32 ip_vs_snat_conn_hashkey(const struct ip_vs_conn *cp)
 {
-	struct snat_tuple t;
-
-	snat_tuple_of_conn(&t, cp, true);
-	return snat_out_hash(ip_vs_snat_ipvs(cp)->snat, &t);
+	return jhash_3words((__force u32)cp->caddr.ip,
+			    (__force u32)cp->vaddr.ip,
+			    (__force u32)cp->cport << 16 |
+			    (__force u32)cp->vport,
+			    ip_vs_snat_ipvs(cp)->snat->conn_key);
 }
 
 /* Inside hosts */
@@ -763,6 +765,7 @@ void snat_hash_init(struct ip_vs_snat *snat)
 	get_random_bytes(snat->hash_key, sizeof(snat->hash_key));
 	get_random_bytes(&snat->key_fold, sizeof(snat->key_fold));
 	snat->key_fold |= 1;
+	get_random_bytes(&snat->conn_key, sizeof(snat->conn_key));
 }
 
 /**

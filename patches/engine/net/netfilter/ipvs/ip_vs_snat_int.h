@@ -214,6 +214,7 @@ struct ip_vs_snat {
 	struct snat_tab __rcu	*tab[SNAT_DIRS];	/* by inside tuple, and outside */
 	u32			hash_key[4];		/* of their hashes */
 	u64			key_fold;	/* odd */
+	u32			conn_key;	/* see ip_vs_snat_conn_hashkey() */
 	struct hlist_head	*addr_tab;
 	struct snat_counters __percpu *counters;
 	struct snat_settings	set;

@@ -362,7 +362,10 @@ static void snat_conn_discard(struct ip_vs_conn *cp)
 static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 {
 	const struct snat_claim claim = {
-		s->inside, &s->outside, s->base + port, s->host,
+		.inside		= s->inside,
+		.outside	= &s->outside,
+		.outside_hash	= s->base + port,
+		.host		= s->host,
 	};
 	const struct snat_tuple *inside = s->inside;
 	struct ip_vs_conn *cp, *mine;

@@ -32,6 +32,8 @@
 #define SNAT_TAB_STEP		2
 /* Without memory for that, it's tried again after this time */
 #define SNAT_TAB_RETRY		(10 * HZ)
+/* Connections that are moved to it while others wait for a lock */
+#define SNAT_MOVES_AT_ONCE	64
 /* Buckets of a step through all connections, which lie side by side: a power of 2, as many
  * as share a cache line
  */
@@ -247,25 +249,45 @@ static struct snat_tab *snat_tab_locked(struct ip_vs_snat *snat,
 					 lockdep_is_held(&snat->tabs_lock));
 }
 
+/* Those of some buckets that have a lock in common: packets wait for it, so it's let go
+ * now and then
+ */
+static void snat_tab_move_locked(struct ip_vs_snat *snat, struct snat_tab *tab,
+				 struct snat_tab *next, u32 first, u32 end,
+				 enum snat_dir dir)
+{
+	spinlock_t *lock = snat_tab_lock(snat, first);
+	struct hlist_node *node;
+	u32 i, moved = 0;
+
+	spin_lock_bh(lock);
+	for (i = first; i < end; i += SNAT_LOCKS) {
+		while ((node = snat_last_node(&tab->bucket[i]))) {
+			snat_tab_move(snat, node, next, dir);
+			if (++moved % SNAT_MOVES_AT_ONCE)
+				continue;
+			spin_unlock_bh(lock);
+			spin_lock_bh(lock);
+		}
+	}
+	spin_unlock_bh(lock);
+}
+
 /* Some buckets at once. Who goes through the connections, and so waits for us, need not
- * wait for all. Those of a lock have to be a few only, too: packets wait for it.
+ * wait for all.
  */
 static void snat_tab_move_some(struct ip_vs_snat *snat, struct snat_tab *tab,
 			       struct snat_tab *next, u32 first,
 			       enum snat_dir dir)
 {
-	u32 end = min(first + SNAT_BUCKETS_AT_ONCE, tab->mask + 1), lock, i;
-	struct hlist_node *node;
+	u32 end = min(first + SNAT_BUCKETS_AT_ONCE, tab->mask + 1), i;
+
+	/* Bucket and lock are chosen by the same bits */
+	BUILD_BUG_ON(SNAT_BUCKETS_AT_ONCE % SNAT_LOCKS);
 
 	mutex_lock(&snat->tabs_lock);
-	for (lock = first; lock < first + SNAT_LOCKS; lock++) {
-		spin_lock_bh(snat_tab_lock(snat, lock));
-		for (i = lock; i < end; i += SNAT_LOCKS) {
-			while ((node = snat_last_node(&tab->bucket[i])))
-				snat_tab_move(snat, node, next, dir);
-		}
-		spin_unlock_bh(snat_tab_lock(snat, lock));
-	}
+	for (i = first; i < first + SNAT_LOCKS; i++)
+		snat_tab_move_locked(snat, tab, next, i, end, dir);
 	mutex_unlock(&snat->tabs_lock);
 	cond_resched();
 }

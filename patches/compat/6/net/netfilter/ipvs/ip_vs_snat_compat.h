@@ -137,8 +137,8 @@ static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
 	return inet_is_local_reserved_port(ipvs->net, ntohs(port));
 }
 
-/* Is it certain that no socket of this host has this port? Not if one is in the same
- * bucket, and not where a program of BPF may choose one with another port.
+/* Is it certain that no socket is bound to this port, which is most often so? Not if one
+ * is in the same bucket, and not where a program of BPF may choose one with another port.
  */
 static inline bool ip_vs_snat_port_unbound(struct net *net, u16 protocol,
 					   __be16 port)
@@ -163,11 +163,15 @@ static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 					 __be32 laddr, __be16 lport, int ifindex)
 {
 	struct net *net = ipvs->net;
+	struct inet_hashinfo *tcp = net->ipv4.tcp_death_row.hashinfo;
+	bool unbound = ip_vs_snat_port_unbound(net, protocol, lport);
 	int vrf, dif, sdif;
-	bool refcounted;
 	struct sock *sk;
 
-	if (ip_vs_snat_port_unbound(net, protocol, lport))
+	/* A connection of TCP that a transparent socket with another port has begun
+	 * to accept is bound to none yet
+	 */
+	if (unbound && protocol != IPPROTO_TCP)
 		return false;
 	/* A packet of a device in a VRF comes in by the VRF as well */
 	vrf = l3mdev_master_ifindex_by_index(net, ifindex);
@@ -176,12 +180,15 @@ static inline bool ip_vs_snat_has_socket(struct netns_ipvs *ipvs, u16 protocol,
 
 	switch (protocol) {
 	case IPPROTO_TCP:
-		sk = __inet_lookup(net, net->ipv4.tcp_death_row.hashinfo, NULL,
-				   0, raddr, rport, laddr, lport, dif,
-				   sdif, &refcounted);
-		if (sk && refcounted)
+		sk = __inet_lookup_established(net, tcp, raddr, rport, laddr,
+					       ntohs(lport), dif, sdif);
+		if (sk) {
 			sock_gen_put(sk);
-		return sk;
+			return true;
+		}
+		return !unbound &&
+		       __inet_lookup_listener(net, tcp, NULL, 0, raddr, rport,
+					      laddr, ntohs(lport), dif, sdif);
 	case IPPROTO_UDP:
 		return __udp4_lib_lookup(net, raddr, rport, laddr, lport,
 					 dif, sdif, ip_vs_snat_udp_table(net),
