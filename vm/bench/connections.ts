@@ -13,8 +13,11 @@ export const CONNECTIONS = 1_000
 const SERVER_PORT = 80
 /** Two runs, none of which has a port that the other one's connections wait in (TIME_WAIT), in the inside host or in the gateway. */
 const FIRST_PORTS = [20_000, 20_000 + CONNECTIONS] as const
-/** The inside host closes first, so its connections wait: 60 s of the guest's clock, which jumps. Tables of the gateway go with its modules. */
-const TIME_WAIT = 'sleep 61'
+/**
+ * The inside host closes first, so its connections wait: 60 s of the guest's clock, which jumps, and up to 2 s more, as timers that are
+ * so far away are that coarse (kernel/time/timer.c). Tables of the gateway go with its modules.
+ */
+const TIME_WAIT = 'sleep 64'
 
 /** @param seen source that they have at the remote @returns a script that opens and closes them, and prints what {@link conversationsOf} reads */
 const conversations = (firstPort: number, seen: string): string => `
