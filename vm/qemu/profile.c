@@ -4,6 +4,8 @@
  *
  *	window
  *	PLACE INSTRUCTIONS	in hexadecimal, then decimal: a block of code, and how many instructions of it were executed
+ *
+ * A block is counted when it begins, with all its instructions: those behind one that faults, where it is left, were not executed.
  */
 #include "plugin.h"
 
