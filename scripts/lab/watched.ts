@@ -5,7 +5,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Plugin } from '../../vm/bench/measure.ts'
 import { PROCESSORS } from '../../vm/bench/processors.ts'
+import { qemuVersion } from '../../vm/qemu/accelerator.ts'
 import { Machine, type MachineOptions } from '../../vm/qemu/machine.ts'
+import { compiling, interfaceOf } from '../../vm/qemu/plugin.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
@@ -25,13 +27,13 @@ const MACHINES: Readonly<Record<Plugin, Pick<MachineOptions, 'cpus' | 'instructi
  *
  * @param name of the command, of the machine, and of the folder of its logs
  * @param work is also given what reads all that the plugin has written until then
- * @throws Failure of kind `lostVm` when it does not boot, or QEMU takes no plugins; `environment` without a C compiler
+ * @throws Failure of kind `lostVm` when it does not boot, or QEMU takes no plugins; `environment` without a C compiler, or for a QEMU that says no version
  */
 export function withPlugin<T>(context: Context, { image }: Guest, name: string, plugin: Plugin, work: (machine: Machine, told: () => string) => Promise<T>): Promise<T> {
   return withRuntimeFolder(async (folder) => {
     const built = { file: join(folder, `${plugin}.so`), out: join(folder, plugin) }
     const source = join(context.paths.root, `vm/qemu/${plugin}.c`)
-    await capture(['gcc', '-O2', '-Wall', '-shared', '-fPIC', '-fvisibility=hidden', '-o', built.file, source], { kind: 'environment' })
+    await capture(compiling(interfaceOf(await qemuVersion()), source, built.file), { kind: 'environment' })
     log.step(name, `booting a machine that ${plugin}.c watches`)
     const machine = await Machine.start({
       name, image, accelerator: 'tcg', cards: [], sockets: folder, logs: join(context.paths.logs, name), memoryMegabytes: 1024,

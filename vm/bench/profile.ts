@@ -12,9 +12,15 @@ import type { Way } from './ways.ts'
 
 /** Unit of the figures, by which a table of them is made. */
 export const PROFILE_UNIT = 'instructions per packet'
-/** Functions with fewer are told together. */
-const FEW = 5
+/** Of the hundreds of functions that run in between, so few that it does not matter to which median they go. Larger ones are all kept, as a report folds after its medians. */
+const HARDLY_ANY = 0.05
 export const REST = 'all others'
+
+/** @returns what a figure is of: instructions of a function */
+const whatOf = (kind: Kind, name: string): string => `${kind}: ${name}`
+/** @returns which packets and which function it is of */
+export const kindOf = (what: string): string => what.replace(/:.*/, '')
+export const functionOf = (what: string): string => what.slice(kindOf(what).length + 2)
 
 const LIMIT_MS = 3_600_000
 
@@ -49,10 +55,10 @@ export async function profile(bench: Bench, way: Way, flows: Flows): Promise<voi
       const refused = lost({ sent, arrived })
       const functions = byFunction(window.map(([address = '', instructions]) => [BigInt(`0x${address}`), Number(instructions)]), symbols)
         .map(([name, instructions]) => [name, instructions / sent] as const)
-      const rest = functions.filter(([, each]) => each < FEW).reduce((sum, [, each]) => sum + each, 0)
-      const rows = [...functions.filter(([, each]) => each >= FEW), [REST, rest] as const]
+      const rest = functions.filter(([, each]) => each < HARDLY_ANY).reduce((sum, [, each]) => sum + each, 0)
+      const rows = [...functions.filter(([, each]) => each >= HARDLY_ANY), [REST, rest] as const]
       bench.addQuantities(rows.map(([name, value]) => ({
-        way: way.name, what: `${kind}: ${name}`, flows: count, unit: PROFILE_UNIT, value, ...(refused === undefined ? {} : { refused }),
+        way: way.name, what: whatOf(kind, name), flows: count, unit: PROFILE_UNIT, value, ...(refused === undefined ? {} : { refused }),
       })), `${way.name}, ${kind}: ${rows.reduce((sum, [, each]) => sum + each, 0).toFixed(0)} ${PROFILE_UNIT}, of ${rows.length - 1} functions`)
     }
   })

@@ -2,7 +2,7 @@
 /** Tables of what was measured, for people: on a terminal and in Markdown. */
 
 import { CONNECTIONS } from './connections.ts'
-import { PROFILE_UNIT } from './profile.ts'
+import { functionOf, kindOf, PROFILE_UNIT, REST } from './profile.ts'
 import { ALONE, BESIDE, FLOWS, MANY_FLOWS, OCCUPANCIES } from './measure.ts'
 import { countOf, type Figure, figuresOf, grouped, groupedBy, type Kind, type Load, nameOf, type Quantity, quantityName, type Results, roundsOf, spreadOf, type Subject, type Summary, summaryOf, withChecksum } from './results.ts'
 import { MANY_RULES, RULE_COUNTS, SHAPES } from './rules.ts'
@@ -233,20 +233,48 @@ function otherwise(all: readonly Quantity[]): Table[] {
   }]
 }
 
+/** Functions of which no way has more instructions for a packet are told together. */
+const FEW = 5
+
+/** Instructions for a packet by function, of each round. Those of a refused round mean nothing, and without it the median would be another one's. */
+interface Profile {
+  refused: boolean
+  rounds: readonly ReadonlyMap<string, number>[]
+}
+
+const profileOf = (quantities: readonly Quantity[]): Profile => ({
+  refused: quantities.some(({ refused }) => refused !== undefined),
+  rounds: [...groupedBy(quantities, ({ round }) => `${round}`).values()].map((round) => new Map(round.map(({ what, value }) => [functionOf(what), value]))),
+})
+
+/** @returns the median of all rounds: a function that one lacks has none there */
+const instructionsOf = ({ rounds }: Profile, name: string): number => summaryOf(rounds.map((round) => round.get(name) ?? 0)).median || 0
+
+/** @param rows functions that have a row of their own @returns the median of what the rounds have besides */
+const restOf = ({ rounds }: Profile, rows: ReadonlySet<string>): number =>
+  summaryOf(rounds.map((round) => [...round].reduce((sum, [name, value]) => (rows.has(name) ? sum : sum + value), 0))).median || 0
+
 /** A table for each direction, functions with most instructions first. */
 function profiles(quantities: readonly Quantity[]): Table[] {
   const found = quantities.filter(({ unit }) => unit === PROFILE_UNIT)
   const ways = WAYS.map(({ name }) => name).filter((name) => found.some(({ way }) => way === name))
-  return [...groupedBy(found, ({ what }) => what.replace(/:.*/, ''))].map(([kind, all]) => {
-    const valueOf = (what: string, way: string): number => summaryOf(all.filter((one) => one.way === way && one.what === what).map(({ value }) => value)).median || 0
-    const cells = (values: readonly number[]): string[] => values.map((value) => (value === 0 ? '-' : value.toFixed(0)))
-    const rows = [...new Set(all.map(({ what }) => what))].map((what) => ({ name: what.slice(kind.length + 2), values: ways.map((way) => valueOf(what, way)) }))
-      .sort((one, other) => Math.max(...other.values) - Math.max(...one.values))
-    const sums = ways.map((_, column) => rows.reduce((sum, { values }) => sum + (values[column] ?? 0), 0))
+  return [...groupedBy(found, ({ what }) => kindOf(what))].map(([kind, all]) => {
+    const ofWays = groupedBy(all, ({ way }) => way)
+    const columns = ways.map((way) => profileOf(ofWays.get(way) ?? []))
+    const valid = columns.filter(({ refused }) => !refused)
+    const names = [...new Set(valid.flatMap(({ rounds }) => rounds.flatMap((round) => [...round.keys()])))].filter((name) => name !== REST)
+    const most = new Map(names.map((name) => [name, Math.max(...valid.map((column) => instructionsOf(column, name)))]))
+    const rows = new Set([...most].filter(([, value]) => value >= FEW).sort(([, one], [, other]) => other - one).map(([name]) => name))
+    const row = (name: string, valueOf: (column: Profile) => number): string[] =>
+      [name, ...columns.map((column) => (column.refused ? 'refused' : valueOf(column) === 0 ? '-' : valueOf(column).toFixed(0)))]
     return {
       title: `Where the instructions of a packet are, ${DIRECTIONS.find((direction) => direction.kind === kind)?.title ?? kind}, with pktgen that sends it and the rule that counts it`,
       head: ['function', ...ways],
-      rows: [['all', ...cells(sums)], ...rows.map(({ name, values }) => [name, ...cells(values)])],
+      rows: [
+        row('all', (column) => [...rows].reduce((sum, name) => sum + instructionsOf(column, name), restOf(column, rows))),
+        ...[...rows].map((name) => row(name, (column) => instructionsOf(column, name))),
+        row(REST, (column) => restOf(column, rows)),
+      ],
     }
   })
 }
@@ -280,10 +308,13 @@ export function tablesOf(results: Results): Table[] {
 export const legend = (results: Results): string[] =>
   roundsOf(results) > 1 ? [`Medians of ${roundsOf(results)} rounds; in brackets the largest less the smallest of them, in percent of the median.`] : []
 
+/** What is refused at once has one name: a profile, with all its functions. */
+const refusedName = (quantity: Quantity): string => quantityName(quantity.unit === PROFILE_UNIT ? { ...quantity, what: kindOf(quantity.what) } : quantity)
+
 /** @returns a line for each figure that means nothing */
 export const refusals = ({ measurements, quantities }: Results): string[] => [
   ...figuresOf(measurements).flatMap((figure) => (figure.refused === undefined ? [] : [`${nameOf(figure)}: ${figure.refused}`])),
-  ...quantities.flatMap((quantity) => (quantity.refused === undefined ? [] : [`${quantityName(quantity)}: ${quantity.refused}`])),
+  ...new Set(quantities.flatMap((quantity) => (quantity.refused === undefined ? [] : [`${refusedName(quantity)}: ${quantity.refused}`]))),
 ]
 
 /** @returns a line for each thing that this kernel cannot do */

@@ -121,7 +121,11 @@ export const spreadOf = ({ median, low, high }: Summary): number => (high - low)
 /** @returns values by their keys, which are in the order of their first values */
 export function groupedBy<T>(values: readonly T[], keyOf: (value: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>()
-  for (const value of values) groups.set(keyOf(value), [...(groups.get(keyOf(value)) ?? []), value])
+  for (const value of values) {
+    const [key, group] = [keyOf(value), groups.get(keyOf(value))]
+    if (group) group.push(value)
+    else groups.set(key, [value])
+  }
   return groups
 }
 

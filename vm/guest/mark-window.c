@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Begins or ends a window of what vm/qemu/shared-writes.c watches: by an instruction that does nothing, with a number
+ * Begins or ends a window of what a plugin of QEMU watches (vm/qemu/plugin.h): by an instruction that does nothing, with a number
  * that no compiler puts into one.
  */
 #include <stdio.h>

@@ -35,7 +35,7 @@ export interface MachineArguments {
   instructionClock: boolean
   /** Let processors that are emulated run at once: only for a kernel that does not change its own code, see {@link ACCEL}. */
   parallel: boolean
-  /** A plugin, a file that it appends to, see shared-writes.c. */
+  /** A plugin, and a file that it appends to, see plugin.h. */
   plugin?: { file: string; out: string }
 }
 

@@ -4,6 +4,8 @@
  *
  *	window
  *	PLACE INSTRUCTIONS	in hexadecimal, then decimal: a block of code, and how many instructions of it were executed
+ *
+ * A block is counted when it begins, with all its instructions: those behind one that faults, where it is left, were not executed.
  */
 #include "plugin.h"
 
@@ -79,22 +81,21 @@ static void on_end(unsigned int processor, void *data)
 	fclose(out);
 }
 
-static void on_translation(plugin_id id, struct qemu_plugin_tb *translated)
+static void on_translation(struct qemu_plugin_tb *translation)
 {
-	uint64_t address = qemu_plugin_tb_vaddr(translated);
+	uint64_t address = qemu_plugin_tb_vaddr(translation);
 	struct block *block;
 
-	(void)id;
 	if (address < KERNEL) {
-		watch_marks(translated, on_begin, on_end);
+		watch_marks(translation, on_begin, on_end);
 		return;
 	}
 	block = malloc(sizeof(*block));
 	if (!block)
 		exit(1);
 	block->place = find(address);
-	block->instructions = qemu_plugin_tb_n_insns(translated);
-	qemu_plugin_register_vcpu_tb_exec_cb(translated, on_block, NO_REGISTERS, block);
+	block->instructions = qemu_plugin_tb_n_insns(translation);
+	qemu_plugin_register_vcpu_tb_exec_cb(translation, on_block, NO_REGISTERS, block);
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
@@ -104,6 +105,6 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
 	table = calloc(TABLE_SIZE, sizeof(*table));
 	if (!table)
 		return 1;
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	watch_translations(id);
 	return 0;
 }

@@ -33,8 +33,6 @@ static bool watching;
 static bool within;
 static const char *path;
 
-static void on_translation(plugin_id id, struct qemu_plugin_tb *block);
-
 static struct entry *find(uint64_t line, uint64_t writer)
 {
 	uint64_t hash = (line * 0x9e3779b97f4a7c15ULL) ^ (writer * 0xc2b2ae3d27d4eb4fULL);
@@ -64,19 +62,13 @@ static void on_memory(unsigned int processor, uint32_t info, uint64_t address, v
 		find(line, (uint64_t)writer)->count[processor]++;
 }
 
-static void on_reset(plugin_id id)
-{
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
-}
-
 static void on_begin(unsigned int processor, void *data)
 {
 	(void)processor;
 	(void)data;
 	if (!watching) {
-		/* All code is translated anew */
 		watching = true;
-		qemu_plugin_reset(self, on_reset);
+		translate_anew(self);
 		return;
 	}
 	memset(table, 0, TABLE_SIZE * sizeof(*table));
@@ -106,11 +98,10 @@ static void on_end(unsigned int processor, void *data)
 	fclose(out);
 }
 
-static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
+static void on_translation(struct qemu_plugin_tb *block)
 {
 	size_t count = qemu_plugin_tb_n_insns(block), i;
 
-	(void)id;
 	watch_marks(block, on_begin, on_end);
 	if (!watching)
 		return;
@@ -131,6 +122,6 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
 	if (!table)
 		return 1;
 	self = id;
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	watch_translations(id);
 	return 0;
 }
