@@ -58,7 +58,7 @@ export class Lab {
     this.ports = ports
     const host = (name: keyof typeof HOSTS): Host => {
       const { link, ...plan } = HOSTS[name]
-      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac, patience: options.patience ?? 1 })
+      return new Host(links[link], { name, ...plan, gateway: GATEWAY[link].mac, patience: this.patience })
     }
     this.a = host('a')
     this.b = host('b')
@@ -68,6 +68,11 @@ export class Lab {
       for (const scripted of this.hosts) scripted.abandon(error as Failure)
     })
     for (const link of LINKS) links[link].listen((frame) => this.note(link, frame))
+  }
+
+  /** How many times longer than usual everything may take. */
+  get patience(): number {
+    return this.options.patience ?? 1
   }
 
   /** Boots the gateway and gives it its addresses. @throws Failure of kind `lostVm` when it does not boot */
