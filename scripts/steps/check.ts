@@ -77,7 +77,8 @@ async function checkStyle(context: Context): Promise<{ patches: number }> {
 }
 
 /**
- * Compiles the touched folder at every commit, with warnings, in a tree of its own.
+ * Compiles the touched folder at every commit, with warnings, in a tree of its own: what a commit does not change,
+ * and sees no changed header, is as it was at the commit before it.
  *
  * @returns how many commits were built, and the checksums that stayed as they were
  * @throws Failure of kind `build` for one that does not build, of kind `test` for new warnings or another checksum
@@ -86,6 +87,8 @@ async function buildEachPatch(context: Context): Promise<{ commits: number; vers
   const git = treeGit(context)
   const commits = await git.lines('rev-list', '--reverse', `${BASE}..${APPLIED}`)
   const tree = await checkTree(context)
+  // What an earlier run compiled has told its warnings then.
+  rmSync(join(outputOf(context), CHECKED), { recursive: true, force: true })
   const before = await warningsAt(context, tree, BASE, 'the pristine source')
   const stock = await exportedVersions(context)
   const touched = await touchedFiles(context)
@@ -165,7 +168,6 @@ async function warningsAt(context: Context, tree: string, commit: string, what: 
   const make = ['make', '-C', tree, `O=${output}`, `-j${context.jobs}`, await compiler(context)]
   await runLogged([...make, context.target.settleConfig], options)
   await runLogged([...make, 'prepare'], options)
-  rmSync(join(output, CHECKED), { recursive: true, force: true })
   await runLogged([...make, ...context.target.check.warnings, CHECKED], options)
   return readFileSync(options.log, 'utf8').split('\n')
 }

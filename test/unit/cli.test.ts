@@ -10,7 +10,7 @@ import { createContext } from '../../scripts/build/context.ts'
 import { withBuildLock } from '../../scripts/build/lock.ts'
 import { describe, missing, setUp } from '../../scripts/build/setup.ts'
 import { bring, type Step } from '../../scripts/build/step.ts'
-import { commandNames, loadCommand, parseVariables } from '../../scripts/cli.ts'
+import { commandNames, loadCommand, parseVariables, runCommand } from '../../scripts/cli.ts'
 import { createFixture, fails } from './fixture.ts'
 
 const main = (...words: string[]) =>
@@ -23,9 +23,15 @@ test('every command explains itself', async (t) => {
   }
 })
 
-test('mistakes of the user have their exit code and no stack trace', (t) => {
+test('a mistake of the user has its exit code and no stack trace', (t) => {
+  const { status, stderr } = main('frobnicate')
+  t.is(status, 2, stderr)
+  t.regex(stderr, /^error: Unknown command "frobnicate"\.\n/)
+  t.notRegex(stderr, /\n\s+at /)
+})
+
+test('mistakes of the user are told as such', async (t) => {
   for (const [words, message] of [
-    [['frobnicate'], /Unknown command "frobnicate"/],
     [['help', 'COLOUR=red'], /Unknown variable "COLOUR"/],
     [['help', 'lts'], /Unknown argument "lts"/],
     [['help', 'TARGET=el9'], /Unknown target "el9"/],
@@ -46,10 +52,8 @@ test('mistakes of the user have their exit code and no stack trace', (t) => {
     [['help', 'SANITIZE=kcsan', 'TARGET=el6'], /SANITIZE=kcsan is not available for TARGET=el6: 2\.6\.32 has no KCSAN/],
     [['help', 'SANITIZE=1', 'TARGET=el6'], /SANITIZE=1 is not available for TARGET=el6: 2\.6\.32 has no KASAN/],
   ] as const) {
-    const { status, stderr } = main(...words)
-    t.is(status, 2, stderr)
-    t.regex(stderr, message)
-    t.notRegex(stderr, /\n\s+at /)
+    const failure = await fails(t, 'usage', () => runCommand(words))
+    t.regex(`${failure.message}\n${failure.details.hint ?? ''}`, message)
   }
 })
 

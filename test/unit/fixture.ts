@@ -4,9 +4,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import ts from 'typescript'
 import { Failure, type FailureKind } from '../../scripts/base/errors.ts'
 import { ROOT } from '../../scripts/base/root.ts'
 import { createContext, type Context, type Variables } from '../../scripts/build/context.ts'
@@ -203,12 +202,6 @@ export async function fails(t: ExecutionContext, kind: FailureKind, work: () => 
 }
 
 export const read = (...path: string[]): string => readFileSync(join(...path), 'utf8')
-
-/** @returns paths of the project's modules that a module imports, types too */
-export function imports(path: string): string[] {
-  const { importedFiles } = ts.preProcessFile(readFileSync(path, 'utf8'), true, true)
-  return importedFiles.filter(({ fileName }) => fileName.startsWith('.')).map(({ fileName }) => resolve(dirname(path), fileName))
-}
 
 /** Runs a command and takes what it prints as its result. One at a time in a process: its tests are serial. */
 export async function printed(words: readonly string[], variables: Variables = {}): Promise<string> {

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
-import { imports } from './fixture.ts'
+import { imports } from './imports.ts'
 
 const DATA = ['scripts/targets.ts', 'scripts/trees.ts', 'scripts/sources.ts', 'scripts/packages.ts', 'scripts/release.ts', 'scripts/families.json', 'scripts/sources.lock.json']
 

@@ -4,7 +4,8 @@ import { join, relative } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { bring, type Step } from '../../scripts/build/step.ts'
-import { createFixture, imports } from './fixture.ts'
+import { createFixture } from './fixture.ts'
+import { imports } from './imports.ts'
 
 test('a step whose recipe was changed runs again, and what needs it does too', async (t) => {
   const { context, write } = createFixture(t)
