@@ -252,7 +252,7 @@ static struct snat_tab *snat_tab_locked(struct ip_vs_snat *snat,
 /* Those of some buckets that have a lock in common: packets wait for it, so it's let go
  * now and then
  */
-static void snat_tab_move_locked(struct ip_vs_snat *snat, struct snat_tab *tab,
+static void snat_tab_move_stripe(struct ip_vs_snat *snat, struct snat_tab *tab,
 				 struct snat_tab *next, u32 first, u32 end,
 				 enum snat_dir dir)
 {
@@ -287,7 +287,7 @@ static void snat_tab_move_some(struct ip_vs_snat *snat, struct snat_tab *tab,
 
 	mutex_lock(&snat->tabs_lock);
 	for (i = first; i < first + SNAT_LOCKS; i++)
-		snat_tab_move_locked(snat, tab, next, i, end, dir);
+		snat_tab_move_stripe(snat, tab, next, i, end, dir);
 	mutex_unlock(&snat->tabs_lock);
 	cond_resched();
 }
