@@ -40,3 +40,19 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { needs: 'qemu-system-x86_64', apt: 'qemu-system-x86', dnf: 'qemu-system-x86-core', why: 'runs the virtual machines' },
   { needs: 'tshark', apt: 'tshark', dnf: 'wireshark-cli', why: 'verifies the packets of the tests' },
 ]
+
+/** What installs a Debian into a folder or a disk, for those goals that want one. */
+export const DEBIAN_REQUIREMENTS: readonly Requirement[] = [
+  { needs: 'mmdebstrap', apt: 'mmdebstrap', dnf: 'mmdebstrap', why: 'installs the Debian that this goal runs' },
+]
+
+/** What puts it onto a disk. */
+export const DISK_REQUIREMENTS: readonly Requirement[] = [
+  { needs: 'mke2fs', apt: 'e2fsprogs', dnf: 'e2fsprogs', why: 'makes the file system that the Debian boots from' },
+  { needs: 'fakeroot', apt: 'fakeroot', dnf: 'fakeroot', why: 'lets files there belong to root' },
+]
+
+/** What draws the dashboard. */
+export const PROMETHEUS_REQUIREMENTS: readonly Requirement[] = [
+  { needs: 'prometheus', apt: 'prometheus', dnf: 'golang-github-prometheus', why: 'answers the queries of the dashboard' },
+]

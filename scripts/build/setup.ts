@@ -51,10 +51,12 @@ export function packageManager(path = process.env['PATH'] ?? ''): Manager {
 /**
  * Installs what is missing, after saying which and why.
  *
+ * @param further what is needed besides {@link REQUIREMENTS}
  * @throws Failure of kind `environment` when it may not (`SETUP=no`, no root) or cannot
  */
-export async function setUp(context: Context): Promise<void> {
-  const lacking = missing()
+export async function setUp(context: Context, further: readonly Requirement[] = []): Promise<void> {
+  const needed = [...REQUIREMENTS, ...further]
+  const lacking = missing(needed)
   if (lacking.length === 0) return
   const manager = packageManager()
   const excerpt = describe(lacking, manager)
@@ -62,9 +64,9 @@ export async function setUp(context: Context): Promise<void> {
   const commands = INSTALL[manager].map((words, index, all) => (index === all.length - 1 ? [...words, ...packages] : words))
   const byHand = commands.map((words) => words.join(' ')).join(' && ')
   if (!context.setup) {
-    throw new Failure('environment', `${packages.length} packages are missing.`, { excerpt, hint: `Install them: ${byHand}` })
+    throw new Failure('environment', 'Some packages are missing.', { excerpt, hint: `Install them: ${byHand}` })
   }
-  log.step('setup', `installing ${packages.length} packages with ${manager}:`)
+  log.step('setup', `installing packages with ${manager}:`)
   for (const line of excerpt) log.info(line)
   const root = await becomeRoot(byHand)
   for (const words of commands) {
@@ -76,11 +78,11 @@ export async function setUp(context: Context): Promise<void> {
       onLine: (line) => log.progress(line),
     })
   }
-  requireComplete(manager)
+  requireComplete(needed, manager)
 }
 
-function requireComplete(manager: Manager): void {
-  const still = missing()
+function requireComplete(needed: readonly Requirement[], manager: Manager): void {
+  const still = missing(needed)
   if (still.length === 0) return
   throw new Failure('environment', 'Some of what is needed is still missing after the installation.', {
     excerpt: still.map(({ needs }) => needs).concat(describe(still, manager)),

@@ -11,6 +11,7 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { ROOT } from '../base/root.ts'
 import { requireUninterrupted } from '../base/run.ts'
+import type { Requirement } from '../packages.ts'
 import { noteOwner } from './checkouts.ts'
 import { isKernel, type Context, type Scope } from './context.ts'
 import { bringFarm } from './farm.ts'
@@ -37,6 +38,8 @@ export interface Step {
   readonly applies?: (context: Context) => boolean
   /** Names in `scripts/sources.ts` of what it fetches, which SOURCE= can have instead. */
   readonly sources?: (context: Context) => readonly string[]
+  /** What it needs of the host that not all of the build needs. */
+  readonly host?: readonly Requirement[]
   /** The modules that make the result, below `scripts/`: a change of them is one of the result. */
   readonly code: readonly string[]
   /** Everything else that decides the result, apart from the results of `needs`. */
@@ -69,7 +72,7 @@ export interface Stamp {
  */
 export async function bring(context: Context, step: Step): Promise<Stamp> {
   requirePlaces(context)
-  await setUp(context)
+  await setUp(context, [...hostOf(context, step)])
   return withBuildLock(context, async () => {
     noteOwner(context)
     return (await upToDate(context, step)) ?? bringOnce(context, step, new Map())
@@ -81,19 +84,9 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
  *
  * @returns the step's stamp, if it and all that it needs would be left as they are
  */
-async function upToDate(given: Context, step: Step): Promise<Stamp | undefined> {
-  const stamps = new Map<string, Promise<Stamp | undefined>>()
-  const add = (from: Context, one: Step): string => {
-    const context = one.context?.(from) ?? from
-    const path = stampPath(context, one)
-    if (stamps.has(path)) return path
-    stamps.set(path, standing(context, one))
-    for (const earlier of [...(one.after ?? []), ...needsOf(context, one)]) add(context, earlier)
-    return path
-  }
-  const last = add(given, step)
-  const found = await Promise.all(stamps.values())
-  return found.includes(undefined) ? undefined : stamps.get(last)
+async function upToDate(given: Context, last: Step): Promise<Stamp | undefined> {
+  const found = await Promise.all(withEarlier(given, last).map(({ context, step }) => standing(context, step)))
+  return found.includes(undefined) ? undefined : found[0]
 }
 
 /** @returns a step's stamp, if the step would be left as it is when those that it needs are */
@@ -136,16 +129,22 @@ interface Judgement {
   why: string | undefined
 }
 
-/** @returns names of the sources that a step takes, and all that come before it */
-export function sourcesOf(given: Context, step: Step, visited = new Map<string, readonly string[]>()): Set<string> {
+/** @returns a step and all that come before it, each once and with the context that it is brought in */
+function withEarlier(given: Context, step: Step, found = new Map<string, { context: Context; step: Step }>()): { context: Context; step: Step }[] {
   const context = step.context?.(given) ?? given
   const path = stampPath(context, step)
-  if (!visited.has(path)) {
-    visited.set(path, step.sources?.(context) ?? [])
-    for (const each of [...(step.after ?? []), ...needsOf(context, step)]) sourcesOf(context, each, visited)
+  if (!found.has(path)) {
+    found.set(path, { context, step })
+    for (const earlier of [...(step.after ?? []), ...needsOf(context, step)]) withEarlier(context, earlier, found)
   }
-  return new Set([...visited.values()].flat())
+  return [...found.values()]
 }
+
+/** @returns names of the sources that a step takes, and all that come before it */
+export const sourcesOf = (given: Context, last: Step): Set<string> => new Set(withEarlier(given, last).flatMap(({ context, step }) => step.sources?.(context) ?? []))
+
+/** @returns what a step and all that come before it need of the host that not all of the build needs */
+const hostOf = (given: Context, last: Step): Set<Requirement> => new Set(withEarlier(given, last).flatMap(({ step }) => step.host ?? []))
 
 const needsOf = (context: Context, step: Step): Step[] => step.needs.filter(({ applies }) => applies?.(context) ?? true)
 

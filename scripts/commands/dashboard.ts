@@ -10,7 +10,7 @@ const command: Command = {
 in it: inside hosts, a guest that floods, an address that is taken out of service. What ipvsadm --metrics says every
 15 seconds is checked by promtool, goes into a Prometheus on the loopback, and the queries of docs/grafana-snat.json are
 asked of it. docs/grafana-snat.svg is drawn of the answers; a panel on which there is nothing fails the command.
-It needs prometheus and promtool (Debian's package prometheus). Prints the path.`,
+Prints the path.`,
   step: testedStep,
   async run(context) {
     process.stdout.write(`${await drawDashboard(context)}\n`)

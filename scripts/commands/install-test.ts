@@ -27,7 +27,7 @@ EL has dracut's and GRUB's own, and a package that provides /bin/sh stands for t
 It upgrades ipvsadm, and neither keepalived nor a kernel, which would have to be built once more.
 
 Results are in dist/VARIANT/test-install: junit.xml, console and kernel log of each boot, a pcap of each link; those of
-the run before in test-install.previous. It needs mmdebstrap and 6 GB of disk. Exit codes: 7 a stage failed.`,
+the run before in test-install.previous. It needs 6 GB of disk. Exit codes: 7 a stage failed.`,
   step: installSteps,
   async run(context) {
     if (context.flavour) throw new Failure('usage', `make install-test is about what is released: ${flavourWords(context.flavour)} means nothing for it.`)

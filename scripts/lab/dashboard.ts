@@ -13,6 +13,7 @@ import { log } from '../base/log.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { setUp } from '../build/setup.ts'
+import { PROMETHEUS_REQUIREMENTS } from '../packages.ts'
 import { bringGuest } from './guest.ts'
 import { withInstructionClock } from './instructions.ts'
 
@@ -29,7 +30,7 @@ export const pictureFile = ({ paths }: Context): string => join(paths.root, 'doc
  * @throws Failure of kind `environment` without Prometheus, `test` if it refuses what ipvsadm prints, or a query finds nothing
  */
 export async function drawDashboard(context: Context): Promise<string> {
-  await setUp(context)
+  await setUp(context, PROMETHEUS_REQUIREMENTS)
   const { stdout: version } = await capture(['sh', '-c', 'prometheus --version 2>&1 && promtool --version >/dev/null'], { anyExit: true })
   const [, release] = /^prometheus, version (\S+)/.exec(version) ?? []
   if (release === undefined) throw new Failure('environment', 'There is no Prometheus to ask.', { hint: HINT })

@@ -12,6 +12,7 @@ import { ROOT } from '../base/root.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
+import { DEBIAN_REQUIREMENTS, DISK_REQUIREMENTS } from '../packages.ts'
 import { TARGETS, type Stock } from '../targets.ts'
 import { diskFiles, DKMS_PACKAGES, PACKAGES, STOCK_TOOLS } from '../../vm/disk-files.ts'
 import { dkmsPackage, step as dkms } from './dkms.ts'
@@ -42,6 +43,7 @@ function diskStep(name: string, needs: readonly Step[]): Step {
     name,
     scope: 'variant',
     needs,
+    host: [...DEBIAN_REQUIREMENTS, ...DISK_REQUIREMENTS],
     code: ['steps/disk.ts', 'steps/stock.ts', '../vm/disk-files.ts'],
     inputs: async (context) => ({
       ...debianOf(context),
@@ -139,7 +141,7 @@ async function install(context: Context, suite: string, folder: string): Promise
     doing: `installing ${suite}`,
     log: logFile,
     kind: 'environment',
-    hint: 'It needs mmdebstrap and e2fsprogs, packages of these names, and root or user namespaces and fakeroot.',
+    hint: 'It needs root, or user namespaces and newuidmap, which is in the package uidmap.',
     onLine: log.counter(),
   })
 }

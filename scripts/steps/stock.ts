@@ -10,6 +10,7 @@ import { quote } from '../base/quote.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
+import { DEBIAN_REQUIREMENTS } from '../packages.ts'
 import { suiteList } from '../source/apt.ts'
 import type { Stock } from '../targets.ts'
 import { dkmsPackage, step as dkms } from './dkms.ts'
@@ -23,6 +24,7 @@ export const step: Step = {
   name: 'stock',
   scope: 'target',
   needs: [dkms],
+  host: DEBIAN_REQUIREMENTS,
   code: ['steps/stock.ts'],
   inputs: async (context) => ({ ...stockOf(context), packages: PACKAGES, dkms: await sha256File(dkmsPackage(context)) }),
   outputs: (context) => [stockFolder(context)],
@@ -77,7 +79,7 @@ async function install(context: Context, suite: string, folder: string): Promise
     doing: `installing ${suite} and the package`,
     log: logFile(context),
     kind: 'build',
-    hint: 'It needs mmdebstrap, which is a package of that name, and root or user namespaces.',
+    hint: 'It needs root, or user namespaces and newuidmap, which is in the package uidmap.',
     onLine: log.counter(),
   })
 }

@@ -8,6 +8,7 @@ import { quote } from '../base/quote.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
+import { DEBIAN_REQUIREMENTS } from '../packages.ts'
 import { debianOf } from './disk.ts'
 import { mmdebstrap } from './stock.ts'
 
@@ -40,6 +41,7 @@ export const step: Step = {
   name: 'userland',
   scope: 'target',
   needs: [],
+  host: DEBIAN_REQUIREMENTS,
   code: ['steps/userland.ts', 'steps/stock.ts'],
   inputs: (context) => ({ ...debianOf(context), packages: Object.keys(PACKAGES), leftOut: LEFT_OUT }),
   outputs: (context) => [userlandArchive(context)],
@@ -73,7 +75,7 @@ async function install(context: Context, suite: string, folder: string): Promise
     doing: `installing programs of ${suite}`,
     log: join(context.paths.logs, 'userland.log'),
     kind: 'environment',
-    hint: 'It needs mmdebstrap, which is a package of that name, and root or user namespaces.',
+    hint: 'It needs root, or user namespaces and newuidmap, which is in the package uidmap.',
     onLine: log.counter(),
   })
 }

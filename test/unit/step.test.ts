@@ -4,7 +4,7 @@ import { join, relative } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { bring, type Step } from '../../scripts/build/step.ts'
-import { createFixture } from './fixture.ts'
+import { createFixture, fails } from './fixture.ts'
 import { imports } from './imports.ts'
 
 test('a step whose recipe was changed runs again, and what needs it does too', async (t) => {
@@ -38,4 +38,18 @@ test('every step names its own module and those that exist, and imports what it 
     }
   }
   t.true(names.length > 12)
+})
+
+test('what a step needs of the host is asked for before it, and by goals that do without it is not', async (t) => {
+  const { context } = createFixture(t)
+  const step = (name: string, more: Partial<Step> = {}): Step => ({
+    name, code: [], needs: [], scope: 'variant', inputs: () => null, outputs: () => [], run: async () => ({}), ...more,
+  })
+  const first = step('first')
+  const second = step('second', { needs: [first], host: [{ needs: 'no-such-tool', apt: 'tool-deb', dnf: 'tool-rpm', why: 'makes it' }] })
+  const failure = await fails(t, 'environment', () => bring(context(), step('third', { after: [second] })))
+  t.regex(failure.message, /packages are missing/)
+  t.regex(failure.details.excerpt?.join('\n') ?? '', /^tool-(deb|rpm) +makes it$/m)
+  await bring(context(), first)
+  t.pass()
 })
