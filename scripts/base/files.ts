@@ -91,6 +91,9 @@ export function newResults(results: string): string {
   return results
 }
 
+/** @returns whether specs, makefiles and shells take a file's name as it stands; to rpm, `%(...)` in it would be a program */
+export const isPlainName = (name: string): boolean => /^[\w.+~-]+$/.test(name)
+
 /** @returns paths of the plain files below a folder, relative to it, sorted */
 export function listFiles(folder: string): string[] {
   if (!existsSync(folder)) return []

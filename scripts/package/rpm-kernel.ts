@@ -8,7 +8,7 @@ import type { Context } from '../build/context.ts'
 import { kbuildEnvironment, localVersion } from '../kernel/kbuild.ts'
 import { APPLIED, BASE, treeGit } from '../kernel/series.ts'
 import { BUILD_HOST, SOURCE_DATE_EPOCH } from '../release.ts'
-import { fillLines, setGlobals, type PackageSource } from './rpm.ts'
+import { fillLines, requirePatchNames, setGlobals, type PackageSource } from './rpm.ts'
 
 const PATCHES = '# @patches@'
 const PROVIDES = '# @provides@'
@@ -33,8 +33,7 @@ export async function exportSeries(context: Context, folder: string): Promise<Pa
   mkdirSync(folder, { recursive: true })
   await treeGit(context).run(...FORMAT_PATCH, '--output-directory', folder, `${BASE}..${APPLIED}`)
   const names = readdirSync(folder).sort()
-  const odd = names.find((name) => !/^[\w.+-]+$/.test(name))
-  if (odd !== undefined) throw new Failure('patch', `The patch file name "${odd}" cannot stand in a spec.`)
+  requirePatchNames(names)
   return names.map((name) => ({ name, path: join(folder, name) }))
 }
 

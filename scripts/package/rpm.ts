@@ -4,6 +4,7 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
+import { isPlainName } from '../base/files.ts'
 import { capture, runLogged } from '../base/run.ts'
 import { versionOfFile } from '../base/version.ts'
 import type { Context } from '../build/context.ts'
@@ -69,6 +70,12 @@ export function setGlobals(spec: string, values: Readonly<Record<string, string>
 export function fillLines(spec: string, marker: string, lines: readonly string[]): string {
   if (!spec.includes(marker)) throw new Failure('internal', `The spec has no line "${marker}".`)
   return spec.replace(marker, () => lines.join('\n'))
+}
+
+/** @throws Failure of kind `patch` for the name of a patch that could not stand in a spec */
+export function requirePatchNames(names: readonly string[]): void {
+  const odd = names.find((name) => !isPlainName(name))
+  if (odd !== undefined) throw new Failure('patch', `The patch file name ${JSON.stringify(odd)} cannot stand in a spec.`)
 }
 
 /**

@@ -5,7 +5,7 @@
  * release of Debian, and verifies every file by its own signature chain (apt-secure(8)).
  */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
@@ -29,10 +29,23 @@ export interface AptFile {
   from: string
 }
 
-/** Makes both kinds of entries of every entry; see sources.list(5) for the two formats. */
+/** What an entry says that is to be taken without a good signature. */
+const UNSIGNED = {
+  list: /^\s*deb(-src)?\s+\[[^\]]*\b(trusted|allow-insecure|allow-weak|allow-downgrade-to-insecure)=(?!no\b)/i,
+  sources: /^(Trusted|Allow-Insecure|Allow-Weak|Allow-Downgrade-To-Insecure):(?!\s*no\s*$)/im,
+}
+
+/**
+ * Makes both kinds of entries of every entry that wants a signature: it vouches for what is fetched.
+ * See sources.list(5) for the two formats.
+ */
 export function withSourceEntries(file: string, content: string): string {
-  if (file.endsWith('.sources')) return content.replace(/^Types:.*$/gim, 'Types: deb deb-src')
-  return content.replace(/^deb(?:-src)?\s+(.*)$/gm, (_line, rest: string) => `deb ${rest}\ndeb-src ${rest}`)
+  if (file.endsWith('.sources')) {
+    const stanzas = content.split(/\n(?:[ \t]*\n)+/).filter((stanza) => !UNSIGNED.sources.test(stanza))
+    return stanzas.join('\n\n').replace(/^Types:.*$/gim, 'Types: deb deb-src')
+  }
+  const lines = content.split('\n').filter((line) => !UNSIGNED.list.test(line))
+  return lines.join('\n').replace(/^deb(?:-src)?\s+(.*)$/gm, (_line, rest: string) => `deb ${rest}\ndeb-src ${rest}`)
 }
 
 /** Debian's archives: what an address of one ends with, and the suites of a release that it has. */
@@ -61,15 +74,18 @@ export const suiteList = (suite: string): string => suiteEntries(hostLists().map
 export class Apt {
   readonly #folder: string
   readonly #suite: string | undefined
+  readonly #lists: readonly string[]
   #updated = false
 
   /**
    * @param folder for apt's state; can be kept between runs
    * @param suite the release of Debian, if not the host's own
+   * @param lists paths of the source lists
    */
-  constructor(folder: string, suite?: string) {
+  constructor(folder: string, suite?: string, lists = hostLists()) {
     this.#folder = folder
     this.#suite = suite
+    this.#lists = lists
   }
 
   /** @returns whether this host has apt with a source list, and the keys that it takes */
@@ -115,6 +131,7 @@ export class Apt {
 
   #pick(source: AptSource, folder: string): AptFile {
     const path = this.#only(folder, source.file, source)
+    makePlain(path)
     const version = /_([^_]+)\.orig\.tar/.exec(basename(path))?.[1] ?? 'unknown'
     return { path, filename: basename(path), version: upstreamPart(version), from: `source package ${source.package} ${version}` }
   }
@@ -161,7 +178,7 @@ export class Apt {
       writeFileSync(join(parts, 'suite.sources'), suiteList(this.#suite))
       return
     }
-    for (const file of hostLists()) writeFileSync(join(parts, basename(file)), withSourceEntries(file, readFileSync(file, 'utf8')))
+    for (const file of this.#lists) writeFileSync(join(parts, basename(file)), withSourceEntries(file, readFileSync(file, 'utf8')))
   }
 
   #options(): string[] {
@@ -174,6 +191,11 @@ export class Apt {
       'APT::Sandbox::User': '',
       'Acquire::Retries': '3',
       'Acquire::Languages': 'none',
+      // Whatever the host allows: an archive without a good signature vouches for nothing.
+      'APT::Get::AllowUnauthenticated': 'false',
+      'Acquire::AllowInsecureRepositories': 'false',
+      'Acquire::AllowWeakRepositories': 'false',
+      'Acquire::AllowDowngradeToInsecureRepositories': 'false',
     }
     return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
   }
@@ -193,6 +215,14 @@ export function upstreamPart(version: string): string {
     .replace(/^\d+:/, '')
     .replace(/-[^-]*$/, '')
     .replace(/[+~](dfsg|ds|repack).*$/, '')
+}
+
+/** Of an archive in a folder (`file:`), such as a disc's, apt leaves a link to what the archive has, which others may change or take away. */
+function makePlain(path: string): void {
+  if (!lstatSync(path).isSymbolicLink()) return
+  const from = realpathSync(path)
+  rmSync(path)
+  copyFileSync(from, path)
 }
 
 function folderSize(folder: string): number {

@@ -5,7 +5,7 @@
  * stands beside it in `index/`, one file a source.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, clearAsides, sha256File, writeIfChanged } from '../base/files.ts'
@@ -73,6 +73,7 @@ export class Store {
    * @throws Failure of kind `source` if it is damaged or another file than expected; it is removed then
    */
   async add(path: string, about: Omit<Stored, 'sha256' | 'size'>, expected?: string): Promise<Stored> {
+    if (!lstatSync(path).isFile()) throw new Failure('internal', `${about.from} came as what is no file.`)
     const sha256 = await sha256File(path)
     const size = statSync(path).size
     if (expected !== undefined && sha256 !== expected) {

@@ -5,6 +5,7 @@ import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { download, megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
+import { isPlainName } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { verifyTarball } from '../base/signature.ts'
 import { versionOfFile } from '../base/version.ts'
@@ -122,6 +123,11 @@ function localFiles(context: Context): Map<string, string> {
     }
     if (!existsSync(path) || !statSync(path).isFile()) {
       throw new Failure('usage', `SOURCE= names ${path}, which is not a file.`)
+    }
+    if (!isPlainName(basename(path))) {
+      throw new Failure('usage', `SOURCE= names a file called ${JSON.stringify(basename(path))}, which cannot stand in a spec.`, {
+        hint: 'Give the file the name that its project published it under, such as keepalived-2.2.8.tar.gz.',
+      })
     }
     files.set(name, path)
   }

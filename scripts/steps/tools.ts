@@ -16,7 +16,7 @@ import { ask } from '../build/toolversions.ts'
 import { lostSymbols, parseFragment } from '../kernel/kconfig.ts'
 import { requireSaved, seriesPatches, subjectOf } from '../kernel/series.ts'
 import { publish, requireEl6 } from '../package/publish.ts'
-import { buildPackages, fillLines, locationMacros, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
+import { buildPackages, fillLines, locationMacros, requirePatchNames, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
 import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../release.ts'
 import { TREES } from '../trees.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
@@ -228,8 +228,13 @@ function toolSpec(context: Context, tool: PackagedTool, filename: string, patche
   return treeOf(context, tool) ? fillPatches(filled, patches) : filled
 }
 
-/** Names the patches where the spec takes them, and in its changelog by their subjects. */
+/**
+ * Names the patches where the spec takes them, and in its changelog by their subjects.
+ *
+ * @throws Failure of kind `patch` for a name that could not stand there
+ */
 export function fillPatches(spec: string, patches: readonly string[]): string {
+  requirePatchNames(patches.map((path) => basename(path)))
   const lines = patches.map((path, index) => `${`Patch${index + 1}:`.padEnd(15)} ${basename(path)}`)
   const changes = patches.map((path) => `- ${subjectOf(readFileSync(path, 'utf8')).replaceAll('%', '%%')}`)
   if (patches.length === 0) changes.push(UNCHANGED)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -11,7 +11,7 @@ import { verifyTarball } from '../../scripts/base/signature.ts'
 import type { Variables } from '../../scripts/build/context.ts'
 import { bring, type Stamp, type Step } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
-import { suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
+import { Apt, suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { pinnedKey } from '../../scripts/source/srpm.ts'
 import { Store } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
@@ -20,7 +20,7 @@ import { step as config } from '../../scripts/steps/config.ts'
 import { step as dkms } from '../../scripts/steps/dkms.ts'
 import { sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
-import { createBothLines, createFixture, fails, tarball } from './fixture.ts'
+import { createBothLines, createFixture, createKeyring, fails, tarball } from './fixture.ts'
 
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
@@ -78,6 +78,15 @@ test('SOURCE= with an unknown name or a missing file is a usage error', async (t
   t.regex((await fails(t, 'usage', () => bring(context({ SOURCE: 'popt=/nowhere' }), fetch))).message, /\/nowhere, which is not a file/)
 })
 
+test('a file whose name would be a program to rpm is refused', async (t) => {
+  const { context, root } = createFixture(t)
+  for (const name of ['popt-1%(touch ran).tar.gz', 'popt-1%{lua:x}.tar.gz', 'popt 1.tar.gz', 'popt-1\n.tar.gz']) {
+    const path = join(root, name)
+    writeFileSync(path, '')
+    t.regex((await fails(t, 'usage', () => bring(context({ SOURCE: `popt=${path}` }), fetch))).message, /cannot stand in a spec/)
+  }
+})
+
 test('a store takes only what has the expected digest', async (t) => {
   const { root, cache } = createFixture(t)
   const file = tarball(root, 'a-1.tar.gz', { a: 'a\n' })
@@ -85,6 +94,9 @@ test('a store takes only what has the expected digest', async (t) => {
   const about = { name: 'a', version: '1', filename: 'a-1.tar.gz', origin: 'upstream', from: 'x', verified: 'y' } as const
   await fails(t, 'source', () => store.add(file, about, '0'.repeat(64)))
   t.is(store.find('a'), undefined)
+  const link = join(root, 'link')
+  symlinkSync(tarball(root, 'b-1.tar.gz', { b: 'b\n' }), link)
+  await fails(t, 'internal', () => store.add(link, about))
 })
 
 /** Serves one file, with ranges unless told not to, and counts the bytes it sent. */
@@ -175,6 +187,59 @@ test('source entries are enabled in both forms of a source list', (t) => {
     'deb [signed-by=/k.gpg] http://example.org/debian stable main\ndeb-src [signed-by=/k.gpg] http://example.org/debian stable main\n# deb-src no\n',
   )
   t.is(withSourceEntries('a.sources', 'Types: deb\nURIs: x\n'), 'Types: deb deb-src\nURIs: x\n')
+})
+
+test('an archive that is taken without a signature is none to vouch for a source', (t) => {
+  const lines = ['deb [trusted=yes] http://a x main', 'deb-src [ arch=amd64 Trusted=yes ] http://a x main', 'deb [allow-insecure=yes] http://a x main', 'deb [trusted=no] http://b x main']
+  t.is(withSourceEntries('a.list', lines.join('\n')), 'deb [trusted=no] http://b x main\ndeb-src [trusted=no] http://b x main')
+  const stanza = (...more: string[]): string => ['Types: deb', 'URIs: x', ...more].join('\n')
+  t.is(withSourceEntries('a.sources', [stanza('Trusted: yes'), stanza('allow-weak:yes'), stanza('Trusted: no')].join('\n\n')), stanza('Trusted: no').replace('deb', 'deb deb-src'))
+})
+
+const digestOf = (algorithm: string, path: string): string => createHash(algorithm).update(readFileSync(path)).digest('hex')
+
+/** Makes an archive in a folder, with one source package. @returns the folder */
+function createArchive(folder: string): string {
+  const archive = join(folder, 'archive')
+  mkdirSync(archive)
+  execFileSync('mv', [tarball(folder, 'tool_2.0.orig.tar.gz', { README: 'signed\n' }), archive])
+  const sums = (algorithm: string, name: string): string => ` ${digestOf(algorithm, join(archive, name))} ${statSync(join(archive, name)).size} ${name}\n`
+  writeFileSync(join(archive, 'tool_2.0-1.dsc'), `Format: 3.0 (quilt)\nSource: tool\nVersion: 2.0-1\nChecksums-Sha256:\n${sums('sha256', 'tool_2.0.orig.tar.gz')}`)
+  const both = (algorithm: string): string => ['tool_2.0.orig.tar.gz', 'tool_2.0-1.dsc'].map((name) => sums(algorithm, name)).join('')
+  writeFileSync(join(archive, 'Sources'), `Package: tool\nFormat: 3.0 (quilt)\nBinary: tool\nVersion: 2.0-1\nDirectory: .\nFiles:\n${both('md5')}Checksums-Sha256:\n${both('sha256')}`)
+  writeFileSync(join(archive, 'Packages'), '')
+  writeFileSync(join(archive, 'Release'), `Origin: Test\nDate: ${new Date().toUTCString()}\nSHA256:\n${sums('sha256', 'Sources')}${sums('sha256', 'Packages')}`)
+  return archive
+}
+
+const aptTest = spawnSync('apt-get', ['--version']).status === 0 ? test.serial : test.serial.skip
+
+aptTest('what apt has of an archive in a folder is the file and no link to it, and a host that allows archives without signatures gets none', async (t) => {
+  const { folder, gpg } = createKeyring(t)
+  const archive = createArchive(folder)
+  const apt = (options: string): Apt => {
+    const list = join(folder, 'test.list')
+    writeFileSync(list, `deb ${options} file:${archive} ./\n`)
+    return new Apt(mkdtempSync(join(folder, 'apt-')), undefined, [list])
+  }
+  const source = { package: 'tool', kind: 'source', file: /\.orig\.tar/ } as const
+  const fetchTool = (options: string) => apt(options).fetch(source, join(folder, 'incoming'), '')
+  const before = process.env['APT_CONFIG']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['APT_CONFIG']
+    else process.env['APT_CONFIG'] = before
+  })
+  process.env['APT_CONFIG'] = join(folder, 'apt.conf')
+  writeFileSync(process.env['APT_CONFIG'], 'APT::Get::AllowUnauthenticated "true";\nAcquire::AllowInsecureRepositories "true";\n')
+  t.regex((await fails(t, 'source', () => fetchTool(''))).details.excerpt?.join('\n') ?? '', /is not signed/)
+  t.is(await fetchTool('[trusted=yes]'), undefined)
+  gpg('--quick-generate-key', 'archive@example.org', 'default', 'default', 'never')
+  gpg('--output', join(archive, 'InRelease'), '--clearsign', join(archive, 'Release'))
+  gpg('--output', join(folder, 'keys.gpg'), '--export')
+  const file = await fetchTool(`[signed-by=${join(folder, 'keys.gpg')}]`)
+  t.like(file, { filename: 'tool_2.0.orig.tar.gz', version: '2.0' })
+  t.true(lstatSync(file?.path ?? '').isFile())
+  t.is(sha256(file?.path ?? ''), sha256(join(archive, 'tool_2.0.orig.tar.gz')))
 })
 
 test('another release of Debian is asked for at the addresses that the host has of its archives', (t) => {

@@ -140,6 +140,10 @@ for (const [tool, version] of [['ipvsadm', '1.31-3'], ['keepalived', '2.2.7-2']]
   t.regex(await rpmspec(fillPatches(specOf(tool), []), '--query', '--srpm', '--queryformat', '[%{CHANGELOGTEXT}\\n]'), /^- Without the series/)
 })
 
+test('a patch whose name would be a program to rpm is refused', (t) => {
+  t.throws(() => fillPatches(specOf('ipvsadm'), ['/x/0001-a%(touch ran).patch']), { instanceOf: Failure, message: /^The patch file name "0001-a%\(touch ran\)\.patch" cannot stand in a spec/ })
+})
+
 test('keepalived is patched only where it still frees sync groups late', async (t) => {
   const spec = specOf('keepalived')
   for (const [version, patched] of [['2.2.7', true], ['2.2.8', false], ['2.3.3', false]] as const) {
