@@ -19,3 +19,17 @@ export async function revision({ paths }: Context): Promise<Revision> {
   const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(lines.join('\n'))?.[1] ?? null
   return { commit, dirty: commit === null || lines.some((line) => !line.startsWith('#')) }
 }
+
+const begun = new Map<string, Revision>()
+
+/** Notes from which commit something begins to be made: a build takes most of an hour, and checkouts are worked in. */
+export async function noteRevision(context: Context): Promise<void> {
+  begun.set(context.paths.root, await revision(context))
+}
+
+/** @returns the commit that everything since {@link noteRevision} was made from; where it is another one by now, that and changes */
+export async function builtRevision(context: Context): Promise<Revision> {
+  const now = await revision(context)
+  const before = begun.get(context.paths.root) ?? now
+  return before.commit === now.commit && before.dirty === now.dirty ? now : { ...before, dirty: true }
+}

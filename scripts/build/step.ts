@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../base/errors.ts'
+import { listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { ROOT } from '../base/root.ts'
 import { requireUninterrupted } from '../base/run.ts'
@@ -17,6 +18,7 @@ import { isKernel, type Context, type Scope } from './context.ts'
 import { bringFarm } from './farm.ts'
 import { withBuildLock } from './lock.ts'
 import { requirePlaces } from './places.ts'
+import { noteRevision } from './revision.ts'
 import { setUp } from './setup.ts'
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
@@ -75,6 +77,7 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
   await setUp(context, [...hostOf(context, step)])
   return withBuildLock(context, async () => {
     noteOwner(context)
+    await noteRevision(context)
     return (await upToDate(context, step)) ?? bringOnce(context, step, new Map())
   })
 }
@@ -225,10 +228,18 @@ async function runStep(context: Context, step: Step, recipe: Recipe): Promise<St
   return stamp
 }
 
+/** The modules as they were when this process began, which is made of them: a git pull changes them while it runs. */
+const MODULES: ReadonlyMap<string, string> = new Map(
+  ['scripts', 'vm'].flatMap((folder) => listFiles(join(ROOT, folder)).filter((name) => name.endsWith('.ts')).map((name) => {
+    const path = join(ROOT, folder, name)
+    return [path, readFileSync(path, 'utf8')]
+  })),
+)
+
 /** @returns digest of modules below `scripts/`, from which what is running was made */
 export function codeDigest(modules: readonly string[]): string {
-  const files = modules.map((name) => readFileSync(join(ROOT, 'scripts', name), 'utf8'))
-  return digest(files)
+  const paths = modules.map((name) => join(ROOT, 'scripts', name))
+  return digest(paths.map((path) => MODULES.get(path) ?? readFileSync(path, 'utf8')))
 }
 
 /** @returns the stamp of the step's last successful run, if there is one */

@@ -53,19 +53,21 @@ export function chosenParts({ variables }: Context): Part[] {
 export async function runBench(context: Context): Promise<void> {
   const parts = chosenParts(context)
   await setUp(context)
-  const guest = await bringGuest(context)
   const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
-  await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', () => benchIn(context, {
-    guest,
-    method: methodOf(parts),
-    measuring: (keep) => {
-      const course = { rounds: context.repeat, progress: (line: string) => log.info(line), keep }
-      const plugin = pluginOf(parts)
-      if (plugin !== undefined) return withPlugin(context, guest, 'bench', plugin, (machine, told) => measure(machine, parts, { ...course, told }))
-      return withInstructionClock(context, guest, 'bench', (machine) => measure(machine, parts, course), memoryOf(parts))
-    },
-    print: (line) => process.stdout.write(`${line}\n`),
-  }), options)
+  await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', async () => {
+    const guest = await bringGuest(context)
+    await benchIn(context, {
+      guest,
+      method: methodOf(parts),
+      measuring: (keep) => {
+        const course = { rounds: context.repeat, progress: (line: string) => log.info(line), keep }
+        const plugin = pluginOf(parts)
+        if (plugin !== undefined) return withPlugin(context, guest, 'bench', plugin, (machine, told) => measure(machine, parts, { ...course, told }))
+        return withInstructionClock(context, guest, 'bench', (machine) => measure(machine, parts, course), memoryOf(parts))
+      },
+      print: (line) => process.stdout.write(`${line}\n`),
+    })
+  }, options)
 }
 
 /**

@@ -2,7 +2,7 @@
 /** Runs of the end-to-end tests, and the folder of their results. */
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { SUITES } from '../../test/e2e/index.ts'
 import { junit, type TestResult } from '../../test/e2e/lib/junit.ts'
 import { mergeResults, repeat } from '../../test/e2e/lib/repeat.ts'
@@ -10,10 +10,12 @@ import { runSuites, type RunOptions, type RunReport } from '../../test/e2e/lib/r
 import { choose, type Suite } from '../../test/e2e/lib/suite.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
+import { sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { isSet, type Context } from '../build/context.ts'
 import { checkoutLock, withLock } from '../build/lock.ts'
 import { writeEvidence } from '../steps/all.ts'
+import { sumsFile } from '../steps/repo.ts'
 import { bringGuest, isQuick, testedRevision, type Guest } from './guest.ts'
 import { tellRaces } from './races.ts'
 
@@ -37,8 +39,11 @@ const LOCKED = 'end-to-end test run of this checkout'
 export async function runE2e(context: Context): Promise<Counts> {
   const suites = chosenSuites(context)
   const settings = labSettings(context)
-  const guest = await beforeTests(context, () => bringGuest(context))
-  return withLock(lockFile(context), LOCKED, () => runIn(context, suites, { ...guest, ...settings }), { wait: context.wait, hint: 'WAIT=1 waits for it.' })
+  // What others build while this one waits is what it tests.
+  return withLock(lockFile(context), LOCKED, async () => {
+    const guest = await orNotRun(context, () => bringGuest(context), writeNotRun)
+    return runIn(context, suites, { ...guest, ...settings })
+  }, { wait: context.wait, hint: 'WAIT=1 waits for it.' })
 }
 
 /**
@@ -48,24 +53,31 @@ export async function runE2e(context: Context): Promise<Counts> {
  * @throws what `prepare` throws
  */
 export async function beforeTests<T>(context: Context, prepare: () => Promise<T>): Promise<T> {
+  return orNotRun(context, prepare, async (...report) => {
+    // The results of a run that is under way are not ours to remove.
+    await withLock(lockFile(context), LOCKED, () => writeNotRun(...report)).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
+  })
+}
+
+type Report = (context: Context, results: readonly TestResult[], tested: Properties) => Promise<void>
+
+async function orNotRun<T>(context: Context, prepare: () => Promise<T>, report: Report): Promise<T> {
   const suites = chosenSuites(context)
   // After an interrupt no program is run any more, git neither.
   const tested = await properties(context)
   try {
     return await prepare()
   } catch (error) {
-    await reportNotRun(context, suites, tested, error instanceof Error ? error.message : String(error))
+    const reason = error instanceof Error ? error.message : String(error)
+    const results = withNotRun(suites, [], reason)
+    process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
+    await report(context, results, tested)
     throw error
   }
 }
 
-async function reportNotRun(context: Context, suites: readonly Suite[], tested: Properties, reason: string): Promise<void> {
-  const results = withNotRun(suites, [], reason)
-  process.stdout.write(`${results.length} end-to-end tests not run: ${reason}\n`)
-  // The results of a run that is under way are not ours to remove.
-  await withLock(lockFile(context), LOCKED, async () => {
-    writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results, tested))
-  }).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
+async function writeNotRun(context: Context, results: readonly TestResult[], tested: Properties): Promise<void> {
+  writeFileSync(join(newResults(context), JUNIT), junit(context.variant, results, tested))
 }
 
 /** @throws Failure of kind `usage` when ONLY chooses no test */
@@ -120,10 +132,11 @@ function newResults(context: Context): string {
 
 type Properties = Readonly<Record<string, string>>
 
-/** What the report says of what was tested. */
+/** What the report says of what was tested: which packages, anyone can tell by the digest of their checksums. */
 async function properties(context: Context): Promise<Properties> {
   const { commit, dirty, tested } = await testedRevision(context)
-  return { commit: commit ?? 'unknown', dirty: String(dirty), tested }
+  const sums = sumsFile(context)
+  return { commit: commit ?? 'unknown', dirty: String(dirty), tested, ...(existsSync(sums) ? { [basename(sums)]: await sha256File(sums) } : {}) }
 }
 
 /** Runs tests in labs of a guest, with their results in dist. Two at once would write over each other's captures, which are the evidence. */

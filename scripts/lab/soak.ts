@@ -20,9 +20,8 @@ const SEEDS = 2 ** 31 - 1
  * @throws Failure of kind `test` when something is wrong with it, `lostVm` when it is gone, `environment` when a soak of this checkout runs already
  */
 export async function runSoak(context: Context): Promise<SoakReport> {
-  const guest = await bringGuest(context)
   const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
-  return withLock(checkoutLock(context, `soak-${context.variant}`), 'soak of this checkout', () => soakIn(context, guest), options)
+  return withLock(checkoutLock(context, `soak-${context.variant}`), 'soak of this checkout', async () => soakIn(context, await bringGuest(context)), options)
 }
 
 async function soakIn(context: Context, guest: Guest): Promise<SoakReport> {

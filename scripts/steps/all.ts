@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checksums, clearAsides, listFiles, writeIfChanged } from '../base/files.ts'
 import type { Context } from '../build/context.ts'
-import { revision } from '../build/revision.ts'
+import { builtRevision } from '../build/revision.ts'
 import { readStamp, type Json, type Step } from '../build/step.ts'
 import { toolVersions } from '../build/toolversions.ts'
 import type { Stored } from '../source/store.ts'
@@ -29,7 +29,7 @@ export const step: Step = {
   scope: 'variant',
   needs: [exportStep, repo],
   code: ['steps/all.ts'],
-  inputs: async (context) => ({ command: reproduction(context), revision: await revision(context) }),
+  inputs: async (context) => ({ command: reproduction(context), revision: await builtRevision(context) }),
   outputs: (context) => [metadataFile(context)],
   async run(context) {
     writeIfChanged(metadataFile(context), `${JSON.stringify(await metadata(context), null, 2)}\n`)
@@ -75,7 +75,7 @@ async function metadata(context: Context): Promise<Json> {
     flavour: context.flavour?.name ?? null,
     kernelRelease: kernelRelease(context),
     command: reproduction(context),
-    ...(await revision(context)),
+    ...(await builtRevision(context)),
     sources: fetchedSources(context).map(({ size: _size, ...stored }) => stored),
     tools: await toolVersions(),
     host: readFileSync('/proc/version', 'utf8').trim(),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { readdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { cpSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
+import { builtRevision, revision } from '../../scripts/build/revision.ts'
 import { bring, type Step } from '../../scripts/build/step.ts'
 import { createFixture, fails } from './fixture.ts'
 import { imports } from './imports.ts'
@@ -52,4 +54,36 @@ test('what a step needs of the host is asked for before it, and by goals that do
   t.regex(failure.details.excerpt?.join('\n') ?? '', /^tool-(deb|rpm) +makes it$/m)
   await bring(context(), first)
   t.pass()
+})
+
+test('what a step is made by is the code that runs, though a pull has brought other code meanwhile', async (t) => {
+  const { root } = createFixture(t)
+  for (const name of ['scripts', 'package.json']) cpSync(join(ROOT, name), join(root, name), { recursive: true })
+  for (const name of ['vm', 'node_modules']) symlinkSync(join(ROOT, name), join(root, name))
+  const { codeDigest } = (await import(join(root, 'scripts/build/step.ts'))) as { codeDigest: (modules: readonly string[]) => string }
+  const before = codeDigest(['steps/patch.ts'])
+  writeFileSync(join(root, 'scripts/steps/patch.ts'), 'pulled\n')
+  t.is(codeDigest(['steps/patch.ts']), before)
+})
+
+test('what is made while another commit is checked out is of the first one, with changes', async (t) => {
+  const { context, root } = createFixture(t)
+  const c = context()
+  const git = (...words: string[]): string => execFileSync('git', ['-c', 'user.name=N', '-c', 'user.email=n@example.org', ...words], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  git('init')
+  git('add', '.')
+  git('commit', '--message=one')
+  const step = (run: Step['run']): Step => ({ name: 'long', code: [], needs: [], scope: 'variant', inputs: () => git('rev-parse', 'HEAD'), outputs: () => [], run })
+  await bring(c, step(async () => ({})))
+  const first = { commit: git('rev-parse', 'HEAD'), dirty: false }
+  t.deepEqual(await builtRevision(c), first)
+  git('commit', '--allow-empty', '--message=two')
+  await bring(c, step(async () => {
+    t.deepEqual(await builtRevision(c), await revision(c))
+    git('commit', '--allow-empty', '--message=three')
+    return {}
+  }))
+  t.deepEqual(await builtRevision(c), { commit: git('rev-parse', 'HEAD~1'), dirty: true })
+  await bring(c, step(async () => ({})))
+  t.deepEqual(await builtRevision(c), { commit: git('rev-parse', 'HEAD'), dirty: false })
 })

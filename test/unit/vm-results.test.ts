@@ -2,9 +2,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { Failure } from '../../scripts/base/errors.ts'
+import { sha256File } from '../../scripts/base/files.ts'
 import { createContext } from '../../scripts/build/context.ts'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
-import { lackedBy, resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
+import { beforeTests, lackedBy, resultsOfEnded, runE2e } from '../../scripts/lab/e2e.ts'
 import { tellRaces } from '../../scripts/lab/races.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { SUITES } from '../e2e/index.ts'
@@ -41,8 +43,20 @@ test('a test run that is under way keeps its results when another cannot begin',
   const { context, write } = createFixture(t)
   const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
   write('dist/lts/test/running.pcap', 'evidence')
-  await withLock(checkoutLock(c, 'e2e-lts'), 'test run', () => fails(t, 'usage', () => runE2e(c)))
+  await withLock(checkoutLock(c, 'e2e-lts'), 'test run', async () => {
+    // Before it builds anything: who waits with WAIT=1 tests what there is when its turn comes.
+    t.regex((await fails(t, 'environment', () => runE2e(c))).message, /^Another end-to-end test run of this checkout is running/)
+    await fails(t, 'build', () => beforeTests(c, () => Promise.reject(new Failure('build', 'broken'))))
+  })
   t.is(read(c.paths.dist, 'test', 'running.pcap'), 'evidence')
+})
+
+test('the results name the packages that were tested by the digest of their checksums', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  const sums = write('dist/lts/SHA256SUMS', 'of the packages\n')
+  await fails(t, 'usage', () => runE2e(c))
+  t.true(read(c.paths.dist, 'test', 'junit.xml').includes(`<property name="SHA256SUMS" value="${await sha256File(sums)}"/>`))
 })
 
 test('what was recorded stays when a variable makes no sense', async (t) => {
