@@ -4,6 +4,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { $, type ProcessPromise } from 'zx/core'
+import { callersEnvironment } from './environment.ts'
 import { DISK_FULL_HINT, Failure, type FailureDetails, type FailureKind } from './errors.ts'
 import { excerpt } from './excerpt.ts'
 import { log } from './log.ts'
@@ -152,7 +153,7 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const child = $({
     ...common(),
     cwd: options.cwd ?? process.cwd(),
-    env: { ...(options.env ?? process.env), ...ENGLISH },
+    env: { ...(options.env ?? callersEnvironment()), ...ENGLISH },
     // An empty input would leave zx's pipe open, and the program waiting for its end.
     ...(options.input?.length ? { input: options.input, stdio: ['pipe', 'pipe', 'pipe', ...locks] } : { stdio: ['ignore', 'pipe', 'pipe', ...locks] }),
   })`${argv}`
@@ -201,7 +202,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
       $({
         ...common(),
         cwd: options.cwd ?? process.cwd(),
-        env: { ...(options.env ?? process.env), ...ENGLISH },
+        env: { ...(options.env ?? callersEnvironment()), ...ENGLISH },
         stdio: ['ignore', fd, fd, ...locks],
       })`${argv}`,
     )

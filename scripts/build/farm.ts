@@ -8,6 +8,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { callersEnvironment } from '../base/environment.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 
@@ -127,14 +128,10 @@ const COMPILE = ['gcc', '-c', '-o', 'farm.o', 'farm.c']
 async function compile(folder: string, prefix: readonly string[], variables: NodeJS.ProcessEnv): Promise<{ object?: Buffer; exitCode: number }> {
   mkdirSync(folder)
   writeFileSync(join(folder, 'farm.c'), 'int farm(int machines)\n{\n\treturn machines * 3;\n}\n')
-  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isOfFarm(name)))
-  const { exitCode } = await capture([...prefix, ...COMPILE], { cwd: folder, env: { ...inherited, ...variables }, anyExit: true })
+  const { exitCode } = await capture([...prefix, ...COMPILE], { cwd: folder, env: { ...callersEnvironment(), ...variables }, anyExit: true })
   const object = join(folder, 'farm.o')
   return { exitCode, ...(existsSync(object) ? { object: readFileSync(object) } : {}) }
 }
-
-/** @returns whether a variable is one of ccache's, distcc's or icecream's, whatever it says */
-export const isOfFarm = (name: string): boolean => /^(CCACHE|DISTCC|ICECC)_/.test(name)
 
 /** A storage has to take or give a result: it may be reachable, and want another password. */
 async function tryStorage(folder: string, word: string): Promise<Tried> {
@@ -154,7 +151,7 @@ function withoutSecrets(word: string): string {
 /** @returns all hosts that distcc would use, the names of which its files may have too */
 async function tryHosts(folder: string, given: Given): Promise<Tried[]> {
   const here = await compile(join(folder, 'here'), [], {})
-  const list = await capture([DISTCC, '--show-hosts'], { anyExit: true, env: { ...process.env, ...given } })
+  const list = await capture([DISTCC, '--show-hosts'], { anyExit: true, env: { ...callersEnvironment(), ...given } })
   return Promise.all(words(list.stdout).map(async (word, index) => {
     const own = join(folder, `host-${index}`)
     const variables = { ...choose(given, DISTRIBUTED), DISTCC_HOSTS: word, DISTCC_DIR: folder, DISTCC_FALLBACK: '0' }

@@ -4,6 +4,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import semver from 'semver'
+import { callersEnvironment } from '../base/environment.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { capture, failure, type Captured } from '../base/run.ts'
@@ -25,7 +26,7 @@ export async function lint(context: Context, name: string, packages: readonly st
   mkdirSync(folder, { recursive: true })
   try {
     // It unpacks them, and what it has unpacked stays where it is killed: not in /tmp, which nobody would look through.
-    const output = await capture(['rpmlint', '--config', config, ...packages], { env: { ...process.env, TMPDIR: folder }, anyExit: true })
+    const output = await capture(['rpmlint', '--config', config, ...packages], { env: { ...callersEnvironment(), TMPDIR: folder }, anyExit: true })
     writeFileSync(path, `${output.stdout}${output.stderr}`)
     const summary = lintSummary(output, packages.length, folder)
     judgeFindings(name, output.stdout, path)

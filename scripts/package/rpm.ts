@@ -44,9 +44,6 @@ export interface PackageBuild extends SourceBuild {
 /** Folders with compiler names that are ccache, on Debian and on Fedora. */
 const CCACHE_FOLDERS = ['/usr/lib/ccache', '/usr/lib64/ccache']
 
-/** What the caller's environment must not bring into a package. */
-const UNWANTED = ['SOURCE_DATE_EPOCH', 'CCACHE_BASEDIR', 'KCFLAGS', 'KAFLAGS', 'KCPPFLAGS', 'HOSTCFLAGS']
-
 /**
  * Fills in the `%global NAME VALUE` lines at the top of a spec.
  *
@@ -116,7 +113,7 @@ export function locationMacros(topdir: string, jobs: number): Record<string, str
 
 /** The environment of rpmbuild: ccache by the names of compilers, no settings of the user's. */
 export function rpmEnvironment(context: Context, topdir: string): NodeJS.ProcessEnv {
-  const inherited = Object.fromEntries(Object.entries(inheritedEnvironment()).filter(([name]) => !UNWANTED.includes(name)))
+  const inherited = inheritedEnvironment()
   const path = [...CCACHE_FOLDERS.filter((folder) => existsSync(folder)), inherited['PATH'] ?? '', '/usr/sbin', '/sbin']
   return {
     ...inherited,

@@ -8,6 +8,7 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { callersEnvironment } from '../base/environment.ts'
 import { Failure } from '../base/errors.ts'
 import { capture, runLogged } from '../base/run.ts'
 import type { PackageSigner } from '../sources.ts'
@@ -52,7 +53,7 @@ export const WITH_OLD_DIGESTS = ['--define', '_pkgverify_flags 0x0'] as const
  * @param database that {@link withDatabase} has made
  */
 function rpmOf(database: string): { options: string[]; env: NodeJS.ProcessEnv } {
-  return { options: ['--dbpath', database, ...WITH_OLD_DIGESTS], env: { ...process.env, HOME: database, LC_ALL: 'C', RPM_SEQUOIA_CRYPTO_POLICY: policyIn(database) } }
+  return { options: ['--dbpath', database, ...WITH_OLD_DIGESTS], env: { ...callersEnvironment(), HOME: database, LC_ALL: 'C', RPM_SEQUOIA_CRYPTO_POLICY: policyIn(database) } }
 }
 
 /** rpm-sequoia does nothing at all without the file that the variable names. */

@@ -4,6 +4,7 @@
 import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { GATEWAY } from '../../vm/topology.ts'
+import { callersEnvironment } from '../base/environment.ts'
 import { Failure } from '../base/errors.ts'
 import { sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
@@ -156,7 +157,7 @@ export async function makeFileSystem(path: string, { label, from, megabytes }: {
 }
 
 /** mke2fs is an administrator's command, which is not on every user's PATH. */
-const withSbin = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` })
+const withSbin = (): NodeJS.ProcessEnv => ({ ...callersEnvironment(), PATH: `${process.env['PATH']}:/usr/sbin:/sbin` })
 
 /** One bootable partition, as the master boot record has it: https://en.wikipedia.org/wiki/Master_boot_record#PTE */
 export function partitionTable(firstSector: number, sectors: number): Buffer {

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { callersEnvironment } from '../base/environment.ts'
 import { digestTree, listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
@@ -159,6 +160,6 @@ function write(path: string, content: string, mode = 0o644): void {
 /** The same bytes from the same files: without times of this run, owners and the folders' modes of this host. */
 async function pack(root: string, deb: string): Promise<void> {
   await capture(['chmod', '-R', 'u=rwX,go=rX', root])
-  const env = { ...process.env, SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) }
+  const env = { ...callersEnvironment(), SOURCE_DATE_EPOCH: String(SOURCE_DATE_EPOCH) }
   await capture(['dpkg-deb', '--build', '--root-owner-group', '-Zxz', root, deb], { env, kind: 'environment' })
 }

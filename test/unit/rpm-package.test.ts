@@ -114,12 +114,13 @@ test.serial('a build that fails names its log', async (t) => {
 })
 
 test.serial('the environment brings nothing into a build, and ccache no relative paths', (t) => {
-  const callers = { KCFLAGS: '-g', CCACHE_BASEDIR: '/', DEBUG: '1', TARGET: 'lts', MAKEFLAGS: 'n' }
+  const callers = { KCFLAGS: '-g', CCACHE_BASEDIR: '/', DEBUG: '1', TARGET: 'lts', MAKEFLAGS: 'n', ARCH: 'arm64', CROSS_COMPILE: 'aarch64-', LLVM: '1', CPATH: '/x', CDPATH: '/home', MAKEFILES: '/x' }
   Object.assign(process.env, callers)
   try {
-    const environment = rpmEnvironment(context, folder)
-    for (const name of Object.keys(callers)) t.is(environment[name], undefined, name)
-    for (const name of ['DEBUG', 'TARGET', 'MAKEFLAGS']) t.is(kbuildEnvironment()[name], undefined, name)
+    for (const environment of [rpmEnvironment(context, folder), kbuildEnvironment()]) {
+      for (const name of Object.keys(callers)) t.is(environment[name], undefined, name)
+      t.is(environment['LC_ALL'], 'C')
+    }
   } finally {
     for (const name of Object.keys(callers)) Reflect.deleteProperty(process.env, name)
   }

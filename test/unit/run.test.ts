@@ -14,3 +14,18 @@ test('a program reads what it is given', async (t) => {
   const { stdout } = await capture(['cat'], { input: 'a\nb' })
   t.is(stdout, 'a\nb')
 })
+
+test.serial("programs have what says who calls, and nothing of other projects' settings", async (t) => {
+  const others = { TAR_OPTIONS: '--exclude=*', CDPATH: '/', BASH_ENV: '/x', ARCH: 'arm64', https_proxy: 'http://proxy.example.org' }
+  const before = Object.keys(others).map((name) => [name, process.env[name]] as const)
+  t.teardown(() => {
+    for (const [name, value] of before) {
+      if (value === undefined) Reflect.deleteProperty(process.env, name)
+      else process.env[name] = value
+    }
+  })
+  Object.assign(process.env, others)
+  const { stdout } = await capture(['env'])
+  t.deepEqual(Object.keys(others).filter((name) => stdout.includes(`${name}=`)), ['https_proxy'])
+  t.regex(stdout, /^PATH=.*^LC_ALL=C$|^LC_ALL=C$.*^PATH=/ms)
+})
