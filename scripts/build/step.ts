@@ -212,6 +212,15 @@ export async function plan(given: Context, step: Step, done = new Map<string, Pl
   return [...done.values()]
 }
 
+/** @throws Failure of kind `usage` where something was made of what is not there any more, such as a commit that was checked out for a while */
+export async function requireUpToDate(context: Context, last: Step): Promise<void> {
+  const stale = (await plan(context, last)).filter(({ why }) => why !== undefined)
+  if (stale.length === 0) return
+  throw new Failure('usage', 'The checkout was changed meanwhile.', {
+    excerpt: stale.map(({ step, why }) => `${step}: ${why}`), hint: 'The same command makes anew what was made of something else.',
+  })
+}
+
 async function runStep(context: Context, step: Step, recipe: Recipe): Promise<Stamp> {
   const path = stampPath(context, step)
   rmSync(path, { force: true })

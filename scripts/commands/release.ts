@@ -3,7 +3,7 @@ import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { isSet } from '../build/context.ts'
 import { withBuildLock } from '../build/lock.ts'
-import { bring } from '../build/step.ts'
+import { bring, requireUpToDate } from '../build/step.ts'
 import { requireVersion, tagRelease } from '../build/tag.ts'
 import type { Command } from '../command.ts'
 import { requireKey } from '../package/sign.ts'
@@ -34,6 +34,7 @@ AGAIN=1 makes a release that was tagged once more; the same host gives the same 
     await bring(context, releaseStep(context))
     await withBuildLock(context, async () => {
       if ((await requireVersion(context)).commit !== version.commit) throw new Failure('usage', 'Another commit was checked out meanwhile; nothing was tagged.')
+      await requireUpToDate(context, releaseStep(context))
       await verifyRelease(releaseFolder(context))
       if (signer !== undefined) await signRelease(context, signer)
       if (isSet(context.variables, 'AGAIN')) return

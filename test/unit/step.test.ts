@@ -5,7 +5,7 @@ import { join, relative } from 'node:path'
 import test from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { builtRevision, revision } from '../../scripts/build/revision.ts'
-import { bring, type Step } from '../../scripts/build/step.ts'
+import { bring, requireUpToDate, type Step } from '../../scripts/build/step.ts'
 import { createFixture, fails } from './fixture.ts'
 import { imports } from './imports.ts'
 
@@ -86,4 +86,20 @@ test('what is made while another commit is checked out is of the first one, with
   t.deepEqual(await builtRevision(c), { commit: git('rev-parse', 'HEAD~1'), dirty: true })
   await bring(c, step(async () => ({})))
   t.deepEqual(await builtRevision(c), { commit: git('rev-parse', 'HEAD'), dirty: false })
+})
+
+test('what was made of something that was there for a while is not taken for made of what is there', async (t) => {
+  const { context } = createFixture(t)
+  let input = 'one'
+  const step = (name: string, more: Partial<Step> = {}): Step => ({
+    name, code: [], needs: [], scope: 'variant', inputs: () => null, outputs: () => [], run: async () => ({}), ...more,
+  })
+  const first = step('first', { run: async () => ((input = 'other'), {}) })
+  const second = step('second', { needs: [first], inputs: () => input, run: async () => ((input = 'one'), {}) })
+  const last = step('third', { needs: [second] })
+  await bring(context(), last)
+  const failure = await fails(t, 'usage', () => requireUpToDate(context(), last))
+  t.deepEqual(failure.details.excerpt, ['second: changed: inputs', 'third: comes after second'])
+  await bring(context(), last)
+  await t.notThrowsAsync(() => requireUpToDate(context(), last))
 })
