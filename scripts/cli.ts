@@ -19,7 +19,7 @@ import { unusedSources } from './steps/fetch.ts'
 const COMMANDS = join(ROOT, 'scripts/commands')
 
 /** @returns the names of all commands, which are the names of their files */
-export const commandNames = (): string[] => readdirSync(COMMANDS).map((file) => basename(file, '.ts')).sort()
+export const commandNames = (): string[] => readdirSync(COMMANDS).filter((file) => file.endsWith('.ts')).map((file) => basename(file, '.ts')).sort()
 
 /** @throws Failure of kind `usage` if there is no such command */
 export async function loadCommand(name: string): Promise<Command> {

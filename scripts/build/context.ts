@@ -305,7 +305,7 @@ const defaultConfig = (target: Target): string | undefined => Object.keys(target
 
 function chooseConfig(target: Target, value: string | undefined): [name: string, folders: readonly string[]] {
   const name = value || (defaultConfig(target) ?? '')
-  const folders = target.configs[name]
+  const folders = Object.hasOwn(target.configs, name) ? target.configs[name] : undefined
   if (folders) return [name, folders]
   throw new Failure('usage', `CONFIG="${name}" is no configuration of TARGET=${target.name}.`, {
     hint: `CONFIG is one of: ${Object.keys(target.configs).join(', ')}`,

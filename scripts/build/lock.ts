@@ -81,7 +81,8 @@ export async function withLock<T>(path: string, what: string, work: () => Promis
 function openLock(path: string): number {
   try {
     makeFolder(dirname(path))
-    return openSync(path, 'a+')
+    // Who can read a file can lock it.
+    return openSync(path, 'a+', 0o600)
   } catch (cause) {
     const known = asFailure(cause)
     if (known instanceof Failure) throw known

@@ -15,7 +15,9 @@ export type Revision = {
 
 export async function revision({ paths }: Context): Promise<Revision> {
   if (!existsSync(join(paths.root, '.git'))) return { commit: null, dirty: true }
-  const lines = await new Git(paths.root, { userConfig: true }).lines('status', '--porcelain=v2', '--branch')
+  // In a container, and by sudo, the checkout is another user's than who calls; by calling its Makefile he has trusted it.
+  const config = [`safe.directory=${paths.root}`]
+  const lines = await new Git(paths.root, { userConfig: true, config }).lines('status', '--porcelain=v2', '--branch')
   const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(lines.join('\n'))?.[1] ?? null
   return { commit, dirty: commit === null || lines.some((line) => !line.startsWith('#')) }
 }

@@ -239,10 +239,10 @@ async function runStep(context: Context, step: Step, recipe: Recipe): Promise<St
 
 /** The modules as they were when this process began, which is made of them: a git pull changes them while it runs. */
 const MODULES: ReadonlyMap<string, string> = new Map(
-  ['scripts', 'vm'].flatMap((folder) => listFiles(join(ROOT, folder)).filter((name) => name.endsWith('.ts')).map((name) => {
-    const path = join(ROOT, folder, name)
-    return [path, readFileSync(path, 'utf8')]
-  })),
+  ['scripts', 'vm'].flatMap((folder) => listFiles(join(ROOT, folder)).map((name) => join(ROOT, folder, name)))
+    // An editor's lock is a link that leads nowhere.
+    .filter((path) => path.endsWith('.ts') && existsSync(path))
+    .map((path) => [path, readFileSync(path, 'utf8')]),
 )
 
 /** @returns digest of modules below `scripts/`, from which what is running was made */

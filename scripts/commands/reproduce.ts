@@ -13,8 +13,8 @@ import { injectedSrpms } from '../steps/srpm.ts'
 const command: Command = {
   summary: 'rebuild every SRPM of dist and compare the packages bit by bit',
   help: `Each source package is rebuilt in a folder of its own, without what "make kernel" has
-compiled, and the digests of the packages are compared with those in dist. It takes
-as long as a fresh build; ccache helps. Exits other than 0 if a package differs.`,
+compiled and what ccache remembers, and the digests of the packages are compared with those in dist. It takes
+as long as a first build. Exits other than 0 if a package differs.`,
   step: rpm,
   async run(context) {
     await bring(context, rpm)

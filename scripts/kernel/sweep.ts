@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What checkouts that were deleted, and runs that were killed, have left. */
 
-import { existsSync, rmSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
@@ -23,7 +23,12 @@ export async function sweep(context: Context, now = Date.now()): Promise<void> {
   }
 }
 
-const isGone = ({ root }: CheckoutFolder): boolean => root !== undefined && !existsSync(root) && existsSync(dirname(root))
+function isGone({ root }: CheckoutFolder): boolean {
+  if (root === undefined || existsSync(root)) return false
+  // An empty folder may be the place of a disk.
+  const parent = dirname(root)
+  return existsSync(parent) && readdirSync(parent).length > 0
+}
 
 async function remove(context: Context, { path, root, contexts }: CheckoutFolder): Promise<void> {
   try {

@@ -9,6 +9,7 @@ import type { Accelerator } from '../../vm/qemu/arguments.ts'
 import { Failure } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { isSet, type Context } from '../build/context.ts'
+import { checkoutLock, withLock } from '../build/lock.ts'
 import { type Revision, revision } from '../build/revision.ts'
 import { bring, type Step } from '../build/step.ts'
 import { kernelRelease } from '../steps/kernel.ts'
@@ -49,9 +50,13 @@ export const testedStep = (context: Context): Step => (context.stock ? stock : r
  * @throws Failure of the build's, of kind `environment` when a part is missing, or `usage` when modules and packages are of two kernels
  */
 export async function bringGuest(context: Context, luggage: Luggage = { modules: [], files: new Map() }): Promise<Guest> {
-  const usual = context.stock ? await stockParts(context) : await packagedParts(context)
-  const parts = { ...usual, furtherModules: luggage.modules, files: new Map([...usual.files, ...luggage.files]) }
-  const image = assemble(parts, join(guestFolder(context), 'image'))
+  await (context.stock ? bringStock(context) : bringPackages(context))
+  // Two that begin at once would write the same files.
+  const image = await withLock(checkoutLock(context, `image-${context.variant}`), 'image of a virtual machine', async () => {
+    const usual = context.stock ? await stockParts(context) : await packagedParts(context)
+    const parts = { ...usual, furtherModules: luggage.modules, files: new Map([...usual.files, ...luggage.files]) }
+    return assemble(parts, join(guestFolder(context), 'image'))
+  }, { wait: true })
   return { image, accelerator: await findAccelerator(image, context.variant, context.paths.cache) }
 }
 
@@ -64,18 +69,20 @@ const furniture = (context: Context): Furniture => ({
   cache: join(guestFolder(context), 'root'),
 })
 
-async function packagedParts(context: Context): Promise<Parts> {
-  const quick = isQuick(context)
-  if (quick) await bringModules(context)
-  else await bring(context, repo)
-  const parts = await partsFromPackages(join(context.paths.dist, 'RPMS', 'x86_64'), furniture(context))
-  return quick ? { ...parts, instead: builtModules(context, basename(parts.modules)) } : parts
-}
+const bringPackages = async (context: Context): Promise<unknown> => (isQuick(context) ? bringModules(context) : bring(context, repo))
 
-async function stockParts(context: Context): Promise<Parts> {
+async function bringStock(context: Context): Promise<void> {
   if (isQuick(context)) throw new Failure('usage', 'QUICK=1 means nothing for KERNEL=stock, whose modules DKMS makes.')
   await bring(context, tools)
   await bring(context, stock)
+}
+
+async function packagedParts(context: Context): Promise<Parts> {
+  const parts = await partsFromPackages(join(context.paths.dist, 'RPMS', 'x86_64'), furniture(context))
+  return isQuick(context) ? { ...parts, instead: builtModules(context, basename(parts.modules)) } : parts
+}
+
+async function stockParts(context: Context): Promise<Parts> {
   const packages = Object.values(toolPackages(context)).flat().filter((path) => !path.endsWith('.src.rpm'))
   return partsFromSystem(stockFolder(context), packages, furniture(context))
 }

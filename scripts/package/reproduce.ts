@@ -20,6 +20,7 @@ export async function rebuildAndCompare(context: Context, source: string, publis
   log.step('reproduce', `${basename(source)} by rpmbuild --rebuild`)
   const built = await rebuildPackage(context, source, {
     topdir,
+    afresh: true,
     log: join(context.paths.logs, `reproduce-${name}.log`),
     onLine: log.counter(),
   })

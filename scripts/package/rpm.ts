@@ -205,6 +205,8 @@ export interface Rebuild {
   topdir: string
   log: string
   defines?: Readonly<Record<string, string>>
+  /** Whether nothing counts that was compiled before: ccache's answers may be what is to be found out about. */
+  afresh?: boolean
   onLine?: (line: string) => void
 }
 
@@ -235,10 +237,10 @@ export async function buildBinaryPackages(context: Context, build: PackageBuild)
 }
 
 async function runRpmbuild(context: Context, mode: string, file: string, build: Rebuild): Promise<string[]> {
-  const { topdir, log, defines = {}, onLine } = build
+  const { topdir, log, defines = {}, afresh = false, onLine } = build
   const macros = defineArguments({ ...locationMacros(topdir, context.jobs), ...defines })
   await runLogged(['rpmbuild', mode, '--nodeps', '--target', 'x86_64', ...macros, file], {
-    env: rpmEnvironment(context, topdir),
+    env: { ...rpmEnvironment(context, topdir), ...(afresh ? { CCACHE_RECACHE: '1' } : {}) },
     log,
     doing: `building ${basename(file)}`,
     ...(onLine ? { onLine } : {}),

@@ -33,12 +33,12 @@ export interface Stored {
 }
 
 /** The programs that check a compressed file's integrity, by file ending. */
-const INTEGRITY: Record<string, readonly string[]> = {
-  '.xz': ['xz', '--test'],
-  '.gz': ['gzip', '--test'],
-  '.bz2': ['bzip2', '--test'],
-  '.rpm': ['rpmkeys', ...WITH_OLD_DIGESTS, '--checksig', '--nosignature'],
-}
+const INTEGRITY: ReadonlyMap<string, readonly string[]> = new Map([
+  ['.xz', ['xz', '--test']],
+  ['.gz', ['gzip', '--test']],
+  ['.bz2', ['bzip2', '--test']],
+  ['.rpm', ['rpmkeys', ...WITH_OLD_DIGESTS, '--checksig', '--nosignature']],
+])
 
 export class Store {
   readonly #folder: string
@@ -105,7 +105,7 @@ export class Store {
 
   async #checkIntegrity(path: string, about: Omit<Stored, 'sha256' | 'size'>): Promise<void> {
     const ending = /\.\w+$/.exec(about.filename)?.[0] ?? ''
-    const test = INTEGRITY[ending]
+    const test = INTEGRITY.get(ending)
     if (!test) throw new Failure('source', `${about.from} has an unknown form; .tar.xz, .tar.gz, .tar.bz2 or .src.rpm is wanted.`)
     clearAsides(path)
     const named = `${asideOf(path)}${ending}`

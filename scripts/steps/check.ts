@@ -49,7 +49,7 @@ async function checkpatch(context: Context): Promise<string[]> {
     const aside = asideOf(folder)
     mkdirSync(aside, { recursive: true })
     const members = CHECKPATCH_FILES.map((name) => `*/${name}`)
-    await capture(['tar', '--extract', '--file', tarball, '--directory', aside, '--strip-components=2', '--wildcards', ...members])
+    await capture(['tar', '--extract', '--no-same-owner', '--file', tarball, '--directory', aside, '--strip-components=2', '--wildcards', ...members])
     renameSync(aside, folder)
   }
   return ['perl', join(folder, 'checkpatch.pl'), '--no-tree']

@@ -142,8 +142,8 @@ export function unusedSources(context: Context, last: Step): string[] {
 
 /** Tells one local file from another without reading it. */
 function fileIdentity(path: string): Json {
-  const { size, mtimeMs } = statSync(path)
-  return { path, size, mtimeMs }
+  const { ino, size, mtimeMs, ctimeMs } = statSync(path)
+  return { path, ino, size, mtimeMs, ctimeMs }
 }
 
 async function fetchSource(context: Context, source: Source): Promise<Stored> {

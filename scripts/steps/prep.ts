@@ -130,7 +130,7 @@ async function addPristine(from: string, pristine: string): Promise<void> {
 }
 
 async function unpackTarball(context: Context, tarball: string, folder: string): Promise<void> {
-  await runLogged(['tar', '--extract', '--strip-components=1', '--file', tarball, '--directory', folder], {
+  await runLogged(['tar', '--extract', '--no-same-owner', '--strip-components=1', '--file', tarball, '--directory', folder], {
     doing: `unpacking ${basename(tarball)}`,
     log: join(context.paths.logs, 'unpack.log'),
     kind: 'source',

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
-import { sweepTemporary } from '../../scripts/build/checkouts.ts'
+import { noteOwner, sweepTemporary } from '../../scripts/build/checkouts.ts'
 import { createContext, type Context } from '../../scripts/build/context.ts'
 import { checkoutLock, withBuildLock, withLock } from '../../scripts/build/lock.ts'
 import { bring } from '../../scripts/build/step.ts'
@@ -151,6 +151,21 @@ test('what a checkout has in the cache that is gone for a week is swept, unless 
   await sweep(one, Date.now() + week)
   t.false(existsSync(other.paths.checkout))
   t.true(existsSync(one.paths.checkout))
+})
+
+test('a checkout whose disk is not mounted is not gone', async (t) => {
+  const fixture = createFixture(t)
+  const one = fixture.context()
+  const disk = join(dirname(fixture.root), 'disk')
+  const other = createContext(one.variables, join(disk, 'checkout'))
+  noteOwner(other)
+  mkdirSync(disk)
+  const week = 8 * 24 * 3600 * 1000
+  await sweep(one, Date.now() + week)
+  t.true(existsSync(other.paths.checkout))
+  writeFileSync(join(disk, 'mounted'), '')
+  await sweep(one, Date.now() + week)
+  t.false(existsSync(other.paths.checkout))
 })
 
 test('what killed runs have left in /tmp goes after a day, and nothing of others or of what runs', async (t) => {

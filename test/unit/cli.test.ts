@@ -34,6 +34,7 @@ test('mistakes of the user are told as such', async (t) => {
   for (const [words, message] of [
     [['help', 'COLOUR=red'], /Unknown variable "COLOUR"/],
     [['help', 'lts'], /Unknown argument "lts"/],
+    [['status', 'TARGET=el6', 'CONFIG=constructor'], /CONFIG="constructor" is no configuration of TARGET=el6/],
     [['help', 'TARGET=el9'], /Unknown target "el9"/],
     [['help', 'JOBS=many'], /JOBS="many" is not a number/],
     [['help', 'REPEAT=0'], /REPEAT="0" is not a number/],
@@ -119,12 +120,15 @@ test('make runs the sources as they are, after each change', (t) => {
   t.is(make('greet').stdout, 'good morning\n')
   writeFileSync(greet, "export default { summary: 'greets', help: '', run: async () => console.log('good night') }\n")
   t.is(make('greet').stdout, 'good night\n')
+  writeFileSync(`${greet}.orig`, 'what a merge has left')
+  t.regex(make('help').stdout, /\n {2}greet /)
   writeFileSync(greet, 'export default {')
   t.regex(make('greet').stderr, /Expected identifier[^]*greet\.ts:1:16/)
+  rmSync(`${greet}.orig`)
   rmSync(greet)
   symlinkSync('someone@somewhere', join(copy, 'scripts/.#main.ts'))
   const help = make('help')
-  t.regex(help.stdout, /\n {2}kernel /)
+  t.regex(help.stdout, /\n {2}kernel /, help.stderr)
   t.notRegex(help.stdout, /greet/)
   rmSync(join(copy, 'scripts/base/root.ts'))
   t.regex(make('help').stderr, /Could not resolve "[./\w]*root\.ts"/)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -40,6 +40,19 @@ test("a tool's tree has its own source only, which is the same for every target 
   t.deepEqual(Object.keys(stamps[0]?.facts ?? {}), ['ipvsadm'])
   t.deepEqual(stamps.map(({ key }) => key), stamps.map(() => stamps[0]?.key))
   t.deepEqual(Object.keys((await bring(context({ TREE: 'keepalived', TARGET: 'lts-6.12' }), fetch)).facts), ['keepalived-2.3'])
+})
+
+test('a local file that was replaced by one of its size and time is another one', async (t) => {
+  const { context, root } = createFixture(t)
+  const path = tarball(dirname(root), 'popt-1.9.tar.gz', { README: 'one\n' })
+  const c = context({ SOURCE: (context().variables.SOURCE ?? '').replace(/popt=[^,]*/, `popt=${path}`) })
+  const { size, mtime } = statSync(path)
+  const before = (await bring(c, fetch)).key
+  t.is((await bring(c, fetch)).key, before)
+  writeFileSync(path, readFileSync(path))
+  utimesSync(path, mtime, mtime)
+  t.like(statSync(path), { size, mtime })
+  t.not((await bring(c, fetch)).key, before)
 })
 
 test('a truncated file is refused and nothing is kept', async (t) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
@@ -106,4 +106,11 @@ test('a program that outlives the process that runs it keeps the lock', async (t
   t.true(failure.details.excerpt?.includes(`held by process ${childOf(root)}, sh`), failure.details.excerpt?.join())
   writeFileSync(join(root, 'end'), '')
   t.is(await withLock(path, 'try', async () => 'ran', { wait: true }), 'ran')
+})
+
+test('nobody else can take a lock, for which it is enough to read its file', async (t) => {
+  const c = createFixture(t).context()
+  await withBuildLock(c, async () => {
+    for (const name of readdirSync(c.paths.locks)) t.is(statSync(join(c.paths.locks, name)).mode & 0o777, 0o600, name)
+  })
 })

@@ -8,6 +8,7 @@ import { sha256File } from '../../scripts/base/files.ts'
 import { createContext, type Context } from '../../scripts/build/context.ts'
 import { kbuildEnvironment } from '../../scripts/kernel/kbuild.ts'
 import { publish, requireEl6, verifyPackage } from '../../scripts/package/publish.ts'
+import { rebuildAndCompare } from '../../scripts/package/reproduce.ts'
 import { buildPackages, rebuildPackage, rpmEnvironment } from '../../scripts/package/rpm.ts'
 import { step as rpm } from '../../scripts/steps/rpm.ts'
 
@@ -76,6 +77,15 @@ test.serial('two builds in different folders give the same bytes', async (t) => 
 test.serial('rpmbuild --rebuild of the source package gives the same bytes', async (t) => {
   const rebuilt = await rebuildPackage(context, packages[0] ?? '', { topdir: join(folder, 'three'), log: join(folder, 'three.log') })
   t.deepEqual(await digests(rebuilt), await digests(packages.slice(1)))
+})
+
+test.serial('a package that is rebuilt to be compared is compiled, though ccache has an answer', async (t) => {
+  const [source = ''] = await build('compiled', SPEC.replace('%install', '%build\necho "recache: $CCACHE_RECACHE."\n%install'))
+  const log = join(folder, 'rebuilt.log')
+  await rebuildAndCompare(context, source, new Map())
+  t.regex(readFileSync(join(context.paths.logs, 'reproduce-fixture-1-1.log'), 'utf8'), /^recache: 1\.$/m)
+  await rebuildPackage(context, source, { topdir: join(folder, 'rebuilt'), log })
+  t.regex(readFileSync(log, 'utf8'), /^recache: \.$/m)
 })
 
 test.serial('a package that EL6 could not read is refused', async (t) => {

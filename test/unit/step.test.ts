@@ -88,6 +88,15 @@ test('what is made while another commit is checked out is of the first one, with
   t.deepEqual(await builtRevision(c), { commit: git('rev-parse', 'HEAD'), dirty: false })
 })
 
+const asRoot = process.getuid?.() === 0 ? test : test.skip
+
+asRoot('root in a container, whose checkout is somebody else\'s, builds of its commit', async (t) => {
+  const { context, root } = createFixture(t)
+  execFileSync('git', ['init'], { cwd: root, stdio: 'ignore' })
+  execFileSync('chown', ['-R', '65534', root])
+  t.deepEqual(await revision(context()), { commit: null, dirty: true })
+})
+
 test('what was made of something that was there for a while is not taken for made of what is there', async (t) => {
   const { context } = createFixture(t)
   let input = 'one'
