@@ -43,8 +43,19 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
 /** What has a lock of its own for as long as it needs the folders: what its name begins with, and what it is called. */
 const RUNS = [
   ['e2e', 'end-to-end test run'], ['vm', 'virtual machine'], ['bench', 'benchmark'], ['install', 'installation test'],
-  ['selftests', 'run of the selftests'], ['soak', 'soak'],
+  ['selftests', 'run of the selftests'], ['soak', 'soak'], ['dashboard', 'run for the dashboard'], ['reproduce', 'rebuild of the packages'],
+  ['srpm-build', 'build of the SRPM'],
 ] as const
+
+/**
+ * Runs `work` while holding the lock of one of {@link RUNS}, of which there is one of a variant at a time.
+ *
+ * @throws Failure of kind `environment` when such a run of this checkout is under way
+ */
+export async function withRun<T>(context: Context, name: (typeof RUNS)[number][0], work: () => Promise<T>): Promise<T> {
+  const what = new Map<string, string>(RUNS).get(name)
+  return withLock(checkoutLock(context, `${name}-${context.variant}`), `${what} of this checkout`, work, { wait: context.wait, hint: 'WAIT=1 waits for it.' })
+}
 
 /**
  * Runs `work` while nothing else of these kernels' runs in the checkout: no build, test run or virtual machine.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+import { withRun } from '../build/checkouts.ts'
 import type { Command } from '../command.ts'
 import { drawDashboard } from '../lab/dashboard.ts'
 import { testedStep } from '../lab/guest.ts'
@@ -13,7 +14,7 @@ asked of it. docs/grafana-snat.svg is drawn of the answers; a panel on which the
 Prints the path.`,
   step: testedStep,
   async run(context) {
-    process.stdout.write(`${await drawDashboard(context)}\n`)
+    process.stdout.write(`${await withRun(context, 'dashboard', () => drawDashboard(context))}\n`)
   },
 }
 export default command

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, replaceFolder } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { runLogged } from '../base/run.ts'
+import { withRun } from '../build/checkouts.ts'
+import type { Context } from '../build/context.ts'
+import { withBuildLock } from '../build/lock.ts'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { findBuilder, HOST, requireBuilder } from '../package/builders.ts'
+import { type Builder, findBuilder, HOST, requireBuilder } from '../package/builders.ts'
 import { requireEl6, verifyPackage } from '../package/publish.ts'
 import { injectedSrpm, requireSrpm, step as srpm } from '../steps/srpm.ts'
 
@@ -26,29 +29,44 @@ same names and are compiled here. Prints their paths.`,
   async run(context) {
     requireSrpm(context)
     const builder = findBuilder(context.variables.BUILDER)
-    await requireBuilder(builder)
-    await bring(context, srpm)
-    const results = join(context.paths.dist, 'production')
-    const aside = asideOf(results)
-    mkdirSync(aside, { recursive: true })
-    try {
-      log.step('srpm-build', `${basename(injectedSrpm(context))} by ${builder.name}`)
-      await runLogged(builder.command(HOST, injectedSrpm(context), aside), {
-        log: join(context.paths.logs, `srpm-build-${builder.name}.log`),
-        doing: `building the SRPM by ${builder.name}`,
-        onLine: log.counter(),
-      })
-      const packages = readdirSync(aside).filter((name) => name.endsWith('.rpm') && !name.endsWith('.src.rpm'))
-      if (packages.length === 0) throw new Failure('build', `${builder.name} succeeded, but left no packages.`)
-      for (const name of packages) {
-        await verifyPackage(join(aside, name))
-        await requireEl6(join(aside, name))
-      }
-      replaceFolder(aside, results)
-      for (const name of packages) process.stdout.write(`${join(results, name)}\n`)
-    } finally {
-      rmSync(aside, { recursive: true, force: true })
-    }
+    for (const path of await withRun(context, 'srpm-build', () => build(context, builder))) process.stdout.write(`${path}\n`)
   },
 }
 export default command
+
+/** @returns paths of the packages */
+async function build(context: Context, builder: Builder): Promise<string[]> {
+  await requireBuilder(builder)
+  await bring(context, srpm)
+  const results = join(context.paths.dist, 'production')
+  const [aside, folder] = [asideOf(results), join(context.paths.work, `srpm-build-${context.variant}`)]
+  mkdirSync(aside, { recursive: true })
+  try {
+    const source = await withBuildLock(context, async () => copyOf(injectedSrpm(context), folder))
+    log.step('srpm-build', `${basename(source)} by ${builder.name}`)
+    await runLogged(builder.command(HOST, source, aside), {
+      log: join(context.paths.logs, `srpm-build-${builder.name}.log`),
+      doing: `building the SRPM by ${builder.name}`,
+      onLine: log.counter(),
+    })
+    const packages = readdirSync(aside).filter((name) => name.endsWith('.rpm') && !name.endsWith('.src.rpm'))
+    if (packages.length === 0) throw new Failure('build', `${builder.name} succeeded, but left no packages.`)
+    for (const name of packages) {
+      await verifyPackage(join(aside, name))
+      await requireEl6(join(aside, name))
+    }
+    replaceFolder(aside, results)
+    return packages.map((name) => join(results, name))
+  } finally {
+    for (const path of [aside, folder]) rmSync(path, { recursive: true, force: true })
+  }
+}
+
+/** An hour is long enough for the SRPM to be made anew beside it. */
+function copyOf(source: string, folder: string): string {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  const path = join(folder, basename(source))
+  copyFileSync(source, path)
+  return path
+}

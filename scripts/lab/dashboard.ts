@@ -61,7 +61,7 @@ async function checkMetrics(samples: readonly Sample[]): Promise<void> {
 
 /** Runs a Prometheus of its own that has the samples, and no network but the loopback. */
 async function withPrometheus<T>(context: Context, samples: readonly Sample[], work: (address: string) => Promise<T>): Promise<T> {
-  const folder = join(context.paths.work, 'dashboard')
+  const folder = join(context.paths.work, `dashboard-${context.variant}`)
   const path = (name: string): string => join(folder, name)
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })

@@ -5,6 +5,9 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { checkoutLock, withBuildLock, withLock, withSharedThing } from '../../scripts/build/lock.ts'
+import dashboard from '../../scripts/commands/dashboard.ts'
+import reproduce from '../../scripts/commands/reproduce.ts'
+import srpmBuild from '../../scripts/commands/srpm-build.ts'
 import { createFixture, fails } from './fixture.ts'
 
 const until = async (met: () => boolean): Promise<void> => {
@@ -113,4 +116,14 @@ test('nobody else can take a lock, for which it is enough to read its file', asy
   await withBuildLock(c, async () => {
     for (const name of readdirSync(c.paths.locks)) t.is(statSync(join(c.paths.locks, name)).mode & 0o777, 0o600, name)
   })
+})
+
+test('of what takes an hour there is one at a time, and it says who is at it', async (t) => {
+  const { context } = createFixture(t)
+  for (const [command, name, variables] of [[dashboard, 'dashboard-lts', {}], [reproduce, 'reproduce-lts', {}], [srpmBuild, 'srpm-build-el6', { TARGET: 'el6', BUILDER: 'mock' }]] as const) {
+    const c = context(variables)
+    await withLock(checkoutLock(c, name), 'try', async () => {
+      t.regex((await fails(t, 'environment', () => command.run(c))).message, new RegExp(`^Another \\w.* of this checkout is running \\(process ${process.pid} `))
+    })
+  }
 })

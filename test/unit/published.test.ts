@@ -10,7 +10,7 @@ import { log } from '../../scripts/base/log.ts'
 import type { Context } from '../../scripts/build/context.ts'
 import repo from '../../scripts/commands/repo.ts'
 import reproduce from '../../scripts/commands/reproduce.ts'
-import { rebuildAndCompare } from '../../scripts/package/reproduce.ts'
+import { keepPackages, rebuildAndCompare, rebuildKept } from '../../scripts/package/reproduce.ts'
 import { buildPackages, REPRODUCIBLE } from '../../scripts/package/rpm.ts'
 import { signedFolder, step as repository, sumsFile } from '../../scripts/steps/repo.ts'
 import { createFixture, fails, read } from './fixture.ts'
@@ -62,7 +62,7 @@ const SAME = 'echo data > %{buildroot}/data'
 test('a package that comes out the same is told so, and nothing is kept of it', async (t) => {
   const { context, source, published } = await packaged(t, SAME)
   t.deepEqual(await rebuildAndCompare(context, source, published), [])
-  t.deepEqual(readdirSync(join(context.paths.work, 'reproduce')), [])
+  t.deepEqual(readdirSync(join(context.paths.work, 'reproduce-lts')), [])
 })
 
 test('a package that comes out otherwise is told with both digests, and kept', async (t) => {
@@ -70,7 +70,17 @@ test('a package that comes out otherwise is told with both digests, and kept', a
   const [line = '', ...more] = await rebuildAndCompare(context, source, published)
   t.deepEqual(more, [])
   t.true(line.startsWith(`fixture-1-1.noarch.rpm: ${published.get('fixture-1-1.noarch.rpm')} in dist, `), line)
-  t.true(existsSync(join(context.paths.work, 'reproduce/fixture-1-1/RPMS/noarch/fixture-1-1.noarch.rpm')))
+  t.true(existsSync(join(context.paths.work, 'reproduce-lts/fixture-1-1/RPMS/noarch/fixture-1-1.noarch.rpm')))
+})
+
+test('what is built while packages are rebuilt makes no difference', async (t) => {
+  const { context, published } = await packaged(t, SAME)
+  const source = join(context.paths.dist, 'SRPMS/fixture-1-1.src.rpm')
+  const kept = await keepPackages(context, [source, join(context.paths.dist, 'RPMS/x86_64/fixture-1-1.noarch.rpm')], [source])
+  t.deepEqual(kept.published, published)
+  rmSync(context.paths.dist, { recursive: true })
+  t.deepEqual(await rebuildKept(context, kept), [])
+  t.deepEqual(readdirSync(join(context.paths.work, 'reproduce-lts/SRPMS')), [])
 })
 
 test('a package that dist does not have is a difference', async (t) => {
