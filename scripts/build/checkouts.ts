@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
-import { createContext, preparedTrees, variants, type Context } from './context.ts'
+import { createContext, labVariants, preparedTrees, type Context } from './context.ts'
 import { checkoutLock, withBuildLock, withLock } from './lock.ts'
 
 /** Which checkout a folder is of. */
@@ -63,7 +63,7 @@ export async function withRun<T>(context: Context, name: (typeof RUNS)[number][0
  * @throws Failure of kind `environment` when something does
  */
 export async function withNothingRunning<T>(context: Context, kernels: readonly Context[], work: () => Promise<T>): Promise<T> {
-  const names = kernels.flatMap((kernel) => variants(kernel))
+  const names = kernels.flatMap((kernel) => labVariants(kernel))
   const locks = names.flatMap((name) => RUNS.map(([run, what]) => [`${run}-${name}`, what] as const))
   const take = (index: number): Promise<T> => {
     const [name, what] = locks[index] ?? []

@@ -273,6 +273,9 @@ const variantSuffix = (target: Target, config: string, flavour?: Flavour): strin
 export const variants = ({ target, name }: Context): string[] =>
   Object.keys(target.configs).flatMap((config) => [undefined, ...FLAVOURS].map((flavour) => `${name}${variantSuffix(target, config, flavour)}`))
 
+/** @returns {@link variants}, and that of the distribution's own kernel, which is not built here but runs in the lab */
+export const labVariants = (context: Context): string[] => [...variants(context), `${context.name}-${STOCK}`]
+
 /** @returns a context for every kernel and tool that has a working folder in the checkout */
 export const preparedTrees = (context: Context): Context[] => [...preparedContexts(context), ...preparedTools(context)]
 

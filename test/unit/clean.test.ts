@@ -71,7 +71,7 @@ test('clean and distclean leave whatever runs its files', async (t) => {
   const { context } = createFixture(t)
   const c = context()
   await bring(c, patch)
-  for (const name of ['vm-lts', 'e2e-lts-debug', 'selftests-lts', 'soak-lts', 'srpm-build-lts']) {
+  for (const name of ['vm-lts', 'e2e-lts-debug', 'selftests-lts', 'soak-lts', 'srpm-build-lts', 'e2e-lts-stock']) {
     await withLock(checkoutLock(c, name), 'thing', async () => {
       for (const command of [clean, distclean]) await fails(t, 'environment', () => command.run(c))
     })
