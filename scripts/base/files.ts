@@ -2,7 +2,7 @@
 /** Small helpers on files: digests, and writing that never leaves half a file. */
 
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, createReadStream, existsSync, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
@@ -23,7 +23,7 @@ export async function checksums(folder: string, names: readonly string[]): Promi
 }
 
 /**
- * Writes a file aside and renames it, unless it has that content already.
+ * Writes a file aside and renames it when its content is on the disk, unless it has that content already.
  *
  * @returns whether the file changed, so that make can be spared a rebuild
  */
@@ -32,7 +32,7 @@ export function writeIfChanged(path: string, content: string | Buffer): boolean 
   if (existsSync(path) && readFileSync(path).equals(wanted)) return false
   const aside = asideOf(path)
   try {
-    writeFileSync(aside, wanted)
+    writeThrough(aside, wanted)
     renameSync(aside, path)
   } catch (error) {
     rmSync(aside, { force: true })
@@ -40,6 +40,17 @@ export function writeIfChanged(path: string, content: string | Buffer): boolean 
     throw Object.assign(error as NodeJS.ErrnoException, { path })
   }
   return true
+}
+
+/** Else a crash can leave the name of a file that was renamed, and nothing in it. */
+function writeThrough(path: string, content: Buffer): void {
+  const fd = openSync(path, 'w')
+  try {
+    writeFileSync(fd, content)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Makes a folder with those above it. Node's own way never ends below /proc, where a folder cannot be made and is not there either. */

@@ -3,7 +3,7 @@
 
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { createContext, labVariants, preparedTrees, type Context } from './context.ts'
@@ -21,7 +21,7 @@ export function noteOwner({ paths }: Context): void {
 /** A folder of a checkout's in the cache. */
 export interface CheckoutFolder {
   path: string
-  /** The checkout; unknown of a folder that an older version made. */
+  /** The checkout; unknown of a folder that an older version made, or whose file a crash has left without its content. */
   root?: string
   /** Its prepared kernels and tools. */
   contexts: readonly Context[]
@@ -34,8 +34,8 @@ export function checkoutFolders({ paths }: Context): CheckoutFolder[] {
   return names.map((name) => {
     const path = join(parent, name)
     const owner = join(path, OWNER)
-    if (!existsSync(owner)) return { path, contexts: [] }
-    const root = readFileSync(owner, 'utf8')
+    const root = existsSync(owner) ? readFileSync(owner, 'utf8') : ''
+    if (!isAbsolute(root)) return { path, contexts: [] }
     return { path, root, contexts: preparedTrees(createContext({ CACHE: paths.cache }, root)) }
   })
 }

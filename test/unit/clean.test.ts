@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import fs, { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { writeIfChanged } from '../../scripts/base/files.ts'
 import { ROOT } from '../../scripts/base/root.ts'
 import { noteOwner, sweepTemporary } from '../../scripts/build/checkouts.ts'
 import { createContext, type Context } from '../../scripts/build/context.ts'
@@ -166,6 +168,40 @@ test('a checkout whose disk is not mounted is not gone', async (t) => {
   writeFileSync(join(disk, 'mounted'), '')
   await sweep(one, Date.now() + week)
   t.false(existsSync(other.paths.checkout))
+})
+
+test('a folder whose checkout a crash has made unknown is neither swept nor purged', async (t) => {
+  const { context, cache } = createFixture(t)
+  const c = context()
+  const folder = join(cache, 'checkouts/mine-12345678')
+  mkdirSync(folder, { recursive: true })
+  for (const left of ['', '\0\0\0\0']) {
+    writeFileSync(join(folder, 'root'), left)
+    utimesSync(folder, 1, 1)
+    await sweep(c)
+    t.deepEqual((await fails(t, 'usage', () => purge.run(c))).details.excerpt, [`${folder}, of an unknown checkout`])
+    t.true(existsSync(folder))
+  }
+})
+
+test('a file gets its name when its content is on the disk', (t) => {
+  const { root } = createFixture(t)
+  const path = join(root, 'file')
+  const { fsyncSync } = fs
+  const synced: string[] = []
+  fs.fsyncSync = (fd) => {
+    synced.push(readFileSync(`/proc/self/fd/${fd}`, 'utf8'))
+    t.false(existsSync(path))
+    fsyncSync(fd)
+  }
+  syncBuiltinESMExports()
+  try {
+    t.true(writeIfChanged(path, 'content'))
+  } finally {
+    fs.fsyncSync = fsyncSync
+    syncBuiltinESMExports()
+  }
+  t.deepEqual(synced, ['content'])
 })
 
 test('what killed runs have left in /tmp goes after a day, and nothing of others or of what runs', async (t) => {
