@@ -49,7 +49,7 @@ async function takeOrMake(context: Context, result: Result, folder: string): Pro
   if (!taken) await store(stored, result.make)
   const now = Date.now() / 1000
   utimesSync(stored, now, now)
-  prune(shelf)
+  prune(stored, now)
   copy(join(stored, 'files'), folder)
   if (taken) log.info(`${result.name} was built before from the same: ${stored}`)
   return !taken
@@ -95,12 +95,14 @@ function copy(from: string, to: string): void {
   }
 }
 
-/** Removes all but the results that were used last. */
-function prune(shelf: string): void {
-  const byUse = readdirSync(shelf)
-    .map((name) => join(shelf, name))
-    .sort((a, b) => lastUse(b) - lastUse(a))
-  for (const path of byUse.slice(KEPT)) rmSync(path, { recursive: true, force: true })
+/** Removes all but the results that were used last, which is this one and before it others. */
+function prune(stored: string, now: number): void {
+  const shelf = dirname(stored)
+  const others = readdirSync(shelf).map((name) => join(shelf, name)).filter((path) => path !== stored)
+  // Used while the clock was ahead: else they would push all others out until it is that time.
+  for (const path of others.filter((each) => lastUse(each) > now)) utimesSync(path, now, now)
+  const byUse = others.sort((a, b) => lastUse(b) - lastUse(a))
+  for (const path of byUse.slice(KEPT - 1)) rmSync(path, { recursive: true, force: true })
 }
 
-const lastUse = (path: string): number => statSync(path).mtimeMs
+const lastUse = (path: string): number => statSync(path).mtimeMs / 1000

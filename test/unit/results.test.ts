@@ -82,6 +82,21 @@ test('of many results, those that were used last stay', async (t) => {
   t.deepEqual(readdirSync(shelfOf(context)).sort(), ['key-1', 'key-3', 'key-4', 'key-5', 'key-6'])
 })
 
+test('a result stays that is made after others were while the clock was ahead, which count as used now', async (t) => {
+  const context = createFixture(t).context()
+  const bringKey = (key: string): Promise<boolean> => bringResult(context, countedResult(key), folderOf(context, 'one'))
+  const ahead = Date.now() / 1000 + 365 * 86_400
+  for (let day = 1; day <= 5; day++) {
+    await bringKey(`ahead-${day}`)
+    utimesSync(join(shelfOf(context), `ahead-${day}`), ahead, ahead)
+  }
+  for (let day = 1; day <= 6; day++) {
+    t.true(await bringKey(`key-${day}`))
+    t.true(existsSync(join(shelfOf(context), `key-${day}`)))
+  }
+  t.deepEqual(readdirSync(shelfOf(context)).sort(), ['key-2', 'key-3', 'key-4', 'key-5', 'key-6'])
+})
+
 test('what processes that were killed have left is removed, and pushes no result out', async (t) => {
   const context = createFixture(t).context()
   for (const key of ['one', 'two']) await bringResult(context, countedResult(key), folderOf(context, 'one'))
