@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { createContext } from '../../scripts/build/context.ts'
 import { ACTIONS } from '../e2e/soak/actions.ts'
 import { Dice } from '../e2e/soak/dice.ts'
 import { Growth, grown, MEMORY, sizesOf } from '../e2e/soak/growth.ts'
-import { actionAt } from '../e2e/soak/run.ts'
+import type { Lab } from '../../vm/lab.ts'
+import { actionAt, alarm } from '../e2e/soak/run.ts'
+import { World } from '../e2e/soak/world.ts'
 
 const draws = (seed: number, number: number): number[] => {
   const dice = new Dice(seed, number)
@@ -87,4 +89,19 @@ test('HOURS takes decimals, SEED a number; without them it is an hour, and chanc
   t.is(createContext({ HOURS: '24', SEED: '7' }).seed, 7)
   t.is(createContext({}).hours, 1)
   t.is(createContext({}).seed, undefined)
+})
+
+/** Sets the clock of the host ahead. */
+function jump(t: ExecutionContext, hours: number): void {
+  const real = Date.now
+  Date.now = () => real() + hours * 3_600_000
+  t.teardown(() => void (Date.now = real))
+}
+
+test.serial('a clock that is set ends no soak before its hours are over, and is no stall of the gateway', async (t) => {
+  const isOver = alarm(8)
+  const world = new World({ settle: async () => jump(t, 9) } as unknown as Lab, 1)
+  await t.notThrowsAsync(() => world.answers())
+  t.false(isOver())
+  t.true(alarm(0)())
 })

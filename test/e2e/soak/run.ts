@@ -57,6 +57,12 @@ echo 7 >/proc/sys/vm/drop_caches
 for file in /sys/kernel/slab/*/shrink; do echo 1 >$file; done 2>/dev/null
 cat /proc/meminfo /proc/slabinfo`
 
+/** @returns whether so many hours have passed, by a clock that nobody sets */
+export function alarm(hours: number): () => boolean {
+  const end = performance.now() + hours * HOUR_MS
+  return () => performance.now() >= end
+}
+
 /** @returns the action that a seed has at a number, and the dice for what is left open of it */
 export function actionAt(seed: number, number: number): { action: Action; dice: Dice } {
   const dice = new Dice(seed, number)
@@ -84,10 +90,10 @@ class Soak {
 
   /** @throws Failure of kind `test` or `lostVm` that says how it comes about again */
   async run(): Promise<SoakReport> {
-    const end = Date.now() + this.options.hours * HOUR_MS
+    const isOver = alarm(this.options.hours)
     try {
       await this.world.begin(this.diceOfBatch())
-      while (Date.now() < end) await this.batch(end)
+      while (!isOver()) await this.batch(isOver)
       await this.finish()
     } catch (error) {
       throw this.failure(error)
@@ -102,16 +108,16 @@ class Soak {
     return new Dice(this.options.seed, -1 - this.number)
   }
 
-  private async batch(end: number): Promise<void> {
-    for (let count = 0; count < BATCH && Date.now() < end; count++) await this.one()
+  private async batch(isOver: () => boolean): Promise<void> {
+    for (let count = 0; count < BATCH && !isOver(); count++) await this.one()
     await this.reckon()
-    if (Date.now() < end) this.note(`set up: ${await this.world.setUp(this.diceOfBatch())}`)
+    if (!isOver()) this.note(`set up: ${await this.world.setUp(this.diceOfBatch())}`)
   }
 
   private async one(): Promise<void> {
     if (interruption()) throw new Failure('interrupted', `Interrupted by ${interruption()}.`)
     const { action, dice } = actionAt(this.options.seed, ++this.number)
-    const start = Date.now()
+    const start = performance.now()
     let said = 'not done'
     try {
       await limited(action.run(this.world, dice).then((text) => void (said = text)), (action.limit ?? LIMIT_S) * this.patience)
@@ -119,7 +125,7 @@ class Soak {
       this.world.judge()
       this.scan()
     } finally {
-      this.note(`${action.name} (${((Date.now() - start) / 1000).toFixed(1)} s): ${said}`)
+      this.note(`${action.name} (${((performance.now() - start) / 1000).toFixed(1)} s): ${said}`)
     }
   }
 
