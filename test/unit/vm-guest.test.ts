@@ -110,6 +110,21 @@ test('images that nobody has used for a day go, younger ones stay', (t) => {
   rmSync(folder, { recursive: true })
 })
 
+test('an image stays for as long as a process is there that has taken it, whatever the clock says', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const [image, root, other] = ['image', 'root', 'other'].map((name) => join(folder, name)) as [string, string, string]
+  for (const path of [image, other]) writeFileSync(path, path)
+  mkdirSync(join(root, 'boot'), { recursive: true })
+  for (const path of [image, root]) pruneOthers(path)
+  // Of a process that is gone, nothing is kept.
+  execFileSync('node', ['--import', 'tsx', '--eval', `import(${JSON.stringify(join(ROOT, 'vm/guest/image.ts'))}).then(({ pruneOthers }) => pruneOthers(${JSON.stringify(other)}))`], { cwd: ROOT })
+  const [next, later] = [join(folder, 'next'), Date.now() + 25 * 3600 * 1000]
+  writeFileSync(next, next)
+  pruneOthers(next, later)
+  t.deepEqual([image, root, other, next].map((path) => existsSync(path)), [true, true, false, true])
+})
+
 test('what the guest does is told by its processes, the last one first, and by its kernel before that', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-unit-'))
   t.teardown(() => rmSync(folder, { recursive: true }))

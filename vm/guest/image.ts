@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Assembles the guest: an initramfs of busybox, the lab's init, the tools and the modules that the tests need. */
 
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Failure } from '../../scripts/base/errors.ts'
 import { ROOT } from '../../scripts/base/root.ts'
@@ -79,18 +79,36 @@ export function assemble(parts: Parts, folder: string): Image {
   return { kernel: parts.kernel, initrd, release }
 }
 
-/** What nobody has used for a day is not needed by a machine that runs now. */
+/** Such files are large, and who edits makes many of them. */
 const KEPT_MS = 24 * 3600 * 1000
 
-/** Marks a file or folder as used, and removes those beside it that have not been for a day. */
+/**
+ * Keeps a file or folder as long as this process is there, and removes those beside it that no process keeps and nobody has
+ * used for a day. How long a machine runs, and boots from it again, is not told by any clock.
+ */
 export function pruneOthers(path: string, now = Date.now()): void {
   utimesSync(path, now / 1000, now / 1000)
+  flock(openSync(path, 'r'), '--shared')
   const folder = dirname(path)
   for (const name of readdirSync(folder)) {
     const other = join(folder, name)
-    if (now - (statSync(other, { throwIfNoEntry: false })?.mtimeMs ?? now) > KEPT_MS) rmSync(other, { recursive: true, force: true })
+    const used = statSync(other, { throwIfNoEntry: false })?.mtimeMs ?? now
+    if (now - used > KEPT_MS) removeUnlessKept(other)
   }
 }
+
+function removeUnlessKept(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    if (flock(fd, '--exclusive')) rmSync(path, { recursive: true, force: true })
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** @returns whether this process has the lock of what is open, until that is closed */
+const flock = (fd: number, mode: '--shared' | '--exclusive'): boolean =>
+  spawnSync('flock', [mode, '--nonblock', '3'], { stdio: ['ignore', 'ignore', 'inherit', fd] }).status === 0
 
 const file = (path: string, from: string, mode: number): Entry => ({ path, mode: FILE | mode, data: readFileSync(from) })
 
