@@ -105,7 +105,7 @@ export function newResults(results: string): string {
 /** @returns whether specs, makefiles and shells take a file's name as it stands; to rpm, `%(...)` in it would be a program */
 export const isPlainName = (name: string): boolean => /^[\w.+~-]+$/.test(name)
 
-/** @returns paths of the plain files below a folder, relative to it, sorted */
+/** @returns paths of all below a folder that is no folder, relative to it, sorted: links too, which are not followed */
 export function listFiles(folder: string): string[] {
   if (!existsSync(folder)) return []
   const found: string[] = []

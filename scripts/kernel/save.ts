@@ -9,7 +9,7 @@ import { writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { type Context, goal } from '../build/context.ts'
 import { makesCommit } from './commits.ts'
-import { BASE, engineFiles, engineFolder, engineFolders, seriesFolder, treeGit, treeState } from './series.ts'
+import { BASE, engineFiles, engineFolder, engineFolders, isPatchFile, patchesFolder, seriesFolder, treeGit, treeState } from './series.ts'
 
 /** What belongs to the engine even if it is new. */
 const ENGINE_FILE = /(^|\/)ip_vs_snat[^/]*\.[ch]$/
@@ -135,7 +135,7 @@ async function saveHooks(context: Context, folder: string): Promise<void> {
  */
 async function isLinkToSame(context: Context, path: string, patch: Buffer, commit: string, paths: readonly string[]): Promise<boolean> {
   const linked = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false
-  if (!linked || !existsSync(path) || withoutPlaces(readFileSync(path, 'utf8')) !== withoutPlaces(patch.toString())) return false
+  if (!linked || !isPatchFile(path, patchesFolder(context)) || withoutPlaces(readFileSync(path, 'utf8')) !== withoutPlaces(patch.toString())) return false
   return makesCommit(context, path, commit, paths)
 }
 

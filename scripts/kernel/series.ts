@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The patch series: its files in the checkout, and the prepared tree, in which it is a row of commits. */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, lstatSync, readFileSync, realpathSync } from 'node:fs'
+import { dirname, join, relative, sep } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { listFiles } from '../base/files.ts'
@@ -21,10 +21,41 @@ export const BRANCH = 'lvs-snat'
 /** Ref of what the `patch` command last made of the committed series; the branch may be ahead of it. */
 export const APPLIED = 'refs/lvs-snat/applied'
 
+/**
+ * @param patches folder that it is below
+ * @returns whether a path is a file, or a link to one, as series share patches. Of anything else nothing is read: it may
+ *   have no end, or lead to what is nobody's business.
+ */
+export function isPatchFile(path: string, patches: string): boolean {
+  try {
+    const file = realpathSync(path)
+    return file.startsWith(`${realpathSync(patches)}${sep}`) && lstatSync(file).isFile()
+  } catch {
+    // A link to nothing, or to itself.
+    return false
+  }
+}
+
+/** @returns the path @throws Failure of kind `patch` unless {@link isPatchFile} */
+function requirePatchFile(path: string, patches: string): string {
+  if (isPatchFile(path, patches)) return path
+  throw new Failure('patch', `${path} is neither a file nor a link to one below ${patches}, so it is not read.`, { hint: 'Remove it, or put the file that is meant in its place.' })
+}
+
+/** The folder of series, engine, and what hides kernels from the engine. */
+export const patchesFolder = ({ paths }: Context): string => join(paths.root, 'patches')
+
+/**
+ * @param folder below {@link patchesFolder}
+ * @returns paths of all files in it
+ * @throws Failure of kind `patch` for what is none, such as a link that leads elsewhere, a FIFO or a device
+ */
+export const patchFiles = (context: Context, folder: string): string[] => listFiles(folder).map((name) => requirePatchFile(join(folder, name), patchesFolder(context)))
+
 /** @returns the folder of the series that is made for the prepared source, or undefined of a tool's version that none is made for */
 export function seriesFolder(context: Context): string | undefined {
   const name = isKernel(context) ? preparedFamily(context).series : toolSeries(context)?.folder
-  return name === undefined ? undefined : join(context.paths.root, 'patches', name)
+  return name === undefined ? undefined : join(patchesFolder(context), name)
 }
 
 function toolSeries(context: Context): ToolSeries | undefined {
@@ -33,9 +64,9 @@ function toolSeries(context: Context): ToolSeries | undefined {
 }
 
 /** The engine's files that are the same for every kernel. */
-export const engineFolder = (context: Context): string => join(context.paths.root, 'patches', 'engine')
+export const engineFolder = (context: Context): string => join(patchesFolder(context), 'engine')
 /** The engine's files that hide what differs between kernels. */
-const compatFolders = (context: Context): string[] => preparedFamily(context).compat.map((name) => join(context.paths.root, 'patches', 'compat', name))
+const compatFolders = (context: Context): string[] => preparedFamily(context).compat.map((name) => join(patchesFolder(context), 'compat', name))
 /** Folders whose files the tree gets as they are, before the patches: the engine, in a kernel. */
 export const engineFolders = (context: Context): string[] => (isKernel(context) ? [engineFolder(context), ...compatFolders(context)] : [])
 /** The engine commit's message stands beside the engine's files; its author is who signed it off. */
@@ -59,14 +90,14 @@ export function seriesPatches(context: Context): string[] {
 }
 
 /**
- * @param folder with patches and their `series`
+ * @param folder with patches and their `series`, beside those of other series
  * @returns paths of the patches, in order
- * @throws Failure of kind `patch` if the series names a file that is not there
+ * @throws Failure of kind `patch` if the series names a file that is not there, or what is none
  */
 export function readSeries(folder: string): string[] {
-  return parseSeries(readFileSync(join(folder, 'series'), 'utf8')).map((name) => {
+  return parseSeries(readFileSync(requirePatchFile(join(folder, 'series'), dirname(folder)), 'utf8')).map((name) => {
     const path = join(folder, name)
-    if (existsSync(path)) return path
+    if (existsSync(path)) return requirePatchFile(path, dirname(folder))
     throw new Failure('patch', `The series ${join(folder, 'series')} names ${name}, which does not exist.`)
   })
 }
@@ -75,9 +106,12 @@ export function readSeries(folder: string): string[] {
 export const subjectOf = (patch: string): string =>
   (/^Subject: (?:\[PATCH[^\]]*\] )?(.*(?:\n[ \t].*)*)$/m.exec(patch)?.[1] ?? '').replace(/\n[ \t]+/g, ' ')
 
-/** @returns the engine's files by their names in the tree, with the paths they come from and are saved to */
+/**
+ * @returns the engine's files by their names in the tree, with the paths they come from and are saved to
+ * @throws Failure of kind `patch` for what is no file
+ */
 export function engineFiles(context: Context): Map<string, string> {
-  const files = engineFolders(context).flatMap((folder) => listFiles(folder).map((name) => [name, join(folder, name)] as const))
+  const files = engineFolders(context).flatMap((folder) => patchFiles(context, folder).map((path) => [relative(folder, path), path] as const))
   return new Map(files.filter(([name]) => name !== ENGINE_MESSAGE))
 }
 

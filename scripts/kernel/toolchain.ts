@@ -11,7 +11,7 @@ import { Failure } from '../base/errors.ts'
 import { versionIn } from '../base/version.ts'
 import { isKernel, type Context } from '../build/context.ts'
 import { ask } from '../build/toolversions.ts'
-import { readSeries } from './series.ts'
+import { patchesFolder, readSeries } from './series.ts'
 
 /** How each tool tells its version. */
 const TOOLS: Readonly<Record<string, readonly string[]>> = {
@@ -40,7 +40,7 @@ export async function toolchainPatches(context: Context): Promise<string[]> {
   const { toolchain } = context.target
   if (toolchain === undefined || !isKernel(context)) return []
   const needed: string[] = []
-  for (const path of readSeries(join(context.paths.root, 'patches', toolchain.series))) {
+  for (const path of readSeries(join(patchesFolder(context), toolchain.series))) {
     if (await isNeeded(path)) needed.push(path)
   }
   return needed

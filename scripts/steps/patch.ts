@@ -10,7 +10,7 @@ import type { Context } from '../build/context.ts'
 import type { Json, Step } from '../build/step.ts'
 import { commitSeries } from '../kernel/commits.ts'
 import { endMove, moveTo } from '../kernel/move.ts'
-import { APPLIED, BASE, BRANCH, engineFolders, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
+import { APPLIED, BASE, BRANCH, engineFolders, patchFiles, seriesFolder, seriesPatches, treeGit } from '../kernel/series.ts'
 import { toolchainPatches } from '../kernel/toolchain.ts'
 import { sourceVersion, step as prep } from './prep.ts'
 
@@ -19,7 +19,7 @@ export const step: Step = {
   scope: 'target',
   needs: [prep],
   code: ['steps/patch.ts', 'kernel/commits.ts', 'kernel/move.ts', 'kernel/series.ts', 'kernel/toolchain.ts'],
-  inputs: async (context) => ({ files: relativeDigests(context, patchFolders(context)), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
+  inputs: async (context) => ({ files: relativeDigests(context, patchFolders(context).flatMap((folder) => patchFiles(context, folder))), toolchain: relativeDigests(context, await toolchainPatches(context)) }),
   outputs: (context) => [appliedRef(context)],
   async run(context) {
     const toolchain = await toolchainPatches(context)

@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { Failure } from '../../scripts/base/errors.ts'
 import clean from '../../scripts/commands/clean.ts'
 import distclean from '../../scripts/commands/distclean.ts'
 import exportCommand from '../../scripts/commands/export.ts'
@@ -29,8 +30,8 @@ import save from '../../scripts/commands/save.ts'
 import { runCommand } from '../../scripts/cli.ts'
 import { goal, preparedTrees, type Context, type Variables } from '../../scripts/build/context.ts'
 import { hunkAt } from '../../scripts/kernel/commits.ts'
-import { parseSeries, requireSaved } from '../../scripts/kernel/series.ts'
-import { bring, readStamp } from '../../scripts/build/step.ts'
+import { parseSeries, readSeries, requireSaved } from '../../scripts/kernel/series.ts'
+import { bring, plan, readStamp } from '../../scripts/build/step.ts'
 import { coreFile, createFixture, fails, hookPatch, kernelTarball, read, tarball } from './fixture.ts'
 
 const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
@@ -213,6 +214,38 @@ test('a patch that is a link to that of another series stays one until it differ
   t.false(lstatSync(own).isSymbolicLink())
   t.true(readFileSync(own, 'utf8').includes('hooked_five'))
   t.deepEqual(readFileSync(shared), elsewhere)
+})
+
+/** What a checkout can have below patches/ that nothing is read of, and how it comes there. */
+const STRANGE: readonly { what: string; make: (path: string, root: string) => unknown }[] = [
+  { what: 'a link to a file of somebody\'s', make: (path, root) => symlinkSync(join(root, '../secret'), path) },
+  { what: 'a link to a device that has no end', make: (path) => symlinkSync('/dev/zero', path) },
+  { what: 'a link to nothing', make: (path) => symlinkSync('nothing', path) },
+  { what: 'a FIFO', make: (path) => execFileSync('mkfifo', [path]) },
+  { what: 'a link by way of another', make: (path, root) => (symlinkSync(join(root, '..'), join(root, 'patches/away')), symlinkSync(join(root, 'patches/away/secret'), path)) },
+]
+for (const name of ['patches/engine/net/netfilter/ipvs/ip_vs_snat_notes.h', 'patches/compat/6.1/notes.h', 'patches/lts/0001-ipvs-call-the-engine.patch', 'patches/lts/series', 'patches/lts/notes']) {
+  test(`nothing that is no file is read in place of ${name}`, async (t) => {
+    const { context, root } = createFixture(t)
+    writeFileSync(join(root, '../secret'), 'PRIVATE\n')
+    const path = join(root, name)
+    await bring(context(), prep)
+    for (const { what, make } of STRANGE) {
+      rmSync(path, { force: true })
+      make(path, root)
+      for (const work of [() => plan(context(), patch), () => bring(context(), patch)]) {
+        const { message } = await fails(t, 'patch', work)
+        t.true(message.startsWith(`${path} is neither a file nor a link to one `), `${what}: ${message}`)
+      }
+    }
+  })
+}
+
+test('a series that names what is in no folder of patches is refused', (t) => {
+  const { root, write } = createFixture(t)
+  write('patches/lts/series', '../../../secret\n')
+  writeFileSync(join(root, '../secret'), 'PRIVATE\n')
+  t.throws(() => readSeries(join(root, 'patches/lts')), { instanceOf: Failure, message: /secret is neither a file nor a link/ })
 })
 
 /** A file with the same block three times, and a patch that adds a line to the first. */
