@@ -16,8 +16,8 @@ import { qemuVersion } from '../../vm/qemu/accelerator.ts'
 import { Failure } from '../base/errors.ts'
 import { makeFolder, replaceFolder, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
+import { withRun } from '../build/checkouts.ts'
 import type { Context } from '../build/context.ts'
-import { checkoutLock, withLock } from '../build/lock.ts'
 import { setUp } from '../build/setup.ts'
 import { bringGuest, type Guest, testedRevision } from './guest.ts'
 import { withInstructionClock } from './instructions.ts'
@@ -53,8 +53,7 @@ export function chosenParts({ variables }: Context): Part[] {
 export async function runBench(context: Context): Promise<void> {
   const parts = chosenParts(context)
   await setUp(context)
-  const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
-  await withLock(checkoutLock(context, `bench-${context.variant}`), 'benchmark of this checkout', async () => {
+  await withRun(context, 'bench', async () => {
     const guest = await bringGuest(context)
     await benchIn(context, {
       guest,
@@ -67,7 +66,7 @@ export async function runBench(context: Context): Promise<void> {
       },
       print: (line) => process.stdout.write(`${line}\n`),
     })
-  }, options)
+  })
 }
 
 /**

@@ -12,8 +12,8 @@ import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
 import { sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
+import { withRun } from '../build/checkouts.ts'
 import { isSet, type Context } from '../build/context.ts'
-import { checkoutLock, withLock } from '../build/lock.ts'
 import { writeEvidence } from '../steps/all.ts'
 import { sumsFile } from '../steps/repo.ts'
 import { bringGuest, isQuick, testedRevision, type Guest } from './guest.ts'
@@ -27,8 +27,6 @@ export interface Counts {
 
 /** Results of edits that are not packaged prove nothing of the packages, and have a folder of their own. */
 const resultsFolder = (context: Context): string => join(context.paths.dist, isQuick(context) ? 'test.quick' : 'test')
-const lockFile = (context: Context): string => checkoutLock(context, `e2e-${context.variant}`)
-const LOCKED = 'end-to-end test run of this checkout'
 
 /**
  * Runs the end-to-end tests that ONLY chooses against the packages in dist, as often as REPEAT says.
@@ -40,10 +38,10 @@ export async function runE2e(context: Context): Promise<Counts> {
   const suites = chosenSuites(context)
   const settings = labSettings(context)
   // What others build while this one waits is what it tests.
-  return withLock(lockFile(context), LOCKED, async () => {
+  return withRun(context, 'e2e', async () => {
     const guest = await orNotRun(context, () => bringGuest(context), writeNotRun)
     return runIn(context, suites, { ...guest, ...settings })
-  }, { wait: context.wait, hint: 'WAIT=1 waits for it.' })
+  })
 }
 
 /**
@@ -55,7 +53,7 @@ export async function runE2e(context: Context): Promise<Counts> {
 export async function beforeTests<T>(context: Context, prepare: () => Promise<T>): Promise<T> {
   return orNotRun(context, prepare, async (...report) => {
     // The results of a run that is under way are not ours to remove.
-    await withLock(lockFile(context), LOCKED, () => writeNotRun(...report)).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
+    await withRun({ ...context, wait: false }, 'e2e', () => writeNotRun(...report)).catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)))
   })
 }
 

@@ -11,8 +11,8 @@ import { Failure } from '../base/errors.ts'
 import { newResults } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture, requireUninterrupted } from '../base/run.ts'
+import { withRun } from '../build/checkouts.ts'
 import type { Context } from '../build/context.ts'
-import { checkoutLock, withLock } from '../build/lock.ts'
 import { revision } from '../build/revision.ts'
 import type { Step } from '../build/step.ts'
 import { writeEvidence } from '../steps/all.ts'
@@ -64,7 +64,7 @@ const resultsFolder = (context: Context): string => join(context.paths.dist, 'te
  * @throws Failure of kind `test` when a stage fails, `lostVm` when the machine does, `environment` when it runs already
  */
 export async function runInstall(context: Context, options: InstallOptions, stages: readonly Stage[] = stagesFor(context)): Promise<number> {
-  return withLock(checkoutLock(context, `install-${context.variant}`), 'installation test of this checkout', () => runIn(context, options, stages), { wait: context.wait, hint: 'WAIT=1 waits for it.' })
+  return withRun(context, 'install', () => runIn(context, options, stages))
 }
 
 async function runIn(context: Context, options: InstallOptions, stages: readonly Stage[]): Promise<number> {

@@ -19,8 +19,8 @@ import { newResults } from '../base/files.ts'
 import { Git } from '../base/git.ts'
 import { green, log, red, yellow } from '../base/log.ts'
 import { requireUninterrupted } from '../base/run.ts'
+import { withRun } from '../build/checkouts.ts'
 import type { Context } from '../build/context.ts'
-import { checkoutLock, withLock } from '../build/lock.ts'
 import { bring, type Step } from '../build/step.ts'
 import { writeEvidence } from '../steps/all.ts'
 import { step as patch } from '../steps/patch.ts'
@@ -140,15 +140,11 @@ export async function runSelftests(context: Context): Promise<Counts> {
   const tests = chosenSelftests(scripts.folder, scripts.names, context.variables.ONLY)
   for (const name of unknownScripts(scripts.names)) log.warn(`${name} is run by nobody: scripts/lab/selftest-scripts.ts does not know it.`)
   const guest = await beforeTests(context, tests, () => bringGuest(context, { modules: MODULES, files: scripts.files }))
-  return withResults(context, async () => {
+  return withRun(context, 'selftests', async () => {
     await startResults(context, tests)
     return withImage(context, guest, (booted) => withRuntimeFolder((sockets) => runIn(context, tests, scripts.folder, machines(context, booted, sockets))))
   })
 }
-
-/** Two runs at once would write over each other's results. */
-const withResults = async <T>(context: Context, work: () => Promise<T>): Promise<T> =>
-  withLock(checkoutLock(context, `selftests-${context.variant}`), 'run of the selftests of this checkout', work, { wait: context.wait, hint: 'WAIT=1 waits for it.' })
 
 /**
  * Does what the tests depend on. If that fails, the results say that they were not run, and why; those of an earlier
@@ -165,7 +161,7 @@ export async function beforeTests<T>(context: Context, tests: readonly Chosen[],
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     // The results of a run that is under way are not ours to remove.
-    await withResults(context, async () => {
+    await withRun(context, 'selftests', async () => {
       await startResults(context, tests, reason, properties)
     }).catch((other: unknown) => log.warn(other instanceof Error ? other.message : String(other)))
     throw error

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { soak, type SoakReport } from '../../test/e2e/soak/run.ts'
 import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { log } from '../base/log.ts'
+import { withRun } from '../build/checkouts.ts'
 import type { Context } from '../build/context.ts'
-import { checkoutLock, withLock } from '../build/lock.ts'
 import { bringGuest, type Guest } from './guest.ts'
 import { tellRaces } from './races.ts'
 
@@ -20,8 +20,7 @@ const SEEDS = 2 ** 31 - 1
  * @throws Failure of kind `test` when something is wrong with it, `lostVm` when it is gone, `environment` when a soak of this checkout runs already
  */
 export async function runSoak(context: Context): Promise<SoakReport> {
-  const options = { wait: context.wait, hint: 'WAIT=1 waits for it.' }
-  return withLock(checkoutLock(context, `soak-${context.variant}`), 'soak of this checkout', async () => soakIn(context, await bringGuest(context)), options)
+  return withRun(context, 'soak', async () => soakIn(context, await bringGuest(context)))
 }
 
 async function soakIn(context: Context, guest: Guest): Promise<SoakReport> {
