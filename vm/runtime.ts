@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The folder of sockets of a running lab. */
 
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../scripts/base/errors.ts'
+import { temporaryPlaces } from '../scripts/base/files.ts'
 
 /** sockaddr_un has 108 bytes for a path and the NUL after it; the longest name in the folder is that of a fourth lab's gateway which two were lost before. */
 const MAX_FOLDER_BYTES = 107 - '/gateway-lab4-3.agent'.length
@@ -17,8 +17,7 @@ const PREFIX = 'lvs-snat-vm-'
  * @throws Failure of kind `environment` when every place is too deep
  */
 export function createRuntimeFolder(): string {
-  const places = [process.env['XDG_RUNTIME_DIR'], tmpdir(), '/tmp'].filter((place): place is string => place !== undefined && existsSync(place))
-  for (const place of places) {
+  for (const place of temporaryPlaces()) {
     if (Buffer.byteLength(join(place, `${PREFIX}XXXXXX`)) > MAX_FOLDER_BYTES) continue
     try {
       const folder = mkdtempSync(join(place, PREFIX))

@@ -3,6 +3,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, createReadStream, existsSync, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { DISK_FULL_HINT, Failure } from './errors.ts'
@@ -52,6 +53,10 @@ function writeThrough(path: string, content: Buffer): void {
     closeSync(fd)
   }
 }
+
+/** @returns the folders in which sockets and other files of a run are made, the first choice first */
+export const temporaryPlaces = (): string[] =>
+  [...new Set([process.env['XDG_RUNTIME_DIR'], tmpdir(), '/tmp'])].filter((place): place is string => place !== undefined && existsSync(place))
 
 /** Makes a folder with those above it. Node's own way never ends below /proc, where a folder cannot be made and is not there either. */
 export function makeFolder(path: string): void {

@@ -2,9 +2,8 @@
 /** The folders that checkouts have in a cache, and what is in use of them. */
 
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
-import { writeIfChanged } from '../base/files.ts'
+import { temporaryPlaces, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { createContext, labVariants, preparedTrees, type Context } from './context.ts'
 import { checkoutLock, withBuildLock, withLock } from './lock.ts'
@@ -76,8 +75,12 @@ export async function withNothingRunning<T>(context: Context, kernels: readonly 
 /** What no run of a day's age still needs. */
 const KEPT_MS = 24 * 3600 * 1000
 
-/** Removes what runs that were killed have left in the folder for temporary files. */
-export function sweepTemporary(folder = tmpdir(), now = Date.now()): void {
+/** Removes what runs that were killed have left in the folders for temporary files. */
+export function sweepTemporary(folders = temporaryPlaces(), now = Date.now()): void {
+  for (const folder of folders) sweepFolder(folder, now)
+}
+
+function sweepFolder(folder: string, now: number): void {
   const sockets = readFileSync('/proc/net/unix', 'utf8')
   for (const name of readdirSync(folder).filter((each) => /^lvs-snat-[a-z]+-\w{6}$/.test(each))) {
     const path = join(folder, name)

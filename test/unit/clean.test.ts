@@ -213,7 +213,11 @@ test('what killed runs have left in /tmp goes after a day, and nothing of others
   t.teardown(() => server.close())
   await once(server, 'listening')
   for (const name of readdirSync(tmp)) if (name !== 'lvs-snat-vm-d4E5f6') utimesSync(join(tmp, name), 1, 1)
-  sweepTemporary(tmp)
+  const runtime = join(root, 'runtime')
+  mkdirSync(join(runtime, 'lvs-snat-vm-a1B2c3'), { recursive: true })
+  utimesSync(join(runtime, 'lvs-snat-vm-a1B2c3'), 1, 1)
+  sweepTemporary([runtime, tmp])
+  t.deepEqual(readdirSync(runtime), [])
   t.deepEqual(readdirSync(tmp).sort(), kept)
 })
 
