@@ -33,9 +33,10 @@ $(MAIN): Makefile $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -ty
 		--banner:js='import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);' && \
 		mkdir -p $(@D) && mv $$aside/main.mjs.map $$aside/main.mjs $(@D) && rmdir $$aside
 
+# What make prints is a command's result, which shells read: npm has stderr. Of several makes one installs; the others wait, and find it done.
 $(NPM_DONE): package.json package-lock.json
 ifeq ($(value LVS_SNAT_SETUP),no)
 	@echo "error: npm packages are missing; install them: npm ci" >&2; exit 3
 else
-	npm ci
+	@flock .npm-ci.lock sh -c '[ $@ -nt package.json ] && [ $@ -nt package-lock.json ] || npm ci >&2'
 endif

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import test from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
 import { asFailure } from '../../scripts/base/files.ts'
@@ -132,6 +133,36 @@ test('make runs the sources as they are, after each change', (t) => {
   t.notRegex(help.stdout, /greet/)
   rmSync(join(copy, 'scripts/base/root.ts'))
   t.regex(make('help').stderr, /Could not resolve "[./\w]*root\.ts"/)
+})
+
+/** Stands for npm: it says what npm says, and does not end before another make has come to it, or waits for it. */
+const NPM = `#!/bin/sh
+echo npm >>came
+echo 'added 290 packages in 21s'
+until [ "$(sort came | uniq --repeated)" ]; do sleep 0.05; done
+mkdir -p node_modules
+ln -sfn ${ROOT}/node_modules/.bin node_modules/.bin
+touch node_modules/.package-lock.json
+`
+
+test('of two makes one installs the npm packages, and neither says so where its result is read', async (t) => {
+  const { root, write } = createFixture(t)
+  const copy = join(root, 'checkout')
+  for (const name of ['vm', 'test/e2e']) mkdirSync(join(copy, name), { recursive: true })
+  for (const name of ['Makefile', 'package.json', 'package-lock.json']) cpSync(join(ROOT, name), join(copy, name))
+  write('checkout/scripts/commands/greet.ts', '')
+  write('checkout/scripts/main.ts', "console.log('good morning')\n")
+  chmodSync(write('bin/npm', NPM), 0o755)
+  chmodSync(write('bin/flock', '#!/bin/sh\necho flock >>came\nexec /usr/bin/flock "$@"\n'), 0o755)
+  const make = async () => {
+    const child = spawn('make', ['greet'], { cwd: copy, env: { ...process.env, PATH: `${root}/bin:${process.env['PATH']}`, LVS_SNAT_SETUP: '' }, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
+    return { stdout, stderr }
+  }
+  const made = await Promise.all([make(), make()])
+  t.deepEqual(made.map(({ stdout }) => stdout), ['good morning\n', 'good morning\n'], made.map(({ stderr }) => stderr).join('\n'))
+  t.deepEqual(readFileSync(join(copy, 'came'), 'utf8').match(/npm/g), ['npm'])
+  t.regex(made.map(({ stderr }) => stderr).join(''), /added 290 packages/)
 })
 
 test('variables come from the environment, then from the command line', (t) => {
