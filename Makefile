@@ -15,6 +15,7 @@ unexport DEBUG
 override COMMANDS := $(basename $(notdir $(wildcard scripts/commands/*.ts)))
 override NPM_DONE := node_modules/.package-lock.json
 override MAIN := node_modules/.lvs-snat/main.mjs
+override SOURCES := $(firstword $(shell find Makefile scripts vm test/e2e -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum))
 
 .PHONY: $(COMMANDS)
 $(COMMANDS): $(MAIN)
@@ -24,13 +25,16 @@ $(COMMANDS:=-help): %-help: $(MAIN)
 	@node $(MAIN) $* --help
 
 # Most of a run that has nothing to do is Node finding modules: so they are one file, packages
-# too. Folders are among the prerequisites, so that a deleted file is noticed; links are not,
-# because an editor's lock is one that leads nowhere; vm itself is not, because it is a goal.
+# too. It says at its beginning which sources it is of, because a source may be replaced by one with
+# an older time (rsync -a, a restored copy). Links are none: an editor's lock is one that leads nowhere.
 # It is made aside: another make of this checkout may be about to read it. What only one command needs stays outside.
-$(MAIN): Makefile $(NPM_DONE) $(shell find scripts vm test/e2e -mindepth 1 ! -type l)
+ifeq (,$(findstring $(SOURCES),$(shell head -n 1 $(MAIN) 2>&1)))
+.PHONY: $(MAIN)
+endif
+$(MAIN): $(NPM_DONE)
 	@aside=$(@D).$$$$ && node_modules/.bin/esbuild scripts/main.ts --outdir=$$aside --bundle --platform=node --format=esm --external:vega \
 		--out-extension:.js=.mjs --sourcemap --sources-content=false --log-level=warning \
-		--banner:js='import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);' && \
+		--banner:js='import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url); // of $(SOURCES)' && \
 		mkdir -p $(@D) && mv $$aside/main.mjs.map $$aside/main.mjs $(@D) && rmdir $$aside
 
 # What make prints is a command's result, which shells read: npm has stderr. Of several makes one installs; the others wait, and find it done.

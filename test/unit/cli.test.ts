@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test from 'ava'
@@ -123,6 +123,9 @@ test('make runs the sources as they are, after each change', (t) => {
   t.is(make('greet').stdout, 'good night\n')
   writeFileSync(`${greet}.orig`, 'what a merge has left')
   t.regex(make('help').stdout, /\n {2}greet /)
+  writeFileSync(greet, "export default { summary: 'greets', help: '', run: async () => console.log('good old times') }\n")
+  utimesSync(greet, 0, 0)
+  t.is(make('greet').stdout, 'good old times\n')
   writeFileSync(greet, 'export default {')
   t.regex(make('greet').stderr, /Expected identifier[^]*greet\.ts:1:16/)
   rmSync(`${greet}.orig`)
