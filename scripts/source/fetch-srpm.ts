@@ -74,7 +74,7 @@ async function fetchPublished(store: Store, source: SrpmSource, path: string): P
   log.step('fetch', `${source.name}: ${source.summary}`)
   // What an interrupted run has got is continued by the next one.
   const growing = store.incoming(source.filename)
-  const from = await download(source.urls, growing, hint)
+  const from = await download(source.urls, growing, hint, { check: (grown) => readSrpm(grown, source.filename) })
   copyFileSync(growing, path)
   rmSync(growing)
   return from

@@ -78,9 +78,7 @@ export class Store {
     const size = statSync(path).size
     if (expected !== undefined && sha256 !== expected) {
       rmSync(path)
-      throw new Failure('source', `${about.from} is not the expected file: its digest is wrong.`, {
-        hint: `expected sha256 ${expected}\nbut it has     ${sha256}\nIt was truncated or tampered with, or upstream replaced it. Nothing was kept.`,
-      })
+      throw wrongDigest(about.from, sha256, expected)
     }
     await this.#checkIntegrity(path, about)
     renameSync(path, this.path(sha256))
@@ -123,6 +121,11 @@ export class Store {
     return join(this.#folder, 'index', `${name}.json`)
   }
 }
+
+export const wrongDigest = (from: string, sha256: string, expected: string): Failure =>
+  new Failure('source', `${from} is not the expected file: its digest is wrong.`, {
+    hint: `expected sha256 ${expected}\nbut it has     ${sha256}\nIt was truncated or tampered with, or upstream replaced it. Nothing was kept.`,
+  })
 
 /** A file that a full disk or a crash has left empty says nothing. */
 function readIndex(path: string): Stored | undefined {

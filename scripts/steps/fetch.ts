@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { download, megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
-import { isPlainName } from '../base/files.ts'
+import { isPlainName, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { verifyTarball } from '../base/signature.ts'
 import { versionOfFile } from '../base/version.ts'
@@ -14,7 +14,7 @@ import { withSharedThing } from '../build/lock.ts'
 import { readStamp, sourcesOf, type Json, type Step } from '../build/step.ts'
 import { Apt } from '../source/apt.ts'
 import { fetchSrpm, localFile } from '../source/fetch-srpm.ts'
-import { Store, type Stored } from '../source/store.ts'
+import { Store, wrongDigest, type Stored } from '../source/store.ts'
 import lock from '../sources.lock.json' with { type: 'json' }
 import { SOURCES, TOOL_SOURCES, type Source } from '../sources.ts'
 
@@ -199,17 +199,24 @@ function aptOf(context: Context, suite: string | undefined): Apt {
   return apt
 }
 
+/** It is some hundred bytes long. */
+const SIGNATURE = { longest: 64e3, seconds: 60 }
+
 async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
   const { version, urls, signature } = source.upstream
   const filename = basename(urls[0] ?? '')
   const pinned = DIGESTS[filename]
   if (!pinned) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json.`)
   const incoming = store.incoming(filename)
-  const from = await download(urls, incoming, bringHint(source))
+  const check = async (path: string): Promise<void> => {
+    const sha256 = await sha256File(path)
+    if (sha256 !== pinned) throw wrongDigest(filename, sha256, pinned)
+  }
+  const from = await download(urls, incoming, bringHint(source), { check })
   let verified = 'sha256 pinned in sources.lock.json'
   if (signature) {
     const sign = store.incoming(basename(signature.url))
-    await download([signature.url], sign, bringHint(source))
+    await download([signature.url], sign, bringHint(source), SIGNATURE)
     await verifyTarball(incoming, sign, signature)
     rmSync(sign)
     verified += `, signature by ${signature.keyFingerprint}`

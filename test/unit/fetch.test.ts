@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import test from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
+import { Failure } from '../../scripts/base/errors.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
 import type { Variables } from '../../scripts/build/context.ts'
 import { bring, type Stamp, type Step } from '../../scripts/build/step.ts'
@@ -136,6 +137,68 @@ test('a download continues where it stopped', async (t) => {
   await download([url], join(root, 'file'), '')
   t.deepEqual(readFileSync(join(root, 'file')), content)
   t.is(sent(), 40_000)
+})
+
+/** Wants the file with this content. */
+const only = (content: Buffer) => ({
+  check: async (path: string) => {
+    if (!readFileSync(path).equals(content)) throw new Failure('source', 'another file')
+  },
+})
+
+test('a place that has another file does not keep away those that have it', async (t) => {
+  const { root, write } = createFixture(t)
+  const content = Buffer.from('the file')
+  const portal = `file://${write('portal', '<html>log in to this network</html>')}`
+  const good = `file://${write('good', 'the file')}`
+  const path = join(root, 'file')
+  t.is(await download([portal, good], path, '', only(content)), good)
+  t.deepEqual(readFileSync(path), content)
+  const failure = await fails(t, 'source', () => download([portal, portal], path, 'bring it', only(content)))
+  t.deepEqual(failure.details.excerpt, [`${portal}: another file`, `${portal}: another file`])
+  t.is((await fails(t, 'source', () => download([portal], path, '', only(content)))).message, 'another file')
+  t.false(existsSync(`${path}.part`))
+})
+
+test('what was begun with another file, or cannot be continued, is begun anew', async (t) => {
+  const { root, write } = createFixture(t)
+  const content = Buffer.alloc(100_000, 'x')
+  const { server, url, sent } = await serve(content)
+  const whole = createServer((_request, response) => response.end(content))
+  await new Promise<void>((resolve) => whole.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void (server.close(), whole.close()))
+  const path = join(root, 'file')
+  const begin = (length: number) => write('file.part', 'y'.repeat(length))
+  for (const [length, place] of [
+    [60_000, url],
+    [200_000, `file://${write('served', content.toString())}`],
+    [60_000, `http://127.0.0.1:${(whole.address() as AddressInfo).port}/file`],
+  ] as const) {
+    begin(length)
+    t.is(await download([place], path, '', only(content)), place)
+    t.deepEqual(readFileSync(path), content)
+  }
+  t.is(sent(), 140_000)
+})
+
+test('neither the disk nor the time that a download takes is up to the server', async (t) => {
+  const { root } = createFixture(t)
+  const server = createServer((request, response) => {
+    if (request.url === '/silent') return
+    if (request.url === '/told') return void response.writeHead(200, { 'content-length': 2e6 }).write('a')
+    const more = () => {
+      if (!response.destroyed) response.write(Buffer.alloc(1 << 16), more)
+    }
+    more()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void (server.closeAllConnections(), server.close()))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const path = join(root, 'file')
+  const failure = await fails(t, 'source', () => download([`${url}/endless`, `${url}/told`, `${url}/silent`], path, '', { longest: 1e6, seconds: 2 }))
+  t.deepEqual(failure.details.excerpt?.slice(0, 2), [`${url}/endless: it is longer than 1.0 MB`, `${url}/told: it is longer than 1.0 MB`])
+  t.regex(failure.details.excerpt?.[2] ?? '', /\(28\) Operation timed out after 2\d\d\d milliseconds/)
+  t.false(existsSync(`${path}.part`))
 })
 
 test('what curl says at each try is said once', (t) => {

@@ -118,8 +118,9 @@ test('what is published counts only by the signature of its publisher', async (t
   t.regex(failure.message, /is not signed by a key that is pinned/)
   t.false(failure.details.hint?.includes(redHat.fingerprint))
   centos.sign(srpm)
-  const { verified, origin } = await fetchSrpm(c, source, {})
-  t.deepEqual([verified, origin], [`signature by ${centos.fingerprint} (publisher)`, 'upstream'])
+  const places = [`file://${join(ROOT, 'LICENSE')}`, ...source.urls]
+  const { verified, origin, from } = await fetchSrpm(c, { ...source, urls: places }, {})
+  t.deepEqual([verified, origin, from], [`signature by ${centos.fingerprint} (publisher)`, 'upstream', places[1]], 'what is no package is not taken for it')
 })
 
 for (const version of [3, 4] as const) {
