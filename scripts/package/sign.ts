@@ -88,6 +88,9 @@ const KEYS_HINT = 'gpg --list-secret-keys shows those that there are; GNUPGHOME=
 
 const filesIn = (from: string, folders: readonly string[]): string[] => folders.flatMap((name) => listFiles(join(from, name)).map((file) => join(name, file)))
 
+/** @returns names of the files in dist that are signed */
+export const signedFiles = (dist: string): string[] => filesIn(dist, [...RPM_FOLDERS, DEB_FOLDER])
+
 /**
  * Copies files with the time that those in dist have.
  *

@@ -74,6 +74,9 @@ export const dkmsPackage = (context: Context): string => join(builtFolder(contex
 /** @returns paths of the RPM and its source package */
 export const dkmsRpms = (context: Context): string[] => ['noarch', 'src'].map((kind) => join(builtFolder(context), `${PACKAGE}-${packageVersion(context)}.${kind}.rpm`))
 
+/** @returns paths of the packages that were made last, if any were */
+export const dkmsPackages = (context: Context): string[] => listFiles(builtFolder(context)).map((name) => join(builtFolder(context), name))
+
 /** Grows with each of the kernels whose IPVS it has. */
 const kernelsVersion = (context: Context): string => lineContexts(context).map(preparedVersion).join('+')
 

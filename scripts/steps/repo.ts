@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** dist as a package repository, with digests of all that is in it. */
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { asideOf, checksums, clearAsides, listFiles, replaceFolder, writeIfChanged } from '../base/files.ts'
+import { Failure } from '../base/errors.ts'
+import { asideOf, checksums, clearAsides, listFiles, replaceFolder, sha256File, writeIfChanged } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import { type Facts, type Step } from '../build/step.ts'
+import { signedFiles } from '../package/sign.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
+import { dkmsPackages } from './dkms.ts'
 import { step as exportStep } from './export.ts'
+import { kmodPackages } from './kmod.ts'
 import { step as rpm } from './rpm.ts'
+import { injectedSrpms } from './srpm.ts'
 
 /** The folders whose packages are in the repository: no copies for other purposes, and not what a run that was killed has left. */
 const PACKAGES = ['RPMS', 'SRPMS']
@@ -76,6 +81,24 @@ export const sumsFile = (context: Context): string => join(context.paths.dist, '
 export function coveredFiles({ paths: { dist } }: Context): string[] {
   const patches = readdirSync(dist).filter((name) => name.endsWith('.patch'))
   return [...COVERED.flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`)), ...patches].sort()
+}
+
+/**
+ * What gets a signature is what SHA256SUMS says, or what commands that add to dist have made last.
+ *
+ * @throws Failure of kind `build` that names the packages of which neither is true
+ */
+export async function requireMade(context: Context): Promise<void> {
+  const { dist } = context.paths
+  const listed = new Set(readFileSync(sumsFile(context), 'utf8').split('\n'))
+  const added = new Set(await Promise.all([...dkmsPackages(context), ...kmodPackages(context), ...injectedSrpms(context)].map(sha256File)))
+  const sums = (await checksums(dist, signedFiles(dist))).split('\n').filter(Boolean)
+  const foreign = sums.filter((line) => !listed.has(line) && !added.has(line.slice(0, 64)))
+  if (foreign.length === 0) return
+  throw new Failure('build', `${dist} has packages that are not as they were made here; nothing was signed.`, {
+    excerpt: foreign.map((line) => line.slice(66)),
+    hint: `Remove them; make kmod and make srpm make theirs again, and so does make repo the others: rm -r ${join(dist, 'RPMS')}`,
+  })
 }
 
 /** Writes dist's SHA256SUMS, which `sha256sum --check` reads. */

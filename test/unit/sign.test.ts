@@ -2,13 +2,14 @@
 /** Packages and repositories signed with a key of the user's, and verified by the programs that will. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import test from 'ava'
 import { Failure } from '../../scripts/base/errors.ts'
+import { checksums } from '../../scripts/base/files.ts'
 import { KEY_FILE, signPackages } from '../../scripts/package/sign.ts'
-import { createRepository } from '../../scripts/steps/repo.ts'
-import { createFixture, createKeyring, fingerprint } from './fixture.ts'
+import { createRepository, requireMade, sumsFile } from '../../scripts/steps/repo.ts'
+import { createFixture, createKeyring, fails, fingerprint } from './fixture.ts'
 
 const SPEC = `Name: fixture
 Version: 1
@@ -86,6 +87,21 @@ test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it 
   appendFileSync(join(signed, 'DEBS/Packages'), '\n')
   t.not(download().status, 0)
   t.false(existsSync(join(folder, 'apt/fixture_1_all.deb')))
+})
+
+test('what was not made here is refused by its name', async (t) => {
+  const { context } = createFixture(t)
+  const c = context()
+  const { checkout, dist } = c.paths
+  const put = (path: string, content: string) => (mkdirSync(dirname(path), { recursive: true }), writeFileSync(path, content))
+  for (const name of ['RPMS/x86_64/kernel.rpm', 'DEBS/made.deb', 'DKMS/made.rpm']) put(join(dist, name), name)
+  for (const name of ['DEBS/made.deb', 'DKMS/made.rpm']) cpSync(join(dist, name), join(checkout, 'dkms', basename(name)))
+  writeFileSync(sumsFile(c), await checksums(dist, ['RPMS/x86_64/kernel.rpm']))
+  await requireMade(c)
+  for (const name of ['RPMS/x86_64/foreign.rpm', 'SRPMS/foreign.src.rpm', 'DEBS/earlier.deb', 'DKMS/earlier.rpm']) put(join(dist, name), name)
+  appendFileSync(join(dist, 'RPMS/x86_64/kernel.rpm'), 'x')
+  const failure = await fails(t, 'build', () => requireMade(c))
+  t.deepEqual(failure.details.excerpt, ['RPMS/x86_64/foreign.rpm', 'RPMS/x86_64/kernel.rpm', 'SRPMS/foreign.src.rpm', 'DKMS/earlier.rpm', 'DEBS/earlier.deb'])
 })
 
 /** Takes the package by an apt with nothing but this repository, in a folder of its own. */
