@@ -106,8 +106,11 @@ export function shareLock(fd: number): () => void {
 /** The kernel ends a program when this process is gone, however it went; util-linux 2.33 or later. */
 const guard = (): string => (existsSync('/usr/bin/setpriv') ? 'exec /usr/bin/setpriv --pdeathsig TERM -- ' : 'exec ')
 
-/** Their output is read, by this tool and by those who help. */
-const ENGLISH = { LC_ALL: 'C' }
+/**
+ * Their output is read, by this tool and by those who help. bash(1) reads the user's ~/.bashrc where its input is a socket, as
+ * Node's pipes are, and no shell is above it: rshd could have called it.
+ */
+const FIXED = { LC_ALL: 'C', SHLVL: '2' }
 
 /** What all programs are run with: the shell that zx calls gives way to the program. */
 const common = () => ({ prefix: guard(), nothrow: true, quiet: true, detached: true })
@@ -153,7 +156,7 @@ export async function capture(argv: readonly string[], options: CaptureOptions =
   const child = $({
     ...common(),
     cwd: options.cwd ?? process.cwd(),
-    env: { ...(options.env ?? callersEnvironment()), ...ENGLISH },
+    env: { ...(options.env ?? callersEnvironment()), ...FIXED },
     // An empty input would leave zx's pipe open, and the program waiting for its end.
     ...(options.input?.length ? { input: options.input, stdio: ['pipe', 'pipe', 'pipe', ...locks] } : { stdio: ['ignore', 'pipe', 'pipe', ...locks] }),
   })`${argv}`
@@ -202,7 +205,7 @@ export async function runLogged(argv: readonly string[], options: LoggedOptions)
       $({
         ...common(),
         cwd: options.cwd ?? process.cwd(),
-        env: { ...(options.env ?? callersEnvironment()), ...ENGLISH },
+        env: { ...(options.env ?? callersEnvironment()), ...FIXED },
         stdio: ['ignore', fd, fd, ...locks],
       })`${argv}`,
     )

@@ -77,8 +77,10 @@ export async function bring(context: Context, step: Step): Promise<Stamp> {
   await setUp(context, [...hostOf(context, step)])
   return withBuildLock(context, async () => {
     noteOwner(context)
+    const stamp = await upToDate(context, step)
+    if (stamp) return stamp
     await noteRevision(context)
-    return (await upToDate(context, step)) ?? bringOnce(context, step, new Map())
+    return bringOnce(context, step, new Map())
   })
 }
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import { capture } from '../../scripts/base/run.ts'
 
@@ -28,4 +31,12 @@ test.serial("programs have what says who calls, and nothing of other projects' s
   const { stdout } = await capture(['env'])
   t.deepEqual(Object.keys(others).filter((name) => stdout.includes(`${name}=`)), ['https_proxy'])
   t.regex(stdout, /^PATH=.*^LC_ALL=C$|^LC_ALL=C$.*^PATH=/ms)
+})
+
+test("the user's ~/.bashrc is not read for a program that has an input", async (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(home, { recursive: true }))
+  writeFileSync(join(home, '.bashrc'), `: >${home}/read\n`)
+  await capture(['cat'], { input: 'x', env: { PATH: process.env['PATH'], HOME: home } })
+  t.false(existsSync(join(home, 'read')))
 })
