@@ -2,9 +2,9 @@
 /**
  * Where sources come from. A distribution's package is trusted through apt's own
  * signature chain and moves on with the distribution; an upstream file is pinned
- * by its SHA-256 in sources.lock.json, and a kernel.org kernel's signature is
- * checked as well. A kernel's source package is trusted by its signature, whose key comes
- * with the checkout, or by the digest that the user names.
+ * by its SHA-256 in sources.lock.json, or trusted by its signature, as kernel.org's kernels are: of
+ * those the version is here that the series was made for. A kernel's source package is trusted by its
+ * signature, whose key comes with the checkout, or by the digest that the user names.
  */
 
 export interface AptSource {
@@ -70,13 +70,13 @@ export const SOURCES: readonly Source[] = [
     summary: 'the kernel',
     apt: { kind: 'binary', package: 'linux-source-6.1', file: /^usr\/src\/linux-source-6\.1\.tar\.xz$/ },
     upstream: {
-      version: '6.1.127',
+      version: '6.1.192',
       urls: [
-        'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.127.tar.xz',
-        'https://mirrors.edge.kernel.org/pub/linux/kernel/v6.x/linux-6.1.127.tar.xz',
+        'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.192.tar.xz',
+        'https://mirrors.edge.kernel.org/pub/linux/kernel/v6.x/linux-6.1.192.tar.xz',
       ],
       signature: {
-        url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.127.tar.sign',
+        url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.192.tar.sign',
         ...GREG_KROAH_HARTMAN,
       },
     },
@@ -86,13 +86,13 @@ export const SOURCES: readonly Source[] = [
     summary: 'the kernel',
     apt: { kind: 'binary', package: 'linux-source-6.12', file: /^usr\/src\/linux-source-6\.12\.tar\.xz$/, suite: 'trixie' },
     upstream: {
-      version: '6.12.80',
+      version: '6.12.118',
       urls: [
-        'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.xz',
-        'https://mirrors.edge.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.xz',
+        'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.118.tar.xz',
+        'https://mirrors.edge.kernel.org/pub/linux/kernel/v6.x/linux-6.12.118.tar.xz',
       ],
       signature: {
-        url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.80.tar.sign',
+        url: 'https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.118.tar.sign',
         ...GREG_KROAH_HARTMAN,
       },
     },

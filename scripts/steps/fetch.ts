@@ -158,9 +158,11 @@ async function fetchSource(context: Context, source: Source): Promise<Stored> {
   return stored
 }
 
-/** An upstream file stays good only as long as the lock still names it. */
-function acceptable(known: Stored, source: Source): boolean {
-  return known.origin === 'apt' || known.sha256 === DIGESTS[basename(source.upstream.urls[0] ?? '')]
+/** An upstream file stays good only as long as the lock still names it, or it is the version whose signature was good. */
+function acceptable(known: Stored, { upstream }: Source): boolean {
+  if (known.origin === 'apt') return true
+  const pinned = DIGESTS[basename(upstream.urls[0] ?? '')]
+  return pinned === undefined ? known.origin === 'upstream' && known.version === upstream.version : known.sha256 === pinned
 }
 
 async function takeLocal(store: Store, source: Source, path: string): Promise<Stored> {
@@ -202,24 +204,25 @@ function aptOf(context: Context, suite: string | undefined): Apt {
 /** It is some hundred bytes long. */
 const SIGNATURE = { longest: 64e3, seconds: 60 }
 
-async function fetchUpstream(store: Store, source: Source): Promise<Stored> {
+/**
+ * Fetches what upstream publishes: what is pinned, and what is signed, and both where it is both.
+ *
+ * @throws Failure of kind `source` when neither vouches for it, or one of them does not
+ */
+export async function fetchUpstream(store: Store, source: Source, verify = verifyTarball): Promise<Stored> {
   const { version, urls, signature } = source.upstream
   const filename = basename(urls[0] ?? '')
   const pinned = DIGESTS[filename]
-  if (!pinned) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json.`)
-  const incoming = store.incoming(filename)
+  if (pinned === undefined && !signature) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json, and is not signed.`)
+  const [incoming, sign] = [store.incoming(filename), store.incoming(`${filename}.sign`)]
   const check = async (path: string): Promise<void> => {
     const sha256 = await sha256File(path)
-    if (sha256 !== pinned) throw wrongDigest(filename, sha256, pinned)
+    if (pinned !== undefined && sha256 !== pinned) throw wrongDigest(filename, sha256, pinned)
+    if (signature) await verify(path, sign, signature)
   }
+  if (signature) await download([signature.url], sign, bringHint(source), SIGNATURE)
   const from = await download(urls, incoming, bringHint(source), { check })
-  let verified = 'sha256 pinned in sources.lock.json'
-  if (signature) {
-    const sign = store.incoming(basename(signature.url))
-    await download([signature.url], sign, bringHint(source), SIGNATURE)
-    await verifyTarball(incoming, sign, signature)
-    rmSync(sign)
-    verified += `, signature by ${signature.keyFingerprint}`
-  }
+  rmSync(sign, { force: true })
+  const verified = [...(pinned === undefined ? [] : ['sha256 pinned in sources.lock.json']), ...(signature ? [`signature by ${signature.keyFingerprint}`] : [])].join(', ')
   return store.add(incoming, { name: source.name, version, filename, origin: 'upstream', from, verified }, pinned)
 }

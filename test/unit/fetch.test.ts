@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import test from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { Failure } from '../../scripts/base/errors.ts'
@@ -15,11 +15,11 @@ import { findBuilder, HOST } from '../../scripts/package/builders.ts'
 import { Apt, suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { pinnedKey } from '../../scripts/source/srpm.ts'
 import { Store } from '../../scripts/source/store.ts'
-import { el6Kernel, SOURCES } from '../../scripts/sources.ts'
+import { el6Kernel, SOURCES, type Source } from '../../scripts/sources.ts'
 import { step as check } from '../../scripts/steps/check.ts'
 import { step as config } from '../../scripts/steps/config.ts'
 import { step as dkms } from '../../scripts/steps/dkms.ts'
-import { sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
+import { fetchUpstream, sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
 import { createBothLines, createFixture, createKeyring, fails, tarball } from './fixture.ts'
 
@@ -255,6 +255,24 @@ test('a signature counts only if it is good and by the pinned key', async (t) =>
   await fails(t, 'source', () => verifyTarball(kernel, other.signature, owner, other.keyFile))
   const tampered = tarball(root, 'linux-6.1.99.tar.xz', { Makefile: 'tampered\n' })
   await fails(t, 'source', () => verifyTarball(tampered, good.signature, owner, good.keyFile))
+})
+
+test('what upstream signs and nobody has pinned is taken by its signature, from a place whose file is the signed one', async (t) => {
+  const { root, cache, kernel } = createFixture(t)
+  const good = sign(root, 'good', kernel)
+  const folder = join(root, 'bad')
+  mkdirSync(folder)
+  const [wrong, right] = [tarball(folder, basename(kernel), { Makefile: 'tampered\n' }), kernel].map((path) => `file://${path}`) as [string, string]
+  const source = (urls: string[], signature?: { url: string; keyFingerprint: string; keyOwner: string }): Source =>
+    ({ name: 'linux', summary: 'x', apt: { kind: 'source', package: 'x', file: /x/ }, upstream: { version: '6.1.99', urls, ...(signature ? { signature } : {}) } })
+  const signature = { url: `file://${good.signature}`, keyFingerprint: good.keyFingerprint, keyOwner: 'good@example.org' }
+  const store = new Store(join(cache, 'store'))
+  const fetchIt = (one: Source) => fetchUpstream(store, one, (path, file, signer) => verifyTarball(path, file, signer, good.keyFile))
+  await fails(t, 'source', () => fetchIt(source([wrong], signature)))
+  t.is(store.find('linux'), undefined)
+  const stored = await fetchIt(source([wrong, right], signature))
+  t.like(stored, { from: right, verified: `signature by ${good.keyFingerprint}`, sha256: sha256(kernel) })
+  t.regex((await fails(t, 'source', () => fetchIt(source([right])))).message, /no digest .* is not signed/)
 })
 
 test('source entries are enabled in both forms of a source list', (t) => {
