@@ -111,6 +111,14 @@ export default suite('tables', [
     const lengths = lists.flatMap((line) => Number(/^good (\d+) of/.exec(line)?.[1] ?? []))
     assert.ok(lengths.some((length) => length > 0 && length < MANY), `lists while flows came: ${lengths.join(', ')}`)
     assert.equal(await counter(lab, 'created'), MANY, 'no reply was for nobody, and no flow began anew')
+
+    // Each read goes on where the one before it ended, in the middle of a bucket or a line.
+    const listed = await lab.gateway.sh(`
+      for size in 100 4000 1000000; do
+        dd if=/proc/net/ip_vs_conn bs=$size 2>/dev/null | awk 'NR > 1 { print $2, $3, $4, $5, $6, $7 }' >/tmp/listed
+        echo "$(wc -l </tmp/listed) $(sort -u /tmp/listed | wc -l)"
+      done`)
+    assert.equal(listed, `${MANY} ${MANY}\n`.repeat(3), 'connections that /proc/net/ip_vs_conn has, and those that are different')
   }),
 
   test('a table that grows under full load loses no packet of flows that are known', GROWTH, async (lab) => between(lab, `echo 1000000 >${BACKLOG}`, `echo 1000 >${BACKLOG}`, async () => {

@@ -283,6 +283,7 @@ function fakeMachine(lacking: RegExp, goesShort = false) {
       return `begin\nforwarded 7\nshort ${before}\nOK: ${Number(count) * 6 + sent}(c1+d0) usec, ${count} (60byte,0frags)\nforwarded 7\nshort ${short}\narrived ${count}\n`
     }),
     ...[...script.matchAll(/^echo 'watched (.*)'$/gm)].map(([, what]) => `watched ${what}\nstream 10 0 0 ${what === 'nothing happens' ? 200_000 : 700_000}\n`),
+    ...[...script.matchAll(/^echo "lasted .*?\)\) (.*)"$/gm)].map(([, what]) => `lasted 120 ${what}\n`),
     ...(script.includes('memory before') ? ['available 900000000\navailable 500000000\nslab ip_vs_conn 384000000\ngrown 4\n'] : []),
     ...(script.includes('short-connections connect') ? ['forwarded 0\nshort 0\nconnected 1000 90000000\nforwarded 8000\nshort 0\nserved 1000 0\n'] : []),
     ...(script.includes('echo took') ? ['took 1000 0 5 5 182001000 0 10 10\npackets 30\npackets 0\n'] : []),
@@ -338,6 +339,8 @@ test('millions of flows are told by packets of some of them, by memory, and by h
   t.regex(line('IPVS SNAT: tables have grown (times)'), / - +4\.0$/)
   t.regex(line('IPVS SNAT: no packet while nothing happens (microseconds)'), / 0\.0 +-$/)
   t.regex(line('IPVS SNAT: no packet while all are ended (--kill) (microseconds)'), / - +500$/)
+  t.regex(line('IPVS SNAT: listing all connections (milliseconds)'), / 120 +120$/)
+  t.regex(line('IPVS SNAT: 20 services that come and go (milliseconds)'), / 120 +120$/)
   t.is(line('iptables SNAT: no packet while all are ended'), '')
 })
 

@@ -62,6 +62,22 @@ const ENDS: readonly Event[] = [
   { what: 'all are ended (--kill)', script: `ipvsadm --snat-conns -F ${INSIDE} --kill` },
 ]
 
+/** What people do meanwhile, of which each was once as slow as there are flows, or worse. */
+const CHORES: readonly Event[] = [
+  { what: 'listing all connections', script: 'cat /proc/net/ip_vs_conn >/dev/null' },
+  {
+    what: '20 services that come and go',
+    script: 'for port in $(seq 20); do ipvsadm -A -t 192.0.2.99:$port -s rr; ipvsadm -D -t 192.0.2.99:$port; done',
+  },
+]
+
+const CLOCK = `now() { awk '{ print int($1 * 100 + 0.5) * 10 }' /proc/uptime; }`
+
+const timed = ({ what, script: happens }: Event): string => `
+before=$(now)
+${happens}
+echo "lasted $(($(now) - before)) ${what}"`
+
 /** How many flows are left. A flowtable is not asked: it looks at each of its flows every second, so in emulation those that expire take longer than all the rest. */
 const LEFT = `left() {
   if [ -e /proc/net/ip_vs_snat ]; then awk '$1 == "conns" { print $2 }' /proc/net/ip_vs_snat; else cat /proc/sys/net/netfilter/nf_conntrack_count; fi
@@ -140,9 +156,10 @@ async function fillOnce(bench: Bench, way: Way, flows: number, checksum: boolean
   const measured = Math.max(sample, 20_000)
   const filling = repeated(way, fillRuns(way, checksum, flows))
   const after = [out(sample), out(sample), out(measured), back(sample), back(sample), back(measured), { ...fresh, stream: { ...fresh.stream, destination: NEW_REMOTE } }]
+  const chores = isIpvs(way) ? CHORES : []
   const events = flows === 1 ? [NOTHING] : isIpvs(way) ? ENDS : []
   const output = await bench.sh([
-    'set -e', MEMORY, 'memory before', ...filling.map(script), 'memory after', `slabs ${flows * 8}`, 'grown', ...after.map(script), ...events.map(watched),
+    'set -e', MEMORY, 'memory before', ...filling.map(script), 'memory after', `slabs ${flows * 8}`, 'grown', ...after.map(script), CLOCK, ...chores.map(timed), ...events.map(watched),
   ].join('\n'), LIMIT_MS)
 
   const counts = countsOf(output)
@@ -160,7 +177,15 @@ async function fillOnce(bench: Bench, way: Way, flows: number, checksum: boolean
   add('back', returned, sample)
   add('new', newest, NEW_FLOWS)
   if (flows > 1) addFilling(bench, way, flows, filled, output, refused)
+  addTimes(bench, way, flows, output)
   addGaps(bench, way, flows, output, refused)
+}
+
+/** How long what people do takes by the guest's clock, which tells hundredths of a second. */
+function addTimes(bench: Bench, way: Way, flows: number, output: string): void {
+  for (const [, milliseconds, what = ''] of output.matchAll(/^lasted (\d+) (.*)$/gm)) {
+    bench.addQuantity({ way: way.name, what, flows, unit: 'milliseconds', value: Number(milliseconds) })
+  }
 }
 
 /** What filling costs and takes. */

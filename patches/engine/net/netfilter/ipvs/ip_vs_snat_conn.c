@@ -662,7 +662,14 @@ void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 				__be32 addr, __be16 port)
 {
 	struct snat_yield to = { ipvs, protocol, addr, port };
+	bool found;
 
+	/* Nobody has an address that is in no pool, and there may be millions */
+	rcu_read_lock();
+	found = snat_addr_find(ipvs->snat, addr);
+	rcu_read_unlock();
+	if (!found)
+		return;
 	snat_tabs_walk(ipvs->snat, SNAT_DIR_IN, snat_yield_bucket, &to);
 }
 

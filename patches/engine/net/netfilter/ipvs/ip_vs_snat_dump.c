@@ -52,13 +52,19 @@ static void snat_sum_add_member(struct snat_sums *sums, struct snat_member *m)
 	sums->exhausted += (u32)atomic_read(&m->dest.snat_exhausted);
 }
 
+/* Each sum is of all processors */
+#define SNAT_SUMS_AT_ONCE	256
+
 /* Of the members from low to before high */
 static void snat_sum_members(struct snat_sums *sums,
 			     const struct snat_pool *pool, u32 low, u32 high)
 {
 	memset(sums, 0, sizeof(*sums));
-	for (; low < high; low++)
+	for (; low < high; low++) {
 		snat_sum_add_member(sums, pool->members[low]);
+		if (low % SNAT_SUMS_AT_ONCE == 0)
+			cond_resched();
+	}
 }
 
 /* Attributes */

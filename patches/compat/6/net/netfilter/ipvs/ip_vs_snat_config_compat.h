@@ -209,6 +209,7 @@ struct genl_family snat_nl_family __ro_after_init = {			\
 	.maxattr	= IPVS_SNAT_ATTR_MAX,				\
 	.policy		= snat_nl_policy,				\
 	.netnsok	= true,						\
+	.parallel_ops	= true,						\
 	.module		= THIS_MODULE,					\
 	.ops		= snat_nl_ops,					\
 	.n_ops		= ARRAY_SIZE(snat_nl_ops),			\
