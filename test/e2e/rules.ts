@@ -54,6 +54,11 @@ async function isDropped(lab: Lab, packet: Buffer): Promise<void> {
   assert.equal(left.length, 0, 'packets that left')
 }
 
+/** What services have turned on stays so until the module goes. */
+async function loadAnew(lab: Lab): Promise<void> {
+  await lab.gateway.sh('set -e; ipvsadm -C; ! grep -q ^ip_vs_rr /proc/modules || rmmod ip_vs_rr; rmmod ip_vs; modprobe ip_vs')
+}
+
 async function ruleOf(lab: Lab, id: number): Promise<Fields> {
   const rules = await list(lab, 'getRule', { rule: { id } })
   assert.equal(rules.length, 1, `rules with the ID ${id}`)
@@ -460,6 +465,26 @@ export default suite('rules', [
     await atOnce(lab, rule(INSIDE_NET, 'other', { id: 3 }))
     await goesAs(lab, lab.a, `${A}:40001`, P1)
     assertNothingPrivateLeft(lab)
+  }),
+
+  test('with expire_nodest_conn, flows of an address that is taken away end though nothing comes of them, where there never was a service', POOLS, async (lab) => {
+    await loadAnew(lab)
+    await vsSysctl(lab, 'expire_nodest_conn', '1')
+    await own(lab, P0, P1)
+    await atOnce(lab, ...pool('out', [P0, P1]), rule(INSIDE_NET, 'out'))
+    const ports = [40001, 40002, 40003, 40004]
+    for (const port of ports) await ask({ client: lab.a, sent: `${A}:${port} > ${S}:53`, server: lab.net, seen: `203.0.113.*:* > ${S}:53` })
+    await configure(lab, { command: 'delMember', fields: { member: { pool: 'out', min: P0 } } })
+    await until('only flows of the other address are left', async () => (await counter(lab, 'conns')) === ports.length / 2)
+  }, { needs: ['silent-removal'] }),
+
+  test('all traffic is counted together where there never was a service', LISTING, async (lab) => {
+    await loadAnew(lab)
+    await own(lab, P0)
+    await atOnce(lab, ...pool('out', [P0]), rule(INSIDE_NET, 'out'))
+    for (const port of [40001, 40002, 40003]) await goesAs(lab, lab.a, `${A}:${port}`, P0)
+    const totals = async (): Promise<string> => lab.gateway.sh("awk 'NR == 3 { print $1, $2, $3 }' /proc/net/ip_vs_stats")
+    await until('the sums are 3 connections, 3 packets one way, and 3 the other', async () => (await totals()).trim() === '3 3 3')
   }),
 
   test('an address of weight 0 keeps its flows and gets no new ones', POOLS, async (lab) => {

@@ -571,6 +571,17 @@ static inline void ip_vs_snat_big_free(void *p)
 	vfree(p);
 }
 
+/* There is no ipvlan */
+static inline bool ip_vs_snat_has_lower_dev(const struct net_device *dev)
+{
+	return false;
+}
+
+/* Nothing waits for a first service */
+static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+{
+}
+
 /* Counters of all traffic */
 static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
 {

@@ -19,6 +19,18 @@ static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
 	return &ipvs->tot_stats;
 }
 
+/* What a first service turns on: work about connections of destinations that are gone */
+static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+{
+	ipvs->enable = 1;
+}
+
+/* The length that a packet says it has */
+static inline unsigned int ip_vs_snat_totlen(const struct sk_buff *skb)
+{
+	return ntohs(ip_hdr(skb)->tot_len);
+}
+
 /* Attributes of the message that has asked for a dump */
 static inline struct nlattr **
 ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,

@@ -19,6 +19,23 @@ static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
 	return &ipvs->tot_stats->s;
 }
 
+/* What a first service turns on: work about connections of destinations that are gone,
+ * and the sums of what is counted
+ */
+static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+{
+	if (READ_ONCE(ipvs->enable))
+		return;
+	WRITE_ONCE(ipvs->enable, 1);
+	ip_vs_est_reload_start(ipvs);
+}
+
+/* The length that a packet says it has */
+static inline unsigned int ip_vs_snat_totlen(const struct sk_buff *skb)
+{
+	return iph_totlen(skb, ip_hdr(skb));
+}
+
 /* Attributes of the message that has asked for a dump */
 static inline struct nlattr **
 ip_vs_snat_dump_attrs(struct netlink_callback *cb, struct nlattr **tb, int max,
