@@ -110,6 +110,7 @@ const WATCHERS: readonly (readonly [what: string, setUp: string, takeDown?: stri
   ['that connection tracking follows', `iptables ${STATEFUL.join('\niptables ')}`],
   ['whose packets have a mark', 'iptables -t mangle -A FORWARD -p udp -j MARK --set-mark 1'],
   ['whose packets get another class of service', 'iptables -t mangle -A POSTROUTING -p udp -j DSCP --set-dscp 8'],
+  ['whose packets get a class of traffic', 'iptables -t mangle -A POSTROUTING -p udp -j CLASSIFY --set-class 1:10'],
   ['whose packets a program lets pass', 'modprobe nfnetlink_queue; queue-accept 0 0; iptables -A FORWARD -p udp -j NFQUEUE --queue-num 0', 'killall queue-accept'],
 ]
 

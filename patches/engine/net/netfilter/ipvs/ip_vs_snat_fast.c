@@ -123,6 +123,16 @@ static bool snat_was_forwarded(const struct sk_buff *skb)
 	return IPCB(skb)->flags & IPSKB_FORWARDED;
 }
 
+/* Has a rule given the packet another priority than its class of service has? */
+static bool snat_was_classified(const struct sk_buff *skb,
+				const struct net *net)
+{
+	if (!snat_was_forwarded(skb) ||
+	    !READ_ONCE(net->ipv4.sysctl_ip_fwd_update_priority))
+		return skb->priority;
+	return skb->priority != rt_tos2priority(ip_hdr(skb)->tos);
+}
+
 /* Could the packets of a flow go on as this one does, which leaves now? */
 static bool snat_way_init(struct snat_way *way, struct sk_buff *skb,
 			  const struct nf_hook_state *state)
@@ -130,7 +140,7 @@ static bool snat_way_init(struct snat_way *way, struct sk_buff *skb,
 	struct rtable *rt = skb_rtable(skb);
 
 	if (!snat_fast_plain(skb) || skb->sk || !in_softirq() ||
-	    snat_was_held() ||
+	    snat_was_held() || snat_was_classified(skb, state->net) ||
 	    ip_vs_snat_has_policy(state->net) ||
 	    IPCB(skb)->flags & IPSKB_DOREDIRECT)
 		return false;
@@ -604,7 +614,7 @@ static __always_inline void snat_fast_tuple(struct snat_tuple *t,
 static __always_inline bool snat_fast_whole(struct sk_buff *skb)
 {
 	const struct iphdr *iph = ip_hdr(skb);
-	u32 len = ntohs(iph->tot_len);
+	u32 len = ip_vs_snat_totlen(skb);
 
 	if (unlikely(ip_fast_csum(iph, sizeof(*iph) / 4) || skb->len < len ||
 		     len < sizeof(*iph) + (iph->protocol == IPPROTO_TCP ?
@@ -711,7 +721,10 @@ static __always_inline void snat_svc_used(struct ip_vs_conn *cp)
 		   jiffies + timeout - READ_ONCE(cp->timer.expires) <= slack) ||
 	    !__ip_vs_conn_get(cp))
 		return;
-	cp->timeout = timeout;
+	spin_lock(&cp->lock);
+	if (cp->protocol != IPPROTO_TCP || cp->state == IP_VS_TCP_S_ESTABLISHED)
+		cp->timeout = timeout;
+	spin_unlock(&cp->lock);
 	ip_vs_conn_put(cp);
 }
 
@@ -842,8 +855,7 @@ snat_fast_send(struct netns_ipvs *ipvs, struct sk_buff *skb, struct net *net,
 		     !snat_way_current(net, way) || !snat_fast_whole(skb) ||
 		     !snat_fast_fits(skb, way->mtu)))
 		return NF_ACCEPT;
-	if (unlikely(!ip_vs_snat_dest_available(cp->dest) ||
-		     (out && !svc && !atomic_read(&cp->dest->weight))))
+	if (unlikely(!ip_vs_snat_dest_available(cp->dest)))
 		return NF_ACCEPT;
 
 	rt = way->rt;

@@ -270,6 +270,7 @@ bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		   unsigned int thoff, bool out)
 {
 	const struct tcphdr *th = (const struct tcphdr *)(skb->data + thoff);
+	unsigned long timeout;
 
 	if (unlikely(cp->state != IP_VS_TCP_S_ESTABLISHED ||
 		     snat_tcp_flags(th) != TCP_FLAG_ACK ||
@@ -277,7 +278,10 @@ bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		return false;
 	snat_tcp_progress(cp, th, out ? SNAT_DIR_OUT : SNAT_DIR_IN,
 			  snat_tcp_end(skb, thoff, th));
-	cp->timeout = snat_tcp_timeout(cp, IP_VS_TCP_S_ESTABLISHED);
+	/* Without the lock, so not what another state may have got meanwhile */
+	timeout = snat_tcp_timeout(cp, IP_VS_TCP_S_ESTABLISHED);
+	if (unlikely(cp->timeout != timeout))
+		cp->timeout = timeout;
 	return true;
 }
 
