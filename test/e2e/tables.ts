@@ -175,11 +175,14 @@ export default suite('tables', [
         ip link set lo up
         cat /proc/net/ip_vs_snat && cat /proc/net/ip_vs_snat_pool || echo cannot read
         ipvsadm -ln
-        echo 100 200 >/proc/sys/net/ipv4/vs/snat_port_range'
+        ipvsadm --add-pool few -z 10.8.0.0-10.8.3.255 || echo cannot add
+        ipvsadm --add-pool many -z 10.8.4.0
+        echo 100 200 >/proc/sys/net/ipv4/vs/snat_port_range' 2>&1
       [ "$(cat $range)" = "$before" ] || echo changed`)
     const seen = countersIn(printed)
     assert.deepEqual({ conns: seen['conns'], created: seen['created'] }, { conns: 0, created: 0 })
-    assert.doesNotMatch(printed, new RegExp(`cannot read|changed|${P0.replaceAll('.', '\\.')}`))
+    assert.match(printed, /too many addresses/)
+    assert.doesNotMatch(printed, new RegExp(`cannot read|cannot add|changed|${P0.replaceAll('.', '\\.')}`))
     const { created } = await counters(lab)
     assert.equal(created, 1)
   }, { needs: ['user-namespaces'] }),

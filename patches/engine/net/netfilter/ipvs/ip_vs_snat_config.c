@@ -364,6 +364,8 @@ void snat_pool_put(struct snat_pool *pool)
 	for (i = 0; pool->members && i < pool->num_addrs; i++) {
 		if (pool->members[i])
 			snat_member_put(pool->members[i]);
+		if (i % SNAT_MEMBERS_AT_ONCE == 0)
+			cond_resched();
 	}
 	ip_vs_snat_big_free(pool->members);
 	ip_vs_snat_big_free(pool->usable);
@@ -478,7 +480,7 @@ static void snat_config_put_all(struct snat_config *config)
 static void snat_config_free_all(struct work_struct *work)
 {
 	struct ip_vs_snat *snat = container_of(work, struct ip_vs_snat,
-					       garbage_work);
+					       garbage_work.work);
 	struct snat_config *config, *next;
 
 	spin_lock_bh(&snat->scope_lock);
@@ -503,7 +505,7 @@ static void snat_config_rcu(struct rcu_head *head)
 	config->next = snat->garbage;
 	snat->garbage = config;
 	spin_unlock_bh(&snat->scope_lock);
-	schedule_work(&snat->garbage_work);
+	ip_vs_snat_queue(&snat->garbage_work, 0);
 }
 
 static u32 snat_draft_count_groups(const struct snat_draft *draft)
@@ -746,7 +748,7 @@ int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 void snat_config_init(struct ip_vs_snat *snat)
 {
 	mutex_init(&snat->config_lock);
-	INIT_WORK(&snat->garbage_work, snat_config_free_all);
+	INIT_DELAYED_WORK(&snat->garbage_work, snat_config_free_all);
 }
 
 /**
@@ -763,6 +765,6 @@ void snat_config_cleanup(struct netns_ipvs *ipvs)
 	mutex_unlock(&snat->config_lock);
 	if (snat->config_gen) {
 		rcu_barrier();
-		flush_work(&snat->garbage_work);
+		flush_work(&snat->garbage_work.work);
 	}
 }

@@ -38,6 +38,11 @@ enum snat_nl_group {
 #define SNAT_MAX_RULES		16384
 #define SNAT_MAX_POOLS		16384
 #define SNAT_MAX_ADDRS		65536	/* of all pools */
+/* A packet looks for the routes of all of them once those have changed: less for who may
+ * not keep this host busy
+ */
+#define SNAT_FEW_POOLS		64
+#define SNAT_FEW_ADDRS		1024
 #define SNAT_MAX_BLOCKS		524288	/* of all pools, some 64 bytes each */
 
 #define SNAT_MIN_BLOCK_SIZE	128
@@ -207,6 +212,7 @@ struct snat_draft {
 	bool			failed;		/* a message was refused */
 	bool			abandoned;	/* the socket is closed */
 	bool			untold;		/* too much for the news */
+	bool			few;		/* may there be of all */
 	u32			num_addrs;
 	u32			num_rules;
 	u32			num_pools;
@@ -372,7 +378,7 @@ void snat_member_put(struct snat_member *m);
 int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft);
 
 /* ip_vs_snat_draft.c */
-struct snat_draft *snat_draft_new(struct ip_vs_snat *snat, u32 portid);
+struct snat_draft *snat_draft_new(struct netns_ipvs *ipvs, u32 portid);
 void snat_draft_free(struct snat_draft *draft);
 void snat_draft_flush(struct snat_draft *draft);
 int snat_draft_add_pool(struct snat_draft *draft,

@@ -107,7 +107,7 @@ int snat_draft_add_pool(struct snat_draft *draft,
 		NL_SET_ERR_MSG(extack, "there is a pool of this name");
 		return -EEXIST;
 	}
-	if (draft->num_pools >= SNAT_MAX_POOLS) {
+	if (draft->num_pools >= (draft->few ? SNAT_FEW_POOLS : SNAT_MAX_POOLS)) {
 		NL_SET_ERR_MSG(extack, "too many pools");
 		return -ENOSPC;
 	}
@@ -244,6 +244,7 @@ int snat_draft_add_range(struct snat_draft *draft, const char *name,
 			 struct netlink_ext_ack *extack)
 {
 	struct snat_pool **slot = snat_draft_find_pool(draft, name, extack);
+	u32 most = draft->few ? SNAT_FEW_ADDRS : SNAT_MAX_ADDRS;
 	struct snat_pool *pool;
 	u32 pos;
 	int ret;
@@ -256,7 +257,7 @@ int snat_draft_add_range(struct snat_draft *draft, const char *name,
 		NL_SET_ERR_MSG(extack, "the pool has this address");
 		return -EEXIST;
 	}
-	if (range->max - range->min >= SNAT_MAX_ADDRS - draft->num_addrs) {
+	if (range->max - range->min >= most - draft->num_addrs) {
 		NL_SET_ERR_MSG(extack, "too many addresses");
 		return -ENOSPC;
 	}
@@ -659,13 +660,14 @@ static int snat_draft_copy(struct snat_draft *draft,
 
 /**
  * snat_draft_new - begin a change
- * @snat:	the network namespace, under config_lock
+ * @ipvs:	the network namespace, under config_lock
  * @portid:	the socket that asks for it
  *
  * Return: the draft, or NULL if there is no memory.
  */
-struct snat_draft *snat_draft_new(struct ip_vs_snat *snat, u32 portid)
+struct snat_draft *snat_draft_new(struct netns_ipvs *ipvs, u32 portid)
 {
+	struct ip_vs_snat *snat = ipvs->snat;
 	struct snat_config *config = snat_config_locked(snat);
 	struct snat_draft *draft = kzalloc(sizeof(*draft), GFP_KERNEL_ACCOUNT);
 
@@ -675,6 +677,7 @@ struct snat_draft *snat_draft_new(struct ip_vs_snat *snat, u32 portid)
 	skb_queue_head_init(&draft->news);
 	draft->portid = portid;
 	draft->gen = snat->config_gen;
+	draft->few = !ip_vs_snat_trusted(ipvs);
 	if (config && snat_draft_copy(draft, config)) {
 		snat_draft_free(draft);
 		return NULL;

@@ -219,6 +219,7 @@ struct ip_vs_snat {
 	struct snat_counters __percpu *counters;
 	struct snat_settings	set;
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
+	unsigned long		scope_filling;	/* bits of those */
 	struct snat_config __rcu *config;	/* of rules, if there is any */
 
 #ifdef IP_VS_SNAT_FASTPATH
@@ -277,7 +278,7 @@ struct ip_vs_snat {
 	u64			last_age;
 	struct list_head	drafts;		/* and by scope_lock */
 	struct work_struct	drafts_work;
-	struct work_struct	garbage_work;
+	struct delayed_work	garbage_work;
 	struct snat_config	*garbage;	/* protected by scope_lock */
 
 	atomic_t		pool_gen ____cacheline_aligned_in_smp;

@@ -196,7 +196,7 @@ static int snat_nl_change(struct sk_buff *skb, struct genl_info *info)
 	mutex_lock(&snat->config_lock);
 	draft = snat_draft_of(snat, portid);
 	if (!draft) {
-		own = snat_draft_new(snat, portid);
+		own = snat_draft_new(ipvs, portid);
 		draft = own;
 	}
 	if (!draft)
@@ -214,8 +214,9 @@ unlock:
 	return ret;
 }
 
-static int snat_begin(struct ip_vs_snat *snat, u32 portid)
+static int snat_begin(struct netns_ipvs *ipvs, u32 portid)
 {
+	struct ip_vs_snat *snat = ipvs->snat;
 	struct snat_draft *draft;
 	int num = 0;
 
@@ -225,7 +226,7 @@ static int snat_begin(struct ip_vs_snat *snat, u32 portid)
 		num++;
 	if (num >= SNAT_MAX_DRAFTS)
 		return -EBUSY;
-	draft = snat_draft_new(snat, portid);
+	draft = snat_draft_new(ipvs, portid);
 	if (!draft)
 		return -ENOMEM;
 	spin_lock_bh(&snat->scope_lock);
@@ -245,11 +246,12 @@ static void snat_end(struct ip_vs_snat *snat, struct snat_draft *draft)
 
 static int snat_nl_begin(struct sk_buff *skb, struct genl_info *info)
 {
-	struct ip_vs_snat *snat = ip_vs_snat_genl_ipvs(info)->snat;
+	struct netns_ipvs *ipvs = ip_vs_snat_genl_ipvs(info);
+	struct ip_vs_snat *snat = ipvs->snat;
 	int ret;
 
 	mutex_lock(&snat->config_lock);
-	ret = snat_begin(snat, ip_vs_snat_portid(info));
+	ret = snat_begin(ipvs, ip_vs_snat_portid(info));
 	mutex_unlock(&snat->config_lock);
 	return ret;
 }

@@ -45,12 +45,13 @@ static struct ip_vs_service *snat_find_service(struct netns_ipvs *ipvs,
 /* Scope: the devices of the outside */
 
 /* No packet leaves by a loopback or dummy device: pool addresses are put there
- * in order to be on none in particular.
+ * in order to be on none in particular. There are cards without ARP.
  */
 static bool snat_dev_is_virtual(const struct net_device *dev)
 {
 	return dev->flags & IFF_LOOPBACK ||
-	       (dev->flags & (IFF_NOARP | IFF_POINTOPOINT)) == IFF_NOARP;
+	       ((dev->flags & (IFF_NOARP | IFF_POINTOPOINT)) == IFF_NOARP &&
+		!ip_vs_snat_has_lower_dev(dev));
 }
 
 static void snat_scope_add(void *data, struct net_device *dev)
@@ -184,11 +185,19 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	struct snat_scope *scope, *old = rcu_dereference(snat->scope[which]);
+	bool alone = !test_and_set_bit_lock(which, &snat->scope_filling);
 
-	scope = kzalloc(sizeof(*scope), GFP_ATOMIC);
-	/* The old one is better than none */
-	if (!scope)
+	/* There may be thousands of addresses. One CPU is enough: who comes
+	 * meanwhile goes on with the old one.
+	 */
+	if (!alone && old)
 		return old;
+	scope = kzalloc(sizeof(*scope), GFP_ATOMIC);
+	/* It's better than none */
+	if (!scope) {
+		scope = old;
+		goto out;
+	}
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
@@ -202,6 +211,9 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 	spin_unlock_bh(&snat->scope_lock);
 	if (old)
 		kfree_rcu(old, rcu_head);
+out:
+	if (alone)
+		clear_bit_unlock(which, &snat->scope_filling);
 	return scope;
 }
 

@@ -9,6 +9,7 @@
 
 #include <linux/filter.h>
 #include <linux/hash.h>
+#include <linux/if_arp.h>
 #include <linux/inetdevice.h>
 #include <linux/jhash.h>
 #include <linux/mm.h>
@@ -434,6 +435,14 @@ static inline void *ip_vs_snat_big_alloc(size_t size)
 
 	/* In pieces if need be, but no process is to be killed for it */
 	return p ? : __vmalloc(size, gfp | __GFP_RETRY_MAYFAIL);
+}
+
+/* Is it a card by another one, here or in another namespace (ipvlan, netkit)? No tunnel:
+ * tunl0 is used like a dummy.
+ */
+static inline bool ip_vs_snat_has_lower_dev(const struct net_device *dev)
+{
+	return dev->type == ARPHRD_ETHER && dev->netdev_ops->ndo_get_iflink;
 }
 
 /* Do some work, on whichever processor has time for it */
