@@ -5,7 +5,7 @@ import { el6Kernel, type SrpmSource } from './sources.ts'
 import families from './families.json' with { type: 'json' }
 
 /** What the end-to-end tests may need of a kernel and not every kernel line has. */
-export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks' | 'flowtable' | 'service-hooks' | 'fastpath' | 'whole-way' | 'silent-removal' | 'ping-sockets' | 'unsummed-frames' | 'failing-allocations'
+export type Feature = 'ipvs-namespaces' | 'ipvs-conntrack' | 'vrf' | 'user-namespaces' | 'extended-acks' | 'flowtable' | 'service-hooks' | 'fastpath' | 'whole-way' | 'ping-sockets' | 'unsummed-frames' | 'failing-allocations'
 
 /** Kernels whose IPVS sources are the same, so that one series of hooks fits them all. */
 export interface Family {
@@ -278,7 +278,6 @@ export const TARGETS: readonly Target[] = [
       fastpath: 'flows have no short way through the gateway on 2.6.32, whose routes have one neighbour and are cached already',
       'unsummed-frames': 'packet sockets take frames whose checksum is yet to be computed since Linux 2.6.34',
       'ping-sockets': 'PING_CHECK of keepalived needs sockets for pings, which came with Linux 3.0',
-      'silent-removal': 'IPVS of 2.6.32 ends connections of a destination that was removed with their next packet, whatever expire_nodest_conn says of others',
       'service-hooks': 'IPVS of 2.6.32 takes packets of its connections as long as its module is loaded',
     },
   },

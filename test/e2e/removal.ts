@@ -164,6 +164,20 @@ export default suite('removal', [
     assertNothingPrivateLeft(lab)
   }),
 
+  test('with expire_nodest_conn, flows of a service that is deleted as well do not go on with their private address', STAND_STILL, async (lab) => {
+    await vsSysctl(lab, 'expire_nodest_conn', '1')
+    await snat(lab, { pool: [P0] })
+    const flows = await open(lab)
+    await lab.gateway.sh('ipvsadm -C')
+    for (let round = 0; round < 3; round++) {
+      await sendOfAll(lab, flows)
+      assertNothingPrivateLeft(lab)
+    }
+    for (const host of lab.hosts) host.inbox.length = 0
+    await lab.gateway.sh(snatCommands({ pool: [P0], device: 'none' }))
+    await goesOn(lab, flows)
+  }),
+
   test('a repeated SYN of a flow does not leave when the service of its protocol is gone, and another is there', STAND_STILL, async (lab) => {
     await snat(lab, { pool: [P0] })
     lab.a.send(tcp(`${A}:40001 > ${S}:80`, 'S'))

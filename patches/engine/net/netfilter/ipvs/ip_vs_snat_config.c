@@ -684,7 +684,7 @@ static bool snat_config_close(struct netns_ipvs *ipvs,
 /* Put a configuration in the place of the old one, under config_lock. Returns whether
  * there is something of the old one that connections may still have.
  */
-static bool snat_config_swap(struct netns_ipvs *ipvs,
+static void snat_config_swap(struct netns_ipvs *ipvs,
 			     struct snat_config *config)
 {
 	struct ip_vs_snat *snat = ipvs->snat;
@@ -703,7 +703,6 @@ static bool snat_config_swap(struct netns_ipvs *ipvs,
 		old->snat = snat;
 		call_rcu(&old->rcu_head, snat_config_rcu);
 	}
-	return closed;
 }
 
 /**
@@ -736,8 +735,7 @@ int snat_config_commit(struct netns_ipvs *ipvs, struct snat_draft *draft)
 		if (!config)
 			return -ENOMEM;
 	}
-	if (snat_config_swap(ipvs, config))
-		ip_vs_snat_expire_nodest(ipvs);
+	snat_config_swap(ipvs, config);
 	return 0;
 }
 

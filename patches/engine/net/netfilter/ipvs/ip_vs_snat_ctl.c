@@ -370,7 +370,7 @@ int snat_enable(struct netns_ipvs *ipvs)
 		ret = snat_conn_init_net(ipvs);
 	if (ret)
 		return ret;
-	ip_vs_snat_turn_on(ipvs);
+	ip_vs_snat_sum_traffic(ipvs);
 	/* Who sees that has to see the tables as well, and hooks stay once it's
 	 * seen
 	 */

@@ -577,8 +577,8 @@ static inline bool ip_vs_snat_has_lower_dev(const struct net_device *dev)
 	return false;
 }
 
-/* Nothing waits for a first service */
-static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+/* Traffic is summed up without services, too */
+static inline void ip_vs_snat_sum_traffic(struct netns_ipvs *ipvs)
 {
 }
 

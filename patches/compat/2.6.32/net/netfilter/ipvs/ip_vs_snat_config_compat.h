@@ -72,11 +72,6 @@ static inline void ip_vs_snat_dest_set_available(struct ip_vs_dest *dest,
 		dest->flags &= ~IP_VS_DEST_F_AVAILABLE;
 }
 
-/* Connections of destinations that were taken away go with their next packet here */
-static inline void ip_vs_snat_expire_nodest(struct netns_ipvs *ipvs)
-{
-}
-
 static inline int ip_vs_snat_stats_init(struct ip_vs_stats *stats)
 {
 	spin_lock_init(&stats->lock);

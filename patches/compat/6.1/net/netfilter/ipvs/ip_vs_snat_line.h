@@ -19,10 +19,9 @@ static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
 	return &ipvs->tot_stats;
 }
 
-/* What a first service turns on: work about connections of destinations that are gone */
-static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+/* Traffic is summed up without services, too */
+static inline void ip_vs_snat_sum_traffic(struct netns_ipvs *ipvs)
 {
-	ipvs->enable = 1;
 }
 
 /* The length that a packet says it has */

@@ -19,10 +19,8 @@ static inline struct ip_vs_stats *ip_vs_snat_tot_stats(struct netns_ipvs *ipvs)
 	return &ipvs->tot_stats->s;
 }
 
-/* What a first service turns on: work about connections of destinations that are gone,
- * and the sums of what is counted
- */
-static inline void ip_vs_snat_turn_on(struct netns_ipvs *ipvs)
+/* Have traffic summed up, as from a first service on */
+static inline void ip_vs_snat_sum_traffic(struct netns_ipvs *ipvs)
 {
 	if (READ_ONCE(ipvs->enable))
 		return;

@@ -20,12 +20,6 @@ static inline void ip_vs_snat_dest_set_available(struct ip_vs_dest *dest,
 		dest->cflags &= ~IP_VS_DEST_CF_AVAILABLE;
 }
 
-/* Give up connections of destinations that were taken away, if that is set */
-static inline void ip_vs_snat_expire_nodest(struct netns_ipvs *ipvs)
-{
-	ip_vs_enqueue_expire_nodest_conns(ipvs);
-}
-
 static inline int ip_vs_snat_stats_init(struct ip_vs_stats *stats)
 {
 	int cpu;
