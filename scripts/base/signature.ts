@@ -19,7 +19,7 @@ export interface Signer {
  * which is how kernel.org signs (https://www.kernel.org/signature.html).
  *
  * @param keyFile take the key from this file instead of its owner's Web Key Directory
- * @throws Failure of kind `source` for a bad signature, another key, or a key that cannot be had
+ * @throws Failure of kind `source` for a bad signature or another key, `environment` when the key cannot be had
  */
 export async function verifyTarball(tarball: string, signature: string, signer: Signer, keyFile?: string): Promise<void> {
   const home = mkdtempSync(join(tmpdir(), 'lvs-snat-gpg-'))
@@ -45,7 +45,7 @@ async function importKey(gpg: string[], signer: Signer, keyFile: string | undefi
     : [...gpg, '--auto-key-locate', 'clear,wkd', '--locate-external-keys', signer.keyOwner]
   const { exitCode, stderr } = await capture(argv, { anyExit: true })
   if (exitCode === 0) return
-  throw new Failure('source', `The key of ${signer.keyOwner} could not be had, so the signature cannot be checked.`, {
+  throw new Failure('environment', `The key of ${signer.keyOwner} could not be had, so the signature cannot be checked.`, {
     hint: 'Check the network; the key is fetched from its owner, and its fingerprint is pinned in scripts/sources.ts.',
     excerpt: stderr.trim().split('\n'),
   })

@@ -14,3 +14,12 @@ export function versionIn(output: string): semver.SemVer | null {
 
 /** @returns the version in the name of an upstream file, such as `openssl_3.0.22.orig.tar.gz` or `popt-1.19.tar.gz` */
 export const versionOfFile = (filename: string): string | undefined => /[-_]v?(\d+(?:\.\d+)+)/.exec(filename)?.[1]
+
+/**
+ * @param makefile the kernel's top Makefile
+ * @returns VERSION.PATCHLEVEL.SUBLEVEL with EXTRAVERSION
+ */
+export function kernelVersion(makefile: string): string {
+  const value = (name: string): string => new RegExp(`^${name} *= *(.*)$`, 'm').exec(makefile)?.[1]?.trim() ?? ''
+  return `${value('VERSION')}.${value('PATCHLEVEL')}.${value('SUBLEVEL')}${value('EXTRAVERSION')}`
+}

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The sources that a build needs, verified, in the store. */
 
-import { copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { download, megabytes } from '../base/download.ts'
 import { Failure } from '../base/errors.ts'
 import { isPlainName, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
+import { capture } from '../base/run.ts'
 import { verifyTarball } from '../base/signature.ts'
-import { versionOfFile } from '../base/version.ts'
+import { kernelVersion, versionOfFile } from '../base/version.ts'
 import { isKernel, toolSource, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { readStamp, sourcesOf, type Json, type Step } from '../build/step.ts'
@@ -24,7 +25,7 @@ export const step: Step = {
   name: 'fetch',
   scope: 'target',
   needs: [],
-  code: ['steps/fetch.ts', 'source/apt.ts', 'base/download.ts', 'source/fetch-srpm.ts', 'base/signature.ts', 'source/srpm.ts', 'source/store.ts'],
+  code: ['steps/fetch.ts', 'base/version.ts', 'source/apt.ts', 'base/download.ts', 'source/fetch-srpm.ts', 'base/signature.ts', 'source/srpm.ts', 'source/store.ts'],
   inputs: (context) => ({
     sources: wanted(context) as unknown as Json,
     lock: DIGESTS as Json,
@@ -204,6 +205,19 @@ function aptOf(context: Context, suite: string | undefined): Apt {
 /** It is some hundred bytes long. */
 const SIGNATURE = { longest: 64e3, seconds: 60 }
 
+/** @throws Failure of kind `source` for what else a place may answer: a page where somebody is to log in */
+async function requireSignature(path: string): Promise<void> {
+  if (readFileSync(path, 'utf8').startsWith('-----BEGIN PGP SIGNATURE-----')) return
+  throw new Failure('source', `${basename(path)} is no signature.`)
+}
+
+/** What is signed tells neither its name nor its age: an older kernel is signed as well. @throws Failure of kind `source` when it is another version */
+async function requireKernel(path: string, version: string): Promise<void> {
+  const { stdout } = await capture(['tar', '--extract', '--to-stdout', '--occurrence=1', '--file', path, `linux-${version}/Makefile`], { anyExit: true })
+  const found = kernelVersion(stdout)
+  if (found !== version) throw new Failure('source', `${basename(path)} is signed, but it is not Linux ${version}${/\d/.test(found) ? `: it says ${found}` : ''}.`)
+}
+
 /**
  * Fetches what upstream publishes: what is pinned, and what is signed, and both where it is both.
  *
@@ -219,8 +233,9 @@ export async function fetchUpstream(store: Store, source: Source, verify = verif
     const sha256 = await sha256File(path)
     if (pinned !== undefined && sha256 !== pinned) throw wrongDigest(filename, sha256, pinned)
     if (signature) await verify(path, sign, signature)
+    if (pinned === undefined) await requireKernel(path, version)
   }
-  if (signature) await download([signature.url], sign, bringHint(source), SIGNATURE)
+  if (signature) await download([signature.url], sign, bringHint(source), { ...SIGNATURE, check: requireSignature })
   const from = await download(urls, incoming, bringHint(source), { check })
   rmSync(sign, { force: true })
   const verified = [...(pinned === undefined ? [] : ['sha256 pinned in sources.lock.json']), ...(signature ? [`signature by ${signature.keyFingerprint}`] : [])].join(', ')

@@ -10,6 +10,7 @@ import { asideOf, clearAsides, replaceFolder, writeIfChanged } from '../base/fil
 import { Git } from '../base/git.ts'
 import { log } from '../base/log.ts'
 import { requireUninterrupted, runLogged } from '../base/run.ts'
+import { kernelVersion } from '../base/version.ts'
 import { isKernel, OUTPUT, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
 import { codeDigest, readStamp, type Facts, type Json, type Step } from '../build/step.ts'
@@ -64,15 +65,6 @@ const recipeOf = (pristine: string): string => join(pristine, 'lvs-snat-recipe')
 function isImported(context: Context, pristine: string): boolean {
   if (!existsSync(pristine) || (context.srpm && !existsSync(srpmFolder(context)))) return false
   return !existsSync(recipeOf(pristine)) || readFileSync(recipeOf(pristine), 'utf8') === codeDigest(CODE)
-}
-
-/**
- * @param makefile the kernel's top Makefile
- * @returns VERSION.PATCHLEVEL.SUBLEVEL with EXTRAVERSION
- */
-export function kernelVersion(makefile: string): string {
-  const value = (name: string): string => new RegExp(`^${name} *= *(.*)$`, 'm').exec(makefile)?.[1]?.trim() ?? ''
-  return `${value('VERSION')}.${value('PATCHLEVEL')}.${value('SUBLEVEL')}${value('EXTRAVERSION')}`
 }
 
 /** @throws Failure of kind `source` when the tree is not of the target's line */

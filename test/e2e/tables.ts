@@ -175,8 +175,8 @@ export default suite('tables', [
         ip link set lo up
         cat /proc/net/ip_vs_snat && cat /proc/net/ip_vs_snat_pool || echo cannot read
         ipvsadm -ln
-        ipvsadm --add-pool few -z 10.8.0.0-10.8.3.255 || echo cannot add
-        ipvsadm --add-pool many -z 10.8.4.0
+        ipvsadm --add-pool few -z 10.8.0.0-10.8.0.255 || echo cannot add
+        ipvsadm --add-pool many -z 10.8.1.0
         echo 100 200 >/proc/sys/net/ipv4/vs/snat_port_range' 2>&1
       [ "$(cat $range)" = "$before" ] || echo changed`)
     const seen = countersIn(printed)

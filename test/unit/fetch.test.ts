@@ -263,8 +263,9 @@ test('what upstream signs and nobody has pinned is taken by its signature, from 
   const folder = join(root, 'bad')
   mkdirSync(folder)
   const [wrong, right] = [tarball(folder, basename(kernel), { Makefile: 'tampered\n' }), kernel].map((path) => `file://${path}`) as [string, string]
+  const older = tarball(folder, 'linux-6.1.6.tar.xz', { Makefile: 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 6\nEXTRAVERSION =\n' })
   const source = (urls: string[], signature?: { url: string; keyFingerprint: string; keyOwner: string }): Source =>
-    ({ name: 'linux', summary: 'x', apt: { kind: 'source', package: 'x', file: /x/ }, upstream: { version: '6.1.99', urls, ...(signature ? { signature } : {}) } })
+    ({ name: 'linux', summary: 'x', apt: { kind: 'source', package: 'x', file: /x/ }, upstream: { version: '6.1.7', urls, ...(signature ? { signature } : {}) } })
   const signature = { url: `file://${good.signature}`, keyFingerprint: good.keyFingerprint, keyOwner: 'good@example.org' }
   const store = new Store(join(cache, 'store'))
   const fetchIt = (one: Source) => fetchUpstream(store, one, (path, file, signer) => verifyTarball(path, file, signer, good.keyFile))
@@ -273,6 +274,10 @@ test('what upstream signs and nobody has pinned is taken by its signature, from 
   const stored = await fetchIt(source([wrong, right], signature))
   t.like(stored, { from: right, verified: `signature by ${good.keyFingerprint}`, sha256: sha256(kernel) })
   t.regex((await fails(t, 'source', () => fetchIt(source([right])))).message, /no digest .* is not signed/)
+  await fails(t, 'source', () => fetchIt(source([right], { ...signature, url: right })))
+  const old = sign(root, 'old', older)
+  const replayed = source([`file://${older}`], { url: `file://${old.signature}`, keyFingerprint: old.keyFingerprint, keyOwner: 'old@example.org' })
+  t.regex((await fails(t, 'source', () => fetchUpstream(store, replayed, (path, file, signer) => verifyTarball(path, file, signer, old.keyFile)))).message, /is signed, but it is not Linux 6\.1\.7/)
 })
 
 test('source entries are enabled in both forms of a source list', (t) => {

@@ -74,6 +74,7 @@ const CHORES: readonly Event[] = [
 const CLOCK = `now() { awk '{ print int($1 * 100 + 0.5) * 10 }' /proc/uptime; }`
 
 const timed = ({ what, script: happens }: Event): string => `
+ipvsadm -A -t 192.0.2.99:1 -s rr; ipvsadm -D -t 192.0.2.99:1
 before=$(now)
 ${happens}
 echo "lasted $(($(now) - before)) ${what}"`
@@ -177,14 +178,14 @@ async function fillOnce(bench: Bench, way: Way, flows: number, checksum: boolean
   add('back', returned, sample)
   add('new', newest, NEW_FLOWS)
   if (flows > 1) addFilling(bench, way, flows, filled, output, refused)
-  addTimes(bench, way, flows, output)
+  addTimes(bench, way, flows, output, refused)
   addGaps(bench, way, flows, output, refused)
 }
 
-/** How long what people do takes by the guest's clock, which tells hundredths of a second. */
-function addTimes(bench: Bench, way: Way, flows: number, output: string): void {
+/** How long what people do takes by the guest's clock, which tells hundredths of a second. Modules and hooks of a first service are there before. */
+function addTimes(bench: Bench, way: Way, flows: number, output: string, refused: string | undefined): void {
   for (const [, milliseconds, what = ''] of output.matchAll(/^lasted (\d+) (.*)$/gm)) {
-    bench.addQuantity({ way: way.name, what, flows, unit: 'milliseconds', value: Number(milliseconds) })
+    bench.addQuantity({ way: way.name, what, flows, unit: 'milliseconds', value: Number(milliseconds), ...(refused === undefined ? {} : { refused }) })
   }
 }
 

@@ -42,7 +42,8 @@ enum snat_nl_group {
  * not keep this host busy
  */
 #define SNAT_FEW_POOLS		64
-#define SNAT_FEW_ADDRS		1024
+#define SNAT_FEW_ADDRS		256
+#define SNAT_FEW_DESTS		(2 * SNAT_FEW_ADDRS)	/* with those of services */
 #define SNAT_MAX_BLOCKS		524288	/* of all pools, some 64 bytes each */
 
 #define SNAT_MIN_BLOCK_SIZE	128

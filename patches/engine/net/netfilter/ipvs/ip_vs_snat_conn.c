@@ -664,7 +664,10 @@ void __ip_vs_snat_service_added(struct netns_ipvs *ipvs, u16 protocol,
 	struct snat_yield to = { ipvs, protocol, addr, port };
 	bool found;
 
-	/* Nobody has an address that is in no pool, and there may be millions */
+	/* Nobody has an address that is in no pool, and there may be millions. A
+	 * connection of a pool that gets it now sees the service.
+	 */
+	smp_mb();
 	rcu_read_lock();
 	found = snat_addr_find(ipvs->snat, addr);
 	rcu_read_unlock();

@@ -120,8 +120,11 @@ static int snat_put_blocks(struct sk_buff *skb,
 		return -EMSGSIZE;
 	if (!pool)
 		return 0;
-	for (i = 0; i < pool->num_addrs; i++)
+	for (i = 0; i < pool->num_addrs; i++) {
 		snat_member_count_blocks(pool->members[i], &num, &used);
+		if (i % SNAT_SUMS_AT_ONCE == 0)
+			cond_resched();
+	}
 	return nla_put_u32(skb, IPVS_SNAT_POOL_BLOCKS, num) ? :
 	       nla_put_u32(skb, IPVS_SNAT_POOL_BLOCKS_USED, used);
 }
@@ -892,6 +895,8 @@ static void snat_zero_pool(const struct snat_pool *pool)
 		ip_vs_snat_stats_zero(&dest->stats);
 		atomic_set(&dest->snat_conflicts, 0);
 		atomic_set(&dest->snat_exhausted, 0);
+		if (i % SNAT_SUMS_AT_ONCE == 0)
+			cond_resched();
 	}
 }
 

@@ -219,7 +219,6 @@ struct ip_vs_snat {
 	struct snat_counters __percpu *counters;
 	struct snat_settings	set;
 	struct snat_scope __rcu	*scope[SNAT_SVC_MAX];
-	unsigned long		scope_filling;	/* bits of those */
 	struct snat_config __rcu *config;	/* of rules, if there is any */
 
 #ifdef IP_VS_SNAT_FASTPATH
@@ -283,6 +282,7 @@ struct ip_vs_snat {
 
 	atomic_t		pool_gen ____cacheline_aligned_in_smp;
 	spinlock_t		scope_lock;	/* updates of scope, addr_tab */
+	unsigned int		num_dests;	/* of services and pools, under that */
 	spinlock_t		hot_lock;	/* protects updates of hot_tab */
 	unsigned long		hot_swept;	/* when there was no room, in jiffies */
 	spinlock_t		block_lock;	/* who has which block */

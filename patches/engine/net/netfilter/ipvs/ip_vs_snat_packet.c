@@ -543,6 +543,7 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	const struct snat_tuple *about;
 	struct snat_source source = { };
 	struct ip_vs_conn *cp = NULL;
+	struct ip_vs_snat_addr *addr;
 	enum snat_action action;
 	struct snat_tuple t;
 
@@ -563,10 +564,12 @@ static noinline unsigned int snat_new(struct netns_ipvs *ipvs,
 	/* An inside host that says it has a pool address would get its own replies
 	 * sent to the outside again
 	 */
-	if (action == SNAT_ACT_TRANSLATE &&
-	    unlikely(snat_addr_find(ipvs->snat, t.laddr))) {
-		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
-		action = SNAT_ACT_DROP;
+	if (action == SNAT_ACT_TRANSLATE) {
+		addr = snat_addr_find(ipvs->snat, t.laddr);
+		if (unlikely(addr && READ_ONCE(addr->active))) {
+			snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
+			action = SNAT_ACT_DROP;
+		}
 	}
 	if (action == SNAT_ACT_TRANSLATE)
 		cp = snat_conn_create(ipvs, &source, skb, &t, out->ifindex);

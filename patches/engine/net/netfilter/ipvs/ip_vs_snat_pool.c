@@ -46,6 +46,12 @@ int ip_vs_snat_dest_init(struct netns_ipvs *ipvs, struct ip_vs_dest *dest)
 	INIT_LIST_HEAD(&fresh->blocks);
 
 	spin_lock_bh(&snat->scope_lock);
+	if (snat->num_dests >= SNAT_FEW_DESTS && !ip_vs_snat_trusted(ipvs)) {
+		spin_unlock_bh(&snat->scope_lock);
+		kfree(fresh);
+		return -ENOSPC;
+	}
+	snat->num_dests++;
 	a = snat_addr_find(snat, dest->addr.ip);
 	if (!a) {
 		a = fresh;
@@ -96,6 +102,7 @@ void ip_vs_snat_dest_free(struct ip_vs_dest *dest)
 	if (!a)
 		return;
 	spin_lock_bh(&a->snat->scope_lock);
+	a->snat->num_dests--;
 	last = !--a->users;
 	if (last)
 		hlist_del_rcu(&a->node);

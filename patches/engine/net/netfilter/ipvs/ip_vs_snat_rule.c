@@ -185,19 +185,11 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 {
 	struct ip_vs_snat *snat = ipvs->snat;
 	struct snat_scope *scope, *old = rcu_dereference(snat->scope[which]);
-	bool alone = !test_and_set_bit_lock(which, &snat->scope_filling);
 
-	/* There may be thousands of addresses. One CPU is enough: who comes
-	 * meanwhile goes on with the old one.
-	 */
-	if (!alone && old)
-		return old;
 	scope = kzalloc(sizeof(*scope), GFP_ATOMIC);
-	/* It's better than none */
-	if (!scope) {
-		scope = old;
-		goto out;
-	}
+	/* The old one is better than none */
+	if (!scope)
+		return old;
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
@@ -211,9 +203,6 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 	spin_unlock_bh(&snat->scope_lock);
 	if (old)
 		kfree_rcu(old, rcu_head);
-out:
-	if (alone)
-		clear_bit_unlock(which, &snat->scope_filling);
 	return scope;
 }
 

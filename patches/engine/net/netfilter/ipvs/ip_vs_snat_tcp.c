@@ -278,10 +278,14 @@ bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		return false;
 	snat_tcp_progress(cp, th, out ? SNAT_DIR_OUT : SNAT_DIR_IN,
 			  snat_tcp_end(skb, thoff, th));
-	/* Without the lock, so not what another state may have got meanwhile */
 	timeout = snat_tcp_timeout(cp, IP_VS_TCP_S_ESTABLISHED);
-	if (unlikely(cp->timeout != timeout))
-		cp->timeout = timeout;
+	if (unlikely(cp->timeout != timeout)) {
+		spin_lock(&cp->lock);
+		/* It may have been reset meanwhile */
+		if (cp->state == IP_VS_TCP_S_ESTABLISHED)
+			cp->timeout = timeout;
+		spin_unlock(&cp->lock);
+	}
 	return true;
 }
 
