@@ -60,6 +60,12 @@ export function installDeb(deb: string): string[] {
 }
 
 /**
+ * The shell that calls it has the locks, see run.ts. mmdebstrap has apt write to a pipe of its own by /bin/sh, and dash
+ * knows no descriptor of two digits.
+ */
+const WITHOUT_LOCKS = Array.from({ length: 12 }, (_, index) => `${index + 3}>&-`).join(' ')
+
+/**
  * @param list file for the archives of this host
  * @param variant which packages there are besides: of mmdebstrap, `--variant`
  * @returns the command that writes an installed Debian to its output, as tar does
@@ -69,7 +75,8 @@ export function mmdebstrap(suite: string, list: string, packages: readonly strin
   const entries = suiteList(suite)
   if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
   writeFileSync(list, entries)
-  return ['mmdebstrap', `--variant=${variant}`, '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list].map(quote).join(' ')
+  const words = ['mmdebstrap', `--variant=${variant}`, '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
+  return `${words.map(quote).join(' ')} ${WITHOUT_LOCKS}`
 }
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {

@@ -187,7 +187,7 @@ test.serial('a distribution is installed with its own kernel and the package, an
   process.env['PATH'] = `${join(root, 'bin')}:${path}`
   mkdirSync(join(root, 'bin'))
   const install = (...files: string[]): void => {
-    const lines = ['#!/bin/sh', `cd ${root}; for word in "$@"; do echo "$word"; done >words; rm -rf system`, ...files.map((name) => `mkdir -p "$(dirname system/${name})"; echo x >system/${name}`), 'tar -C system -cf - .']
+    const lines = ['#!/bin/sh', `cd ${root}; for word in "$@"; do echo "$word"; done >words; ls /proc/$$/fd >descriptors; rm -rf system`, ...files.map((name) => `mkdir -p "$(dirname system/${name})"; echo x >system/${name}`), 'tar -C system -cf - .']
     writeFileSync(join(root, 'bin/mmdebstrap'), `${lines.join('\n')}\n`, { mode: 0o755 })
   }
   const kernel = ['boot/vmlinuz-6.12.3+deb', 'usr/lib/modules/6.12.3+deb/modules.dep', 'var/lib/dkms/mok.pub', 'usr/bin/gcc']
@@ -201,6 +201,8 @@ test.serial('a distribution is installed with its own kernel and the package, an
   t.true(words.includes(`--customize-hook=copy-in ${dkmsPackage(c)} /tmp\n`), words)
   t.regex(words, /apt-get --option Dpkg::Use-Pty=0 install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
   t.regex(words, /\ntrixie\n-\n.*stock\.sources\n$/)
+  // 10 is the script that it is itself, read by dash.
+  t.deepEqual(readFileSync(join(root, 'descriptors'), 'utf8').split('\n').filter((fd) => Number(fd) > 2 && Number(fd) < 10), [], 'locks')
   // What the archive has by now comes after this, and what was prepared stays.
   await clean.run(c)
   t.false(existsSync(stockFolder(c)))
