@@ -409,6 +409,7 @@ export default suite('fastservices', [
         usleep 50000
         ipvsadm -a -u ${VIP}:53 -r ${A}:5353 -m
       done
+      ipvsadm --set 0 0 300
       echo 0 >/proc/sys/net/ipv4/vs/expire_nodest_conn
       echo ${LONG_S} >/proc/sys/net/ipv4/vs/snat_fastpath`))
     lab.a.service = undefined
