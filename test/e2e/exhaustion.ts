@@ -6,7 +6,7 @@ import type { Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, type Packet, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, POOL, S, S2 } from '../../vm/topology.ts'
-import { between, counter, snat, vsSysctl } from './lib/configure.ts'
+import { between, counter, counters, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { assertNothingPrivateLeft, until } from './lib/traffic.ts'
 
@@ -18,6 +18,8 @@ const [P0 = '', P1 = '', P2 = '', P3 = ''] = POOL
 const FIRST = 10_000
 const PORTS = 1024
 const LAST = FIRST + PORTS - 1
+/** Remotes whose ports are mapped at a time, at most (SNAT_HOT_MAX). */
+const MAPS = 256
 /** Packets that are under way at a time. */
 const BURST = 50
 /** Filling the pool takes a while on an emulated machine. */
@@ -82,6 +84,16 @@ async function takeBlock(lab: Lab, kind: Kind, count: number, first = FIRST): Pr
   const given = await give(lab, kind, lab.a, A, ports(first, count))
   assert.deepEqual(given, ports(first, count), 'each flow keeps its port')
 }
+
+/**
+ * How there come to be many maps of ports that are of no use: most ports of a pool are reserved, and each of many remotes gets a flow.
+ * Few ports are mapped at once. Of many, a flow maps a part, and finds a port before it needs the rest.
+ */
+const USELESS_MAPS = [
+  { what: 'most ports are reserved', range: '20000-20255', reserved: '20006-20255', remotes: 700 },
+  { what: 'a part of the ports is mapped', range: '20000-21599', reserved: '20112-21599', remotes: 2200 },
+] as const
+const RESERVED = '/proc/sys/net/ipv4/ip_local_reserved_ports'
 
 /** Sources that a scheduler hashes; their packets all come from the one scripted host. */
 const SOURCES = Array.from({ length: 64 }, (_, index) => `192.168.1.${100 + index}`)
@@ -213,31 +225,68 @@ export default suite('exhaustion', [
 
   test('a full pool gives no port that is reserved', SEARCH, async (lab) => {
     await smallPool(lab, UDP)
-    await lab.gateway.sh(`echo ${LAST - 1}-${LAST} >/proc/sys/net/ipv4/ip_local_reserved_ports`)
-    try {
+    await between(lab, `echo ${LAST - 1}-${LAST} >${RESERVED}`, `echo >${RESERVED}`, async () => {
       await takeBlock(lab, UDP, PORTS - 4)
       const given = await give(lab, UDP, lab.b, B, ports(40_000, 4))
       assert.deepEqual(given.sort((a, b) => a - b), [LAST - 3, LAST - 2])
-    } finally {
-      await lab.gateway.sh('echo >/proc/sys/net/ipv4/ip_local_reserved_ports')
-    }
+    })
   }, { limit: LIMIT_S }),
 
-  test('the last ports are found, however many remotes there were before for which most ports are reserved', SEARCH, async (lab) => {
+  test('the last port of many is found by the first flow that looks for one', SEARCH, async (lab) => {
+    const many = 4 * PORTS
+    const free = FIRST + many - 100
     await smallPool(lab, UDP)
-    await lab.gateway.sh(`ipvsadm --add-pool reserved --ports 20000-20255 -z ${P0} && ipvsadm --add-rule --id 1 -F ${A} --pool reserved`)
-    await between(lab, 'echo 20006-20255 >/proc/sys/net/ipv4/ip_local_reserved_ports', 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
-      for (const remote of ports(1000, 700)) {
-        lab.a.send(udp(`${A}:5000 > ${S}:${remote}`, 'question'))
-        if (remote % BURST === 0) await lab.breathe()
-      }
-      await lab.settle()
-    })
-    await lab.gateway.sh(`ipvsadm --snat-conns -F ${A} --kill && ipvsadm --delete-rule --id 1 && ipvsadm --delete-pool reserved`)
-    const free = [0, 1, 511, 700, 1023].map((offset) => FIRST + offset)
-    await give(lab, UDP, lab.a, A, ports(FIRST, PORTS).filter((port) => !free.includes(port)))
-    assert.deepEqual((await give(lab, UDP, lab.b, B, ports(40_000, free.length))).sort((a, b) => a - b), free)
+    await vsSysctl(lab, 'snat_port_range', `${FIRST} ${FIRST + many - 1}`)
+    await give(lab, UDP, lab.a, A, ports(FIRST, many).filter((port) => port !== free))
+    assert.deepEqual(await give(lab, UDP, lab.b, B, [50_000]), [free])
   }, { limit: LIMIT_S }),
+
+  test('a full pool gives ports that are no longer reserved', SEARCH, async (lab) => {
+    await smallPool(lab, UDP)
+    await between(lab, `echo ${LAST - 1}-${LAST} >${RESERVED}`, `echo >${RESERVED}`, async () => {
+      await takeBlock(lab, UDP, PORTS - 2)
+      assert.deepEqual(await give(lab, UDP, lab.b, B, [40_000]), [])
+    })
+    const given = await give(lab, UDP, lab.b, B, ports(41_000, 2))
+    assert.deepEqual(given.sort((a, b) => a - b), [LAST - 1, LAST])
+  }, { limit: LIMIT_S }),
+
+  test('ports that are reserved while they are taken do not hide one that is free', SEARCH, async (lab) => {
+    const freed = [...ports(FIRST, 100), FIRST + 101]
+    await smallPool(lab, UDP)
+    await takeBlock(lab, UDP, PORTS)
+    assert.deepEqual(await give(lab, UDP, lab.b, B, [40_000]), [])
+    await between(lab, `echo ${FIRST}-${FIRST + 99} >${RESERVED}`, `echo >${RESERVED}`, async () => {
+      await vsSysctl(lab, 'snat_udp_unanswered_timeout', '1')
+      await give(lab, UDP, lab.a, A, freed)
+      await vsSysctl(lab, 'snat_udp_unanswered_timeout', '3000')
+      await until('their flows have ended', async () => (await counter(lab, 'conns')) === PORTS - freed.length)
+      assert.deepEqual(await give(lab, UDP, lab.b, B, ports(41_000, 3)), [FIRST + 101])
+    })
+  }, { limit: LIMIT_S }),
+
+  ...USELESS_MAPS.map(({ what, range, reserved, remotes }) =>
+    test(`the last ports are found, however many remotes there were before for which ${what}`, SEARCH, async (lab) => {
+      await smallPool(lab, UDP)
+      await lab.gateway.sh(`ipvsadm --add-pool reserved --ports ${range} -z ${P0} && ipvsadm --add-rule --id 1 -F ${A} --pool reserved`)
+      await between(lab, `echo ${reserved} >${RESERVED}`, `echo >${RESERVED}`, async () => {
+        for (const remote of ports(1000, remotes)) {
+          lab.a.send(udp(`${A}:5000 > ${S}:${remote}`, 'question'))
+          if (remote % BURST === 0) await lab.breathe()
+        }
+        await lab.settle()
+      })
+      const { conns, port_maps: maps = 0 } = await counters(lab)
+      assert.equal(conns, remotes)
+      assert.ok(maps > 0 && maps <= MAPS, `${maps} maps of ports`)
+      await lab.gateway.sh('ipvsadm --delete-rule --id 1')
+      const free = [0, 1, 511, 700, 1023].map((offset) => FIRST + offset)
+      await give(lab, UDP, lab.a, A, ports(FIRST, PORTS).filter((port) => !free.includes(port)))
+      assert.deepEqual((await give(lab, UDP, lab.b, B, ports(40_000, free.length))).sort((a, b) => a - b), free)
+      await lab.gateway.sh('ipvsadm --snat-conns --from 192.168.0.0/16 --kill')
+      assert.equal(await counter(lab, 'port_maps'), 0)
+    }, { limit: LIMIT_S }),
+  ),
 
   test('a flow that was refused costs no search for each of its packets', `${REFUSAL}; defect 9: 10,000 tries per SYN`, async (lab) => {
     const packets = 300

@@ -365,12 +365,11 @@ static void snat_block_give(struct netns_ipvs *ipvs, struct snat_block *block,
 static bool snat_block_reserved(struct netns_ipvs *ipvs,
 				const struct snat_block *block, u32 *steps)
 {
-	u32 port, last = snat_block_last(block);
+	const unsigned long *reserved = ip_vs_snat_reserved_ports(ipvs);
+	u32 first = snat_block_first(block), end = snat_block_last(block) + 1;
 
-	for (port = snat_block_first(block); port <= last; port++) {
-		if (!ip_vs_snat_port_reserved(ipvs, htons(port)))
-			return false;
-	}
+	if (!reserved || find_next_zero_bit(reserved, end, first) < end)
+		return false;
 	*steps += block->blocks->size / BITS_PER_LONG;
 	return true;
 }

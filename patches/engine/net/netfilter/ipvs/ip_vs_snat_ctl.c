@@ -53,6 +53,7 @@ static int snat_counters_show(struct seq_file *seq, void *v)
 	seq_printf(seq, "conns %d\n", atomic_read(&ipvs->snat->conns));
 	seq_printf(seq, "unanswered %d\n",
 		   atomic_read(&ipvs->snat->unanswered));
+	seq_printf(seq, "port_maps %d\n", atomic_read(&ipvs->snat->num_hot));
 	for (i = 0; i < SNAT_CTR_MAX; i++) {
 		unsigned long sum = 0;
 
@@ -323,7 +324,7 @@ int __net_init ip_vs_snat_net_init(struct netns_ipvs *ipvs)
 	snat_settings_init(ipvs, &snat->set);
 	spin_lock_init(&snat->scope_lock);
 	spin_lock_init(&snat->hot_lock);
-	snat->hot_swept = jiffies;
+	snat->hot_swept = jiffies - SNAT_HOT_SWEEP;
 	spin_lock_init(&snat->block_lock);
 	spin_lock_init(&snat->event_lock);
 	snat_config_init(snat);

@@ -50,6 +50,7 @@
 #define SNAT_WHEEL_SLOTS	64	/* a power of 2 */
 
 #define SNAT_ADDR_BITS		12
+#define SNAT_HOT_SWEEP		(10 * HZ)	/* maps of no use stay that long */
 #define SNAT_HOT_BITS		8
 
 enum snat_counter {
@@ -248,7 +249,6 @@ struct ip_vs_snat {
 	int			grow_at;	/* so many, the tables have to grow */
 	atomic_t		unanswered;
 	atomic_t		num_hot;	/* maps of ports, with those being made */
-	atomic_t		hot_freed;	/* ports let go while there are any */
 	atomic_t		next_share;	/* for a new connection */
 	atomic_t		oldest_share;	/* to take one from */
 

@@ -19,9 +19,9 @@
  * four in use, it takes a thousand new connections until that happens.
  */
 #define SNAT_HOT_MISSES		24
+#define SNAT_HOT_STEP		512	/* ports that a new connection maps */
 #define SNAT_HOT_RUN		8	/* ports to try before going elsewhere */
 #define SNAT_HOT_MAX		256	/* maps, of up to 8 KiB each */
-#define SNAT_HOT_SWEEP		(10 * HZ)
 
 /* How long a flow is refused that has found no port a moment ago */
 #define SNAT_REFUSED		(HZ / 4)
@@ -32,6 +32,11 @@
  * that fails too often, the ports of this pool address and this remote port are
  * mapped. A bit is set for each port that a connection has, so finding a free one
  * takes no luck, nor does finding that there is none.
+ *
+ * Tens of thousands of ports are not looked up at once: each new connection maps some
+ * of them, and looks at random places. Who finds none there has to map what is left.
+ *
+ * Reserved ports have no bit, as they may be others in the next moment.
  */
 
 struct snat_hot {
@@ -40,15 +45,17 @@ struct snat_hot {
 	struct snat_tuple	t;		/* without the local port */
 	u32			range;		/* as in the settings */
 	u32			num;
-	u32			reserved;	/* with a bit, but without a connection */
+	spinlock_t		lock;		/* protects the next two */
+	u32			mapped;		/* ports, from the first one on */
+	u32			reserved;	/* of these, when they were mapped */
 	atomic_t		taken;
 	unsigned long		ports[];
 };
 
-static bool snat_port_reserved(struct netns_ipvs *ipvs, u8 protocol,
-			       __be16 port)
+/* The ports that are reserved, if any can be: ids of ICMP echo are not */
+static const unsigned long *snat_reserved(struct netns_ipvs *ipvs, u8 protocol)
 {
-	return protocol != IPPROTO_ICMP && ip_vs_snat_port_reserved(ipvs, port);
+	return protocol == IPPROTO_ICMP ? NULL : ip_vs_snat_reserved_ports(ipvs);
 }
 
 static bool snat_hot_match(const struct snat_hot *hot,
@@ -98,10 +105,19 @@ static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
 		atomic_dec(&hot->taken);
 }
 
-/* Are fewer than half of its ports taken, of those that may be? */
+static bool snat_hot_is_whole(const struct snat_hot *hot)
+{
+	return smp_load_acquire(&hot->mapped) == hot->num;
+}
+
+/* Are fewer than half of its ports taken, of those that are mapped and may be? Of a few
+ * that says nothing.
+ */
 static bool snat_hot_is_cold(const struct snat_hot *hot, int taken)
 {
-	return taken < (int)(hot->num - hot->reserved) / 2;
+	int usable = READ_ONCE(hot->mapped) - READ_ONCE(hot->reserved);
+
+	return taken < max(usable, 2 * SNAT_HOT_MISSES) / 2;
 }
 
 /* Called under hot_lock */
@@ -112,45 +128,42 @@ static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
 	kfree_rcu(hot, rcu_head);
 }
 
-/* Map the ports, nobody else sees the map yet. Those that are reserved are never
- * given away, so they are no free ones either.
- */
-static void snat_hot_fill(struct netns_ipvs *ipvs, struct snat_hot *hot)
+/* Map some more ports. Called under the map's lock. */
+static void snat_hot_map(struct netns_ipvs *ipvs, struct snat_hot *hot)
 {
+	const unsigned long *reserved = snat_reserved(ipvs, hot->t.protocol);
+	u32 first = hot->range >> 16, bit = hot->mapped;
 	struct ip_vs_snat *snat = ipvs->snat;
-	u32 first = hot->range >> 16, bit, taken = 0;
 	u32 base = snat_hash(snat, &hot->t, 0) + first;
+	u32 end = min_t(u32, hot->num, bit + SNAT_HOT_STEP);
 	struct snat_tuple t = hot->t;
 
-	for (bit = 0; bit < hot->num; bit++) {
+	for (; bit < end; bit++) {
 		t.lport = htons(first + bit);
 		if (snat_in_taken(snat, &t, base + bit))
-			taken++;
-		else if (snat_port_reserved(ipvs, t.protocol, t.lport))
-			hot->reserved++;
-		else
-			continue;
-		__set_bit(bit, hot->ports);
+			snat_hot_set(snat, hot, &t, base + bit);
+		else if (reserved && test_bit(first + bit, reserved))
+			WRITE_ONCE(hot->reserved, hot->reserved + 1);
 	}
-	atomic_set(&hot->taken, taken);
+	smp_store_release(&hot->mapped, end);
 }
 
-/* Correct what has changed while the ports were mapped. That a port is taken is
- * noticed later as well, that it's free is not.
- */
-static void snat_hot_verify(struct netns_ipvs *ipvs, struct snat_hot *hot)
+/* A new connection's part in mapping the ports, unless another CPU is at it */
+static void snat_hot_go_on(struct netns_ipvs *ipvs, struct snat_hot *hot)
 {
-	struct ip_vs_snat *snat = ipvs->snat;
-	u32 first = hot->range >> 16, bit;
-	u32 base = snat_hash(snat, &hot->t, 0) + first;
-	struct snat_tuple t = hot->t;
+	if (likely(snat_hot_is_whole(hot)) || !spin_trylock_bh(&hot->lock))
+		return;
+	snat_hot_map(ipvs, hot);
+	spin_unlock_bh(&hot->lock);
+}
 
-	for_each_set_bit(bit, hot->ports, hot->num) {
-		t.lport = htons(first + bit);
-		if (!snat_in_taken(snat, &t, base + bit) &&
-		    !snat_port_reserved(ipvs, t.protocol, t.lport) &&
-		    test_and_clear_bit(bit, hot->ports))
-			atomic_dec(&hot->taken);
+/* Map the rest of the ports */
+static void snat_hot_finish(struct netns_ipvs *ipvs, struct snat_hot *hot)
+{
+	while (!snat_hot_is_whole(hot)) {
+		spin_lock_bh(&hot->lock);
+		snat_hot_map(ipvs, hot);
+		spin_unlock_bh(&hot->lock);
 	}
 }
 
@@ -180,13 +193,12 @@ static bool snat_hot_has_room(struct ip_vs_snat *snat)
 	return atomic_read(&snat->num_hot) < SNAT_HOT_MAX;
 }
 
-static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
+/* A map without a port in it, or the one that there is by now */
+static struct snat_hot *snat_hot_create(struct ip_vs_snat *snat,
 					const struct snat_tuple *t, u32 range)
 {
-	struct ip_vs_snat *snat = ipvs->snat;
 	u32 num = (range & 0xffff) - (range >> 16) + 1;
 	struct snat_hot *hot, *other;
-	int freed;
 
 	if (!snat_hot_has_room(snat))
 		return NULL;
@@ -194,16 +206,12 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 		      GFP_ATOMIC | __GFP_NOWARN);
 	if (!hot)
 		return NULL;
+	spin_lock_init(&hot->lock);
 	hot->t = *t;
 	hot->range = range;
 	hot->num = num;
 
 	atomic_inc(&snat->num_hot);
-	freed = atomic_read(&snat->hot_freed);
-	/* From now on, ports that are let go are counted */
-	smp_mb();
-	snat_hot_fill(ipvs, hot);
-
 	spin_lock_bh(&snat->hot_lock);
 	other = snat_hot_find(snat, t, range);
 	if (!other)
@@ -215,10 +223,10 @@ static struct snat_hot *snat_hot_create(struct netns_ipvs *ipvs,
 		return other;
 	}
 
-	/* Who doesn't find the map has counted before */
+	/* Who doesn't find the map has taken or let go a port before, which is seen when
+	 * it's mapped. Pairs with those of snat_hot_port_taken() and _free().
+	 */
 	smp_mb();
-	if (atomic_read(&snat->hot_freed) != freed)
-		snat_hot_verify(ipvs, hot);
 	return hot;
 }
 
@@ -241,14 +249,22 @@ void snat_hot_port_taken(struct ip_vs_snat *snat, const struct snat_tuple *t)
 	}
 }
 
-/* Clear the bit of a port. The map goes when half of its ports are free. */
+/* Clear the bit of a port. The map goes when half of its ports are free. One that isn't
+ * whole can't tell, it goes with the last port that it knows.
+ */
 static void snat_hot_clear(struct ip_vs_snat *snat, struct snat_hot *hot,
 			   const struct snat_tuple *t)
 {
 	u32 bit = ntohs(t->lport) - (hot->range >> 16);
+	bool whole;
+	int taken;
 
-	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports) ||
-	    !snat_hot_is_cold(hot, atomic_dec_return(&hot->taken)))
+	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports))
+		return;
+	/* In this order, as it may be made whole, with many more that are taken */
+	whole = snat_hot_is_whole(hot);
+	taken = atomic_dec_return(&hot->taken);
+	if (whole ? !snat_hot_is_cold(hot, taken) : taken > 0)
 		return;
 
 	spin_lock_bh(&snat->hot_lock);
@@ -270,10 +286,6 @@ void snat_hot_port_free(struct ip_vs_snat *snat, const struct snat_tuple *t)
 	smp_mb();
 	if (likely(!atomic_read(&snat->num_hot)))
 		return;
-	atomic_inc(&snat->hot_freed);
-	/* Count before looking, see snat_hot_create() */
-	smp_mb();
-
 	rcu_read_lock();
 	hlist_for_each_entry_rcu(hot, snat_hot_bucket(snat, t), node) {
 		if (snat_hot_match(hot, t))
@@ -329,6 +341,7 @@ static bool snat_port_allowed(struct snat_search *s)
 {
 	const struct snat_tuple *t = &s->outside;
 	struct netns_ipvs *ipvs = s->ipvs;
+	const unsigned long *reserved;
 
 	/* Of another pool, or of a service */
 	if (!s->block && snat_port_in_blocks(s->dest, ntohs(t->lport)))
@@ -336,7 +349,8 @@ static bool snat_port_allowed(struct snat_search *s)
 	if (t->protocol == IPPROTO_ICMP)
 		return true;
 
-	if (snat_port_reserved(ipvs, t->protocol, t->lport) ||
+	reserved = snat_reserved(ipvs, t->protocol);
+	if ((reserved && test_bit(ntohs(t->lport), reserved)) ||
 	    ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
 		return false;
 	if (s->local &&
@@ -399,6 +413,24 @@ conflict:
 	return NULL;
 }
 
+/* The next port from a place on that is free and not reserved; if there is none, a larger
+ * one than the map has
+ */
+static u32 snat_hot_next_free(struct netns_ipvs *ipvs,
+			      const struct snat_hot *hot, u32 bit)
+{
+	const unsigned long *reserved = snat_reserved(ipvs, hot->t.protocol);
+	u32 first = hot->range >> 16;
+
+	for (;;) {
+		bit = find_next_zero_bit(hot->ports, hot->num, bit);
+		if (bit >= hot->num || !reserved ||
+		    !test_bit(first + bit, reserved))
+			return bit;
+		bit = find_next_zero_bit(reserved, 65536, first + bit) - first;
+	}
+}
+
 /* A port that the map has as free, from a place on. If something else has some of
  * them, a socket or a service, go on elsewhere.
  */
@@ -412,9 +444,9 @@ static struct ip_vs_conn *snat_search_map(struct snat_search *s,
 	for (tries = 0; tries < SNAT_PORT_TRIES; tries++, bit++) {
 		if (tries % SNAT_HOT_RUN == 0)
 			bit = snat_next_place(state, hot->num);
-		bit = find_next_zero_bit(hot->ports, hot->num, bit);
+		bit = snat_hot_next_free(s->ipvs, hot, bit);
 		if (bit >= hot->num)
-			bit = find_first_zero_bit(hot->ports, hot->num);
+			bit = snat_hot_next_free(s->ipvs, hot, 0);
 		if (bit >= hot->num)
 			break;
 		cp = snat_try_port(s, first + bit);
@@ -437,6 +469,9 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 	u64 state;
 	u32 i;
 
+	hot = snat_hot_find(snat, &s->outside, s->range);
+	if (unlikely(hot))
+		snat_hot_go_on(s->ipvs, hot);
 	if (wanted < num) {
 		cp = snat_try_port(s, first + wanted);
 		if (cp)
@@ -455,15 +490,20 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 		return NULL;
 	}
 
-	hot = snat_hot_find(snat, &s->outside, s->range);
-	for (i = 0; !hot && i < SNAT_PORT_TRIES; i++) {
+	for (i = 0; i < SNAT_PORT_TRIES && !(hot && snat_hot_is_whole(hot)); i++) {
 		cp = snat_try_port(s, first + snat_next_place(&state, num));
 		if (cp)
 			return cp;
-		if (i >= SNAT_HOT_MISSES)
-			hot = snat_hot_create(s->ipvs, &s->outside, s->range);
+		if (i < SNAT_HOT_MISSES || hot)
+			continue;
+		hot = snat_hot_create(snat, &s->outside, s->range);
+		if (hot)
+			snat_hot_go_on(s->ipvs, hot);
 	}
-	return hot ? snat_search_map(s, hot, &state) : NULL;
+	if (!hot)
+		return NULL;
+	snat_hot_finish(s->ipvs, hot);
+	return snat_search_map(s, hot, &state);
 }
 
 /* Is a pool address one of the gateway's own? The answer is kept until routes change, and

@@ -258,10 +258,11 @@ static inline bool ip_vs_snat_sum_is_partial(const struct sk_buff *skb,
 	       skb->csum_start - skb_headroom(skb) == thoff;
 }
 
-static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
-					    __be16 port)
+/* net.ipv4.ip_local_reserved_ports: a bit for each port */
+static inline const unsigned long *
+ip_vs_snat_reserved_ports(struct netns_ipvs *ipvs)
 {
-	return inet_is_reserved_local_port(ntohs(port));
+	return sysctl_local_reserved_ports;
 }
 
 /* Would a packet from the remote address and port to the local ones end up in

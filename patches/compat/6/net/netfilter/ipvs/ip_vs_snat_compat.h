@@ -132,10 +132,15 @@ static inline bool ip_vs_snat_sum_is_partial(const struct sk_buff *skb,
 		 skb_shinfo(skb)->gso_type & SKB_GSO_UDP_TUNNEL_CSUM));
 }
 
-static inline bool ip_vs_snat_port_reserved(struct netns_ipvs *ipvs,
-					    __be16 port)
+/* net.ipv4.ip_local_reserved_ports: a bit for each port, or NULL */
+static inline const unsigned long *
+ip_vs_snat_reserved_ports(struct netns_ipvs *ipvs)
 {
-	return inet_is_local_reserved_port(ipvs->net, ntohs(port));
+#ifdef CONFIG_SYSCTL
+	return ipvs->net->ipv4.sysctl_local_reserved_ports;
+#else
+	return NULL;
+#endif
 }
 
 /* Is it certain that no socket is bound to this port, which is most often so? Not if one
