@@ -48,6 +48,7 @@ struct snat_hot {
 	spinlock_t		lock;		/* protects the next two */
 	u32			mapped;		/* ports, from the first one on */
 	u32			reserved;	/* of these, when they were mapped */
+	atomic_t		freed;		/* ports that were let go */
 	atomic_t		taken;
 	unsigned long		ports[];
 };
@@ -128,24 +129,66 @@ static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
 	kfree_rcu(hot, rcu_head);
 }
 
+/* Set the bits of many ports at once */
+static void snat_hot_add(struct snat_hot *hot, u32 word, unsigned long taken)
+{
+	unsigned long old, seen = READ_ONCE(hot->ports[word]);
+
+	do {
+		old = seen;
+		seen = cmpxchg(&hot->ports[word], old, old | taken);
+	} while (seen != old);
+	atomic_add(hweight_long(taken & ~old), &hot->taken);
+}
+
+/* Clear the bits of ports that were let go while they were mapped */
+static void snat_hot_verify(struct ip_vs_snat *snat, struct snat_hot *hot,
+			    u32 start, const unsigned long *taken, u32 num)
+{
+	u32 first = (hot->range >> 16) + start, bit;
+	u32 base = snat_hash(snat, &hot->t, 0) + first;
+	struct snat_tuple t = hot->t;
+
+	for_each_set_bit(bit, taken, num) {
+		t.lport = htons(first + bit);
+		if (!snat_in_taken(snat, &t, base + bit) &&
+		    test_and_clear_bit(start + bit, hot->ports))
+			atomic_dec(&hot->taken);
+	}
+}
+
 /* Map some more ports. Called under the map's lock. */
 static void snat_hot_map(struct netns_ipvs *ipvs, struct snat_hot *hot)
 {
 	const unsigned long *reserved = snat_reserved(ipvs, hot->t.protocol);
-	u32 first = hot->range >> 16, bit = hot->mapped;
+	u32 start = hot->mapped, num = min_t(u32, hot->num - start, SNAT_HOT_STEP);
+	u32 first = (hot->range >> 16) + start, bit;
 	struct ip_vs_snat *snat = ipvs->snat;
 	u32 base = snat_hash(snat, &hot->t, 0) + first;
-	u32 end = min_t(u32, hot->num, bit + SNAT_HOT_STEP);
+	DECLARE_BITMAP(taken, SNAT_HOT_STEP);
 	struct snat_tuple t = hot->t;
+	int freed;
 
-	for (; bit < end; bit++) {
+	bitmap_zero(taken, SNAT_HOT_STEP);
+	freed = atomic_read(&hot->freed);
+	/* What was let go before is seen, what is let go from now on is counted */
+	smp_rmb();
+	for (bit = 0; bit < num; bit++) {
 		t.lport = htons(first + bit);
 		if (snat_in_taken(snat, &t, base + bit))
-			snat_hot_set(snat, hot, &t, base + bit);
+			__set_bit(bit, taken);
 		else if (reserved && test_bit(first + bit, reserved))
 			WRITE_ONCE(hot->reserved, hot->reserved + 1);
 	}
-	smp_store_release(&hot->mapped, end);
+	for (bit = 0; bit < num; bit += BITS_PER_LONG)
+		snat_hot_add(hot, (start + bit) / BITS_PER_LONG,
+			     taken[bit / BITS_PER_LONG]);
+
+	/* Who counts later finds the bits set. Pairs with that of snat_hot_clear(). */
+	smp_mb();
+	if (atomic_read(&hot->freed) != freed)
+		snat_hot_verify(snat, hot, start, taken, num);
+	smp_store_release(&hot->mapped, start + num);
 }
 
 /* A new connection's part in mapping the ports, unless another CPU is at it */
@@ -259,7 +302,11 @@ static void snat_hot_clear(struct ip_vs_snat *snat, struct snat_hot *hot,
 	bool whole;
 	int taken;
 
-	if (bit >= hot->num || !test_and_clear_bit(bit, hot->ports))
+	if (bit >= hot->num)
+		return;
+	/* Has a barrier, see snat_hot_map() */
+	atomic_inc_return(&hot->freed);
+	if (!test_and_clear_bit(bit, hot->ports))
 		return;
 	/* In this order, as it may be made whole, with many more that are taken */
 	whole = snat_hot_is_whole(hot);
