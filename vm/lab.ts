@@ -145,9 +145,9 @@ export class Lab {
     }
   }
 
-  /** Returns when the gateway has dealt with what the inside has sent: keeps traffic at the pace it can bear. */
+  /** Returns when the gateway has dealt with what both sides have sent: keeps traffic at the pace it can bear. */
   async breathe(): Promise<void> {
-    await this.ping(this.a, A, GATEWAY.inside.address)
+    await Promise.all([this.ping(this.a, A, GATEWAY.inside.address), this.ping(this.net, ROUTER, GATEWAY.outside.address)])
   }
 
   private async ping(host: Host, from: string, to: string): Promise<void> {

@@ -361,7 +361,7 @@ static void snat_block_give(struct netns_ipvs *ipvs, struct snat_block *block,
 	atomic_set(&block->conns, 1);
 }
 
-/* Can no connection have any of its ports? */
+/* Can no connection of TCP and UDP have any of its ports? */
 static bool snat_block_reserved(struct netns_ipvs *ipvs,
 				const struct snat_block *block, u32 *steps)
 {

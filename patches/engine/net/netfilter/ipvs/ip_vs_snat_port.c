@@ -108,6 +108,7 @@ static void snat_hot_set(struct ip_vs_snat *snat, struct snat_hot *hot,
 
 static bool snat_hot_is_whole(const struct snat_hot *hot)
 {
+	/* Pairs with that of snat_hot_map(): then all bits are there */
 	return smp_load_acquire(&hot->mapped) == hot->num;
 }
 
@@ -129,16 +130,19 @@ static void snat_hot_remove(struct ip_vs_snat *snat, struct snat_hot *hot)
 	kfree_rcu(hot, rcu_head);
 }
 
-/* Set the bits of many ports at once */
+/* Set the bits of many ports at once. They are counted first, so that it never looks as if
+ * there were none.
+ */
 static void snat_hot_add(struct snat_hot *hot, u32 word, unsigned long taken)
 {
 	unsigned long old, seen = READ_ONCE(hot->ports[word]);
 
+	atomic_add(hweight_long(taken), &hot->taken);
 	do {
 		old = seen;
 		seen = cmpxchg(&hot->ports[word], old, old | taken);
 	} while (seen != old);
-	atomic_add(hweight_long(taken & ~old), &hot->taken);
+	atomic_sub(hweight_long(taken & old), &hot->taken);
 }
 
 /* Clear the bits of ports that were let go while they were mapped */
@@ -169,10 +173,13 @@ static void snat_hot_map(struct netns_ipvs *ipvs, struct snat_hot *hot)
 	struct snat_tuple t = hot->t;
 	int freed;
 
+	BUILD_BUG_ON(SNAT_HOT_STEP % BITS_PER_LONG);
 	bitmap_zero(taken, SNAT_HOT_STEP);
 	freed = atomic_read(&hot->freed);
-	/* What was let go before is seen, what is let go from now on is counted */
-	smp_rmb();
+	/* What was let go before is seen, and so is what was by those who don't find the
+	 * map, as this is after finding it. What is let go from now on is counted.
+	 */
+	smp_mb();
 	for (bit = 0; bit < num; bit++) {
 		t.lport = htons(first + bit);
 		if (snat_in_taken(snat, &t, base + bit))
@@ -188,6 +195,7 @@ static void snat_hot_map(struct netns_ipvs *ipvs, struct snat_hot *hot)
 	smp_mb();
 	if (atomic_read(&hot->freed) != freed)
 		snat_hot_verify(snat, hot, start, taken, num);
+	/* Pairs with that of snat_hot_is_whole() */
 	smp_store_release(&hot->mapped, start + num);
 }
 
