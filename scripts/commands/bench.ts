@@ -17,7 +17,7 @@ What was sent is counted at the other end, where it has to arrive translated; a 
 packets that did not is refused, and fails the command. ONLY= chooses parts by words of
 their names: ${partNames().join('; ')}.
 
-ONLY=scale and ONLY=million boot a machine of 2 GiB and are in no other run: one million flows of IPVS SNAT, its short way, iptables and
+ONLY=scale and ONLY=million boot a machine of 2 GiB, or 3, and are in no other run: one million flows of IPVS SNAT, its short way, iptables and
 a flowtable, or four million, against one flow; memory of each, how often the tables have grown, and the longest time for which a steady stream of
 another host had no packet through while flows came, were ended or expired.
 

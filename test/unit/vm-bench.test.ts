@@ -176,6 +176,7 @@ test('what takes long is measured only when it is asked for, alone and in a larg
   t.deepEqual(scale.map(({ name }) => name), ['IPVS SNAT', 'IPVS SNAT, fast', 'iptables SNAT', 'nftables, flowtable'].map((way) => `${way}, scale`))
   t.is(memoryOf(scale), 2048)
   t.is(chooseParts('million').length, 4)
+  t.is(memoryOf(chooseParts('million')), 3072)
   t.false(chooseParts('fast').some(({ asked }) => asked !== undefined))
   t.deepEqual([...new Set(chooseParts('processors').map(({ plugin }) => plugin))], ['shared-writes'])
   t.is(new Set(partNames()).size, usual.length + 20)

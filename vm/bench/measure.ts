@@ -64,8 +64,6 @@ export interface Part {
 
 const TWO = 'two processors'
 const PROFILE = 'profile'
-/** Enough for four million flows, or so it has to be. */
-const SCALE_MEGABYTES = 2048
 
 const connectionsName = ({ name }: Way): string => `${name}, connections`
 
@@ -77,8 +75,8 @@ const PARTS: readonly Part[] = [
   ...WAYS.map((way): Part => ({ name: `${way.name}, bulk`, way, run: (bench) => moveBulk(bench, way) })),
   ...WAYS.map((way): Part => ({ name: connectionsName(way), way, over: connectionsName(PLAIN), run: (bench) => connect(bench, way) })),
   { name: RULES.name, way: RULES, over: PLAIN.name, run: askRules },
-  ...[...SCALES].flatMap(([asked, fillings]) => SCALE_WAYS.map((way): Part => ({
-    name: `${way.name}, ${asked}`, way, asked, memoryMegabytes: SCALE_MEGABYTES, run: (bench) => fill(bench, way, fillings),
+  ...SCALES.flatMap(({ asked, fillings, memoryMegabytes }) => SCALE_WAYS.map((way): Part => ({
+    name: `${way.name}, ${asked}`, way, asked, memoryMegabytes, run: (bench) => fill(bench, way, fillings),
   }))),
   ...WAYS.map((way): Part => ({ name: `${way.name}, ${TWO}`, way, asked: TWO, plugin: 'shared-writes', run: (bench) => share(bench, way) })),
   ...WAYS.map((way): Part => ({ name: `${way.name}, ${PROFILE}`, way, asked: PROFILE, plugin: 'profile', run: (bench) => profile(bench, way, SETS[MANY_FLOWS]) })),

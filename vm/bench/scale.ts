@@ -22,8 +22,14 @@ const NEW_FLOWS = 2_001
 /** Out of the first run, as many ports with each of the remotes. */
 const SAMPLE_PORTS = 313
 
-/** How many flows there are, by the word that chooses them. */
-export const SCALES: ReadonlyMap<string, readonly number[]> = new Map([['scale', [1, RUN_FLOWS]], ['four million', [1, 4 * RUN_FLOWS]]])
+/**
+ * How many flows there are, by the words that choose them, and the memory of the machine. Four million of the short way
+ * and of a flowtable take more than 2 GiB.
+ */
+export const SCALES = [
+  { asked: 'scale', fillings: [1, RUN_FLOWS], memoryMegabytes: 2048 },
+  { asked: 'four million', fillings: [1, 4 * RUN_FLOWS], memoryMegabytes: 3072 },
+] as const
 
 const LIMIT_MS = 7_200_000
 /** How long flows live that are to expire: each million is a quarter of a minute in coming, and twice that if each sends twice. */
