@@ -13,6 +13,7 @@ import { el6Problems } from '../../scripts/package/publish.ts'
 import { setGlobals, upstreamVersion } from '../../scripts/package/rpm.ts'
 import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
 import { fillPatches } from '../../scripts/steps/tools.ts'
+import { FLAVOURS } from '../../scripts/targets.ts'
 
 const normal = createContext({})
 const debug = createContext({ DEBUG: '1' })
@@ -195,4 +196,10 @@ test('files of /etc and units that manuals and documents name are in the package
   const named = new Set(text.match(/\/etc\/(?:sysconfig|logrotate\.d|cron\.d)\/[\w.-]*\w|\bipvsadm(?:-\w+)?\.(?:service|timer)\b/g))
   t.true(named.size > 5)
   for (const name of named) t.true(files.some((line) => line.endsWith(name.startsWith('/') ? ` ${name}` : `/${name}`)), name)
+})
+
+test('what rpmlint may report of the kernel, it may of every flavour', (t) => {
+  const named = [...readFileSync(join(ROOT, 'specs/rpmlint.toml'), 'utf8').matchAll(/'kernel\(([^)]*)\)/g)].map(([, flavours = '']) => flavours)
+  t.true(named.length > 10)
+  for (const flavours of named) t.deepEqual(flavours.split('|').sort(), FLAVOURS.map(({ name }) => `-${name}`).sort())
 })
