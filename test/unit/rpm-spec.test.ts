@@ -117,6 +117,14 @@ test('the kernel of each variant has names and a release of its own', async (t) 
   t.regex(await expand(fillKernel(debug, [])), new RegExp(`LOCALVERSION=-${RELEASE}.x86_64\\+debug `))
 })
 
+test('no line of what a kernel says of itself is longer than rpmlint takes', async (t) => {
+  for (const { variable, value } of FLAVOURS) {
+    const said = await rpmspec(fillKernel(createContext({ [variable]: value }), []), '--query', '--queryformat', '%{DESCRIPTION}\n')
+    t.regex(said, /for tests|debug/)
+    t.deepEqual(said.split('\n').filter((line) => line.length > 79), [])
+  }
+})
+
 test('patches are applied in order and counted', async (t) => {
   const spec = await expand(fillKernel(normal, ['0001-engine.patch', '0002-hooks.patch']))
   t.regex(spec, /Patch1: +0001-engine\.patch\nPatch2: +0002-hooks\.patch/)
