@@ -71,6 +71,8 @@ const FRAME = /\s[\w.]+\+0x[\da-f]+\/0x[\da-f]+/
 const OUR_FRAME = /\s_*ip_vs_\S*\+0x[\da-f]+\/0x|\+0x[\da-f]+\/0x[\da-f]+ \[(?:ip_vs|xt_ipvs)/
 /** The same in the line that begins a report, where functions have no offsets. */
 const OUR_NAME = /\s_*ip_vs_|\[(?:ip_vs|xt_ipvs)/
+/** Both functions of a title are of one module that IPVS calls by its device at most: a driver that races with itself as it sends. */
+const WITHIN_A_DRIVER = /^data-race in \S+ \[(?!ip_vs|xt_ipvs|nf_)(\w+)\] \/ \S+ \[\1\]$/
 
 /** A report of a data race. */
 interface Race {
@@ -96,7 +98,8 @@ function isWhole({ title, body }: Race): boolean {
 /** @returns whether a line begins the whole report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
 function isForeignRace(lines: readonly string[], index: number): boolean {
   const race = raceAt(lines, index)
-  return race !== undefined && !OUR_NAME.test(race.title) && isWhole(race) && !race.body.some((line) => OUR_FRAME.test(line))
+  if (race === undefined || OUR_NAME.test(race.title) || !isWhole(race)) return false
+  return WITHIN_A_DRIVER.test(race.title) || !race.body.some((line) => OUR_FRAME.test(line))
 }
 
 /** @returns whether a line is near the end of a report whose beginning is lost */
