@@ -12,7 +12,7 @@ if need be), each in a machine of its own with the programs of a Debian (by mmde
 but the first "beside SNAT": with a service and a zone of IPVS in each network namespace, whose hooks see every packet.
 ${SELFTESTS.map(({ scripts, beside, why }) => `- ${scripts.join(' or ')}${beside ? ' beside SNAT' : ''}: ${why}`).join('\n')}
 A script that passes has said so, and of nothing that it has failed; what it says of parts that were skipped is told beside it. One that
-lacks something counts as skipped if that is known of our kernels, and else as failed. Afterwards its daemons, its network namespaces
+skips itself, as it lacks something, has failed. Afterwards its daemons, its network namespaces
 and IPVS have to go; a complaint of the kernel until then is a failure, with SANITIZE=1 leaked memory too. Without KVM the
 machine's clock counts its instructions, so that no script is too slow for its own limits.
 ONLY= chooses some by words of their names, for example

@@ -16,8 +16,6 @@ export interface Selftest {
   beside: boolean
   /** Whether a kernel without it has failed. */
   required: boolean
-  /** What it may lack in a kernel of ours, by its own words: for anything else that it says is missing it has failed. */
-  maySkip?: RegExp
   /** What it may say has failed: it ends as if it had not. */
   tolerated?: RegExp
   /** The only folder of which it is run. */
@@ -41,7 +39,7 @@ export const SELFTESTS: readonly Selftest[] = [
   { ...beside('flowtables, with NAT, bridges and VLANs', 'nft_flowtable.sh'), tolerated: /ipsec tunnel mode|file mismatch/ },
   // That of the older folder waits for ever if the client comes before the server listens.
   { ...beside('the helper for FTP, beside which there is ip_vs_ftp', 'nft_conntrack_helper.sh'), only: 'net/netfilter' },
-  { ...beside('SYN cookies for those behind the gateway', 'nft_synproxy.sh'), maySkip: /Cannot add nft synproxy/ },
+  beside('SYN cookies for those behind the gateway', 'nft_synproxy.sh'),
   beside('reverse path filters of nf_tables', 'nft_fib.sh'),
   beside('reverse path filters of iptables and nf_tables', 'rpath.sh'),
   beside('how often a rule sees a packet at input and output, where IPVS has hooks too', 'nft_meta.sh'),

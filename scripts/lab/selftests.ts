@@ -17,7 +17,7 @@ import { withRuntimeFolder } from '../../vm/runtime.ts'
 import { Failure } from '../base/errors.ts'
 import { newResults } from '../base/files.ts'
 import { Git } from '../base/git.ts'
-import { green, log, red, yellow } from '../base/log.ts'
+import { green, log, red } from '../base/log.ts'
 import { requireUninterrupted } from '../base/run.ts'
 import { withRun } from '../build/checkouts.ts'
 import type { Context } from '../build/context.ts'
@@ -57,7 +57,6 @@ export type Boot = (logs: string) => Promise<Tester>
 export interface Counts {
   passed: number
   failed: number
-  skipped: number
 }
 
 /** Of what the kernel's runner of selftests calls skipped (tools/testing/selftests/kselftest.h). */
@@ -476,26 +475,21 @@ const FAILS = /^(?:FAIL|ERROR)\b/
 const PASSES = /PASS|\bOK\b/
 
 /** @returns what the end of a script means; of one that has passed, what it says of parts that have not */
-export function judge({ maySkip, tolerated }: Pick<Chosen, 'maySkip' | 'tolerated'>, { status, output }: Outcome): Judged {
+export function judge({ tolerated }: Pick<Chosen, 'tolerated'>, { status, output }: Outcome): Judged {
   const failed = (message: string): Judged => ({ outcome: 'failed', message })
   if (TIMED_OUT.includes(status)) return failed(`not done within ${LIMIT_S} s\n${lastLines(output)}`)
   if (status !== 0 && status !== SKIPPED) return failed(`status ${status}\n${lastLines(output)}`)
   const broken = linesWith(FAILS, output).filter((line) => !tolerated?.test(line))
   if (broken.length > 0) return failed(`status ${status}, and it has said:\n${broken.join('\n')}`)
-  if (status === SKIPPED) {
-    const words = skips(output).at(-1) ?? lastLines(output)
-    return maySkip?.test(words) ? { outcome: 'not applicable', message: words } : failed(`it was skipped, and has to run: ${words}`)
-  }
+  if (status === SKIPPED) return failed(`it was skipped, and has to run: ${skips(output).at(-1) ?? lastLines(output)}`)
   if (!PASSES.test(output)) return failed(`it has said of nothing that it passed\n${lastLines(output)}`.trim())
   const told = notes(output)
   return { outcome: 'passed', ...(told.length === 0 ? {} : { output: `it has said: ${told.join('; ')}` }) }
 }
 
-const WORDS: Readonly<Record<TestResult['outcome'], string>> = { passed: green('ok'), failed: red('FAIL'), 'not applicable': yellow('skip'), 'not run': red('FAIL') }
-
 function print({ outcome, name, seconds, message, output }: TestResult): void {
   const more = message ?? output
-  process.stdout.write(`${WORDS[outcome]} ${name} (${seconds.toFixed(0)} s)${more === undefined ? '' : `\n  ${more.replaceAll('\n', '\n  ')}`}\n`)
+  process.stdout.write(`${outcome === 'passed' ? green('ok') : red('FAIL')} ${name} (${seconds.toFixed(0)} s)${more === undefined ? '' : `\n  ${more.replaceAll('\n', '\n  ')}`}\n`)
 }
 
 const ENDED = 'the run was ended'
@@ -508,15 +502,14 @@ function withNotRun(tests: readonly Chosen[], done: readonly TestResult[], reaso
 }
 
 function conclude(all: readonly TestResult[], results: string, lost: readonly Failure[]): Counts {
-  const count = (...outcomes: TestResult['outcome'][]) => all.filter(({ outcome }) => outcomes.includes(outcome)).length
-  const counts = { passed: count('passed'), failed: count('failed', 'not run'), skipped: count('not applicable') }
+  const passed = all.filter(({ outcome }) => outcome === 'passed').length
+  const counts = { passed, failed: all.length - passed }
   log.info(`results are in ${results}`)
-  if (counts.failed === 0 && counts.passed > 0) return counts
+  if (counts.failed === 0) return counts
   process.stdout.write(`${describe(counts)}\n`)
   const [first] = lost
   if (first) throw new Failure('lostVm', `${counts.failed} selftests failed; a virtual machine was lost ${lost.length} times. First: ${first.message}`, { log: join(results, JUNIT) })
-  if (counts.failed === 0) throw new Failure('test', 'No selftest was run: each of the chosen ones was skipped.', { log: join(results, JUNIT) })
   throw new Failure('test', `${counts.failed} selftests failed.`, { log: join(results, JUNIT) })
 }
 
-export const describe = ({ passed, failed, skipped }: Counts): string => `${passed} passed, ${failed} failed, ${skipped} skipped`
+export const describe = ({ passed, failed }: Counts): string => `${passed} passed, ${failed} failed`
