@@ -145,7 +145,7 @@ export class Lab {
     }
   }
 
-  /** Returns when the gateway has dealt with what both sides have sent: keeps traffic at the pace it can bear. */
+  /** Returns when the gateway has dealt with what both sides have sent, for which it has to answer both: keeps traffic at the pace it can bear. */
   async breathe(): Promise<void> {
     await Promise.all([this.ping(this.a, A, GATEWAY.inside.address), this.ping(this.net, ROUTER, GATEWAY.outside.address)])
   }

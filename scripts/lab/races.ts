@@ -9,7 +9,7 @@ import { log } from '../base/log.ts'
 /** Those of unknown origin come first: their other side may be IPVS. */
 const PARTS = [
   { heading: 'One side is not known, and may be IPVS', unknownOrigin: true },
-  { heading: 'Both sides are known, and neither is IPVS', unknownOrigin: false },
+  { heading: 'Both sides are known, and neither is in IPVS', unknownOrigin: false },
 ] as const
 
 /** @param results folder that gets a file with how often each was told of, and a whole report of each */

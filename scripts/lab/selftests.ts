@@ -338,6 +338,9 @@ export const COUNT_NAMESPACES = `cat /${USERLAND}${NAMESPACES} 2>/dev/null | wc 
 cat /${USERLAND}${NAMESPACES}.failed 2>/dev/null
 true`
 
+/** Tenths of a second: TCP connections without a process keep their namespace until it gives them up, minutes after their other end has gone. */
+const TIDY_TENTHS = 2400
+
 /**
  * Takes away what a script has left, and IPVS: what goes wrong when namespaces and modules go would be seen by nobody.
  * `ip netns del` only asks for it; a module goes when the last namespace with a service has gone.
@@ -349,7 +352,7 @@ for root in /proc/[0-9]*/root; do
 done
 for name in $(ls /${USERLAND}/run/netns 2>/dev/null); do chroot /${USERLAND} /usr/sbin/ip netns del $name; done
 ipvsadm -C
-for round in $(seq 300); do
+for round in $(seq ${TIDY_TENTHS}); do
   for module in $(awk '/^(ip_vs|xt_ipvs)/ { print $1 }' /proc/modules); do rmmod $module 2>/dev/null; done
   grep -q '^ip_vs ' /proc/modules || exit 0
   usleep 100000

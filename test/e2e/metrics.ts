@@ -69,7 +69,7 @@ export default suite('metrics', [
     const [address] = pools.find(({ name }) => name === 'narrow')?.addresses ?? []
     assert.equal(valueOf(samples, 'ipvs_snat_address_bytes_total', { address: P0, direction: 'in' }), address?.stats['bytes_in'])
     const counted = (await lab.gateway.sh('cat /proc/net/ip_vs_snat')).trim().split('\n').map((line) => line.split(' '))
-    for (const [name = '', value] of counted.filter(([name]) => name !== 'conns' && name !== 'unanswered')) {
+    for (const [name = '', value] of counted.filter(([name = '']) => !['conns', 'unanswered', 'port_maps'].includes(name))) {
       const dropped = /^drop_(.*)/.exec(name)?.[1]
       const shown = dropped === undefined ? valueOf(samples, 'ipvs_snat_events_total', { event: name }) : valueOf(samples, 'ipvs_snat_dropped_packets_total', { reason: dropped })
       assert.equal(shown, Number(value), name)
@@ -79,6 +79,8 @@ export default suite('metrics', [
   test('without rules and connections the metrics are well formed too', METRICS, async (lab) => {
     const samples = await metrics(lab)
     assert.equal(valueOf(samples, 'ipvs_snat_connections'), 0)
+    assert.equal(valueOf(samples, 'ipvs_snat_port_maps'), 0)
+    assert.deepEqual(samples.filter(({ labels }) => labels['event'] === 'port_maps'), [])
     assert.ok(valueOf(samples, 'ipvs_snat_connections_limit') > 0)
     assert.deepEqual(samples.filter(({ name }) => name.includes('_rule_') || name.includes('_address_')), [])
   }),

@@ -118,9 +118,9 @@ test('the kernel of each variant has names and a release of its own', async (t) 
 })
 
 test('no line of what a kernel says of itself is longer than rpmlint takes', async (t) => {
-  for (const { variable, value } of FLAVOURS) {
-    const said = await rpmspec(fillKernel(createContext({ [variable]: value }), []), '--query', '--queryformat', '%{DESCRIPTION}\n')
-    t.regex(said, /for tests|debug/)
+  for (const context of [normal, ...FLAVOURS.map(({ variable, value }) => createContext({ [variable]: value }))]) {
+    const said = await rpmspec(fillKernel(context, []), '--query', '--queryformat', '%{DESCRIPTION}\n')
+    t.regex(said, /SNAT/)
     t.deepEqual(said.split('\n').filter((line) => line.length > 79), [])
   }
 })

@@ -113,7 +113,7 @@ test('data races of the kernel alone are listed with how often they were told of
   const unknown = { title: 'data-race in d+0x1/0x2', times: 1, unknownOrigin: true, report: ['KCSAN: d', ' d+0x1/0x2'] }
   tellRaces([known, unknown], folder)
   t.is(read(folder, 'races.txt'), [
-    'One side is not known, and may be IPVS:\n1 data-race in d+0x1/0x2\n', 'Both sides are known, and neither is IPVS:\n2 data-race in b / c\n',
+    'One side is not known, and may be IPVS:\n1 data-race in d+0x1/0x2\n', 'Both sides are known, and neither is in IPVS:\n2 data-race in b / c\n',
     'KCSAN: d\n d+0x1/0x2\n', 'KCSAN: b / c\n b+0x1/0x2\n',
   ].join('\n'))
 })

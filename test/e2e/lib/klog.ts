@@ -71,8 +71,8 @@ const FRAME = /\s[\w.]+\+0x[\da-f]+\/0x[\da-f]+/
 const OUR_FRAME = /\s_*ip_vs_\S*\+0x[\da-f]+\/0x|\+0x[\da-f]+\/0x[\da-f]+ \[(?:ip_vs|xt_ipvs)/
 /** The same in the line that begins a report, where functions have no offsets. */
 const OUR_NAME = /\s_*ip_vs_|\[(?:ip_vs|xt_ipvs)/
-/** Both functions of a title are of one module that IPVS calls by its device at most: a driver that races with itself as it sends. */
-const WITHIN_A_DRIVER = /^data-race in \S+ \[(?!ip_vs|xt_ipvs|nf_)(\w+)\] \/ \S+ \[\1\]$/
+/** The driver of the lab's network cards races with itself as it sends. With IPVS on one side that is by whom it was called. */
+const WITHIN_DRIVER = /^data-race in \S+ \[e1000e\] \/ \S+ \[e1000e\]$/
 
 /** A report of a data race. */
 interface Race {
@@ -95,11 +95,14 @@ function isWhole({ title, body }: Race): boolean {
   return tops.length === (title.includes(TWO_SIDES) ? 2 : 1) && tops.every((line) => FRAME.test(line)) && body.some((line) => RACE_REPORTED.test(line))
 }
 
-/** @returns whether a line begins the whole report of a data race in which nothing of IPVS takes part: the kernel has many that are known and do no harm */
+/** @returns whether a line begins the whole report of a data race which is none of IPVS: the kernel has many that are known and do no harm */
 function isForeignRace(lines: readonly string[], index: number): boolean {
   const race = raceAt(lines, index)
   if (race === undefined || OUR_NAME.test(race.title) || !isWhole(race)) return false
-  return WITHIN_A_DRIVER.test(race.title) || !race.body.some((line) => OUR_FRAME.test(line))
+  const ours = race.body.map((line) => OUR_FRAME.test(line))
+  const second = race.body.findLastIndex((line) => SIDE.test(line))
+  const oneSide = !ours.slice(0, second).includes(true) || !ours.slice(second).includes(true)
+  return WITHIN_DRIVER.test(race.title) ? oneSide : !ours.includes(true)
 }
 
 /** @returns whether a line is near the end of a report whose beginning is lost */

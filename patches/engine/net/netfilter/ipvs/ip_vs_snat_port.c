@@ -112,14 +112,10 @@ static bool snat_hot_is_whole(const struct snat_hot *hot)
 	return smp_load_acquire(&hot->mapped) == hot->num;
 }
 
-/* Are fewer than half of its ports taken, of those that are mapped and may be? Of a few
- * that says nothing.
- */
-static bool snat_hot_is_cold(const struct snat_hot *hot, int taken)
+/* How many ports that are mapped may be taken */
+static int snat_hot_usable(const struct snat_hot *hot)
 {
-	int usable = READ_ONCE(hot->mapped) - READ_ONCE(hot->reserved);
-
-	return taken < max(usable, 2 * SNAT_HOT_MISSES) / 2;
+	return READ_ONCE(hot->mapped) - READ_ONCE(hot->reserved);
 }
 
 /* Called under hot_lock */
@@ -236,7 +232,9 @@ static bool snat_hot_has_room(struct ip_vs_snat *snat)
 	for (i = 0; i < 1 << SNAT_HOT_BITS; i++) {
 		/* Under RCU lock, so that what is removed leads on */
 		ip_vs_snat_hlist_for_each(hot, &snat->hot_tab[i], node) {
-			if (snat_hot_is_cold(hot, atomic_read(&hot->taken)))
+			/* Of a few ports, how many are taken says nothing */
+			if (atomic_read(&hot->taken) <
+			    max(snat_hot_usable(hot), 2 * SNAT_HOT_MISSES) / 2)
 				snat_hot_remove(snat, hot);
 		}
 	}
@@ -319,7 +317,7 @@ static void snat_hot_clear(struct ip_vs_snat *snat, struct snat_hot *hot,
 	/* In this order, as it may be made whole, with many more that are taken */
 	whole = snat_hot_is_whole(hot);
 	taken = atomic_dec_return(&hot->taken);
-	if (whole ? !snat_hot_is_cold(hot, taken) : taken > 0)
+	if (taken >= (whole ? snat_hot_usable(hot) / 2 : 1))
 		return;
 
 	spin_lock_bh(&snat->hot_lock);
