@@ -412,7 +412,7 @@ export default suite('rules', [
   test('who has begun before someone else has changed something is told so', ATOMIC, async (lab) => {
     const output = await lab.gateway.sh(`
       mkfifo /tmp/first
-      genl-exchange IPVS_SNAT </tmp/first >/tmp/answers & exec 3>/tmp/first
+      genl-exchange IPVS_SNAT >/tmp/answers </tmp/first & exec 3>/tmp/first
       echo '1 0' >&3; until grep -q ack /tmp/answers; do usleep 50000; done
       echo '5 0 0c0001800800010061000000' | genl-exchange IPVS_SNAT
       echo '2 0' >&3; exec 3>&-; wait; cat /tmp/answers; rm /tmp/first /tmp/answers`)
