@@ -205,15 +205,6 @@ export const TARGETS: readonly Target[] = [
   {
     ...MAINLINE,
     name: 'lts',
-    summary: 'Linux 6.1 LTS',
-    line: '6.1',
-    families: [{ name: '6.1', series: 'lts', compat: ['6', '6.1'], kernels: 'Linux 6.1', config: 'lts-6.1' }],
-    source: 'linux-6.1',
-    stock: { distribution: 'Debian 12', suite: 'bookworm' },
-  },
-  {
-    ...MAINLINE,
-    name: 'lts-6.12',
     summary: 'Linux 6.12 LTS',
     line: '6.12',
     families: [{ name: '6.12', series: 'lts-6.12', compat: ['6', '6.12'], kernels: 'Linux 6.12' }],
@@ -221,6 +212,15 @@ export const TARGETS: readonly Target[] = [
     // What its gateways have from Debian is not replaced by an older one.
     tools: { keepalived: 'keepalived-2.3' },
     stock: { distribution: 'Debian 13', suite: 'trixie' },
+  },
+  {
+    ...MAINLINE,
+    name: 'lts-6.1',
+    summary: 'Linux 6.1 LTS',
+    line: '6.1',
+    families: [{ name: '6.1', series: 'lts-6.1', compat: ['6', '6.1'], kernels: 'Linux 6.1', config: 'lts-6.1' }],
+    source: 'linux-6.1',
+    stock: { distribution: 'Debian 12', suite: 'bookworm' },
   },
   {
     name: 'el6',

@@ -30,7 +30,7 @@ export const VARIABLES = {
   WITHOUT: 'targets that a release is made without, separated by commas',
   AGAIN: '1: make a release of which there is a tag once more (default 0)',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
-  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize; kcsan: KCSAN, into dist/TARGET-kcsan (lts only; default 0)',
+  SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize; kcsan: KCSAN, into dist/TARGET-kcsan (not of el6; default 0)',
   JOBS: 'parallel compile jobs (default: the number of CPUs)',
   ONLY: 'end-to-end tests or selftests to run, or parts of the benchmark: words that their names contain, separated by commas',
   REPEAT: 'how many times the end-to-end tests are run, or the parts of the benchmark (default 1)',

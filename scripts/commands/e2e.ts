@@ -19,7 +19,7 @@ recordings of runs with failures stay, in test/run-NUMBER.
 SANITIZE=1 runs them on a kernel with KASAN, lockdep and kmemleak, and looks for leaked
 memory after each suite; it takes its time. SANITIZE=kcsan runs them on one with KCSAN, whose processors run at once without
 KVM, too. A data race fails the test if one of its sides is in IPVS; others are counted in races.txt.
-KERNEL=stock runs them on the distribution's own kernel (Debian 13's of TARGET=lts-6.12, Debian 12's of lts), into
+KERNEL=stock runs them on the distribution's own kernel (Debian 13's of lts, Debian 12's of TARGET=lts-6.1), into
 which apt has installed the package of make kmod; it needs mmdebstrap. It stays as it was installed: make clean KERNEL=stock
 brings the kernel that the archive has by now.
 FASTPATH=1 runs them with net.ipv4.vs.snat_fastpath on; those about rules that see each packet do not apply then.

@@ -10,7 +10,7 @@ const command: Command = {
 from upstream where apt has none, and stores it under its SHA-256.
 
 A local file can be given for any source:
-  make fetch SOURCE=linux-6.1=/path/linux-6.1.192.tar.xz
+  make fetch SOURCE=linux-6.12=/path/linux-6.12.118.tar.xz
 Sources: ${SOURCES.map((source) => source.name).join(', ')}
 
 A kernel of el6 comes from the CentOS archive as a source package, signed by CentOS 6, or from a

@@ -10,7 +10,7 @@ import { requireSrpm } from '../steps/srpm.ts'
 const command: Command = {
   summary: 'the IPVS modules alone, for the stock kernel: for DKMS (Debian, EL10), or kmod-ipvs-snat (RHEL 6)',
   anyKernel: true,
-  help: `Of lts and lts-6.12: writes ipvs-snat-dkms_VERSION_all.deb, for the kernels of Debian 12 and 13, and the same as an RPM, for
+  help: `Of lts and lts-6.1: writes ipvs-snat-dkms_VERSION_all.deb, for the kernels of Debian 12 and 13, and the same as an RPM, for
 those of EL10, into the folder DKMS. It holds the sources of IPVS of both with the series in them; DKMS compiles those of a kernel when it is installed, and refuses one whose
 IPVS is another. The README.md in it tells of updates and Secure Boot. make e2e KERNEL=stock tests it.
 

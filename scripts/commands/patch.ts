@@ -12,7 +12,7 @@ them are tried first, beside the work tree; a patch that does not fit names the
 file and the hunk, and nothing changes.
 
 TREE=ipvsadm is about ipvsadm's source and patches/ipvsadm, which have no engine. Of
-TREE=keepalived the version decides which series it is: TARGET=lts-6.12 has that of Debian 13.
+TREE=keepalived the version decides which series it is: lts has that of Debian 13.
 
 Edits that you made in the prepared tree are never overwritten: keep them by
 "make save" or throw them away by "make discard".`,

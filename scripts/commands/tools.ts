@@ -10,7 +10,7 @@ with the libraries they need compiled in, ipvsadm with the patches in patches/ip
 mark-window, netlink-batch, queue-accept, send-unsummed, short-connections, steady-stream and an unpatched ipvsadm are for the virtual machines and are not packaged. Prints the paths of what was built.
 
 Needs musl-gcc and the kernel's headers. They are built once for all targets (but
-keepalived, of which lts-6.12 takes that of Debian 13) and all checkouts of this cache:
+keepalived, of which lts takes that of Debian 13) and all checkouts of this cache:
 what was built before from the same sources, by the same compiler, is taken from there.`,
   step,
   async run(context) {

@@ -30,7 +30,7 @@ const SOURCES = ['net/netfilter/ipvs', 'net/netfilter/xt_ipvs.c', HEADER]
 const HOOKS = ['etc/kernel/postinst.d/ipvs-snat', 'etc/kernel/header_postinst.d/ipvs-snat']
 
 /** The kernel lines that some distribution has as its own; the newest comes first, as it names the package. */
-const LINES = TARGETS.filter(({ stock }) => stock).reverse()
+const LINES = TARGETS.filter(({ stock }) => stock)
 
 /** The targets that the package is of. */
 export const DKMS_TARGETS: readonly string[] = LINES.map(({ name }) => name)

@@ -11,8 +11,8 @@ const SECOND = '0002-ipvs-hook-more.patch'
 
 /** A checkout with a second patch, of line 10, in whose place is what `line` says. */
 function withPatch(fixture: Fixture, line: string): void {
-  fixture.write('patches/lts/series', `0001-ipvs-call-the-engine.patch\n${SECOND}\n`)
-  fixture.write(`patches/lts/${SECOND}`, hookPatch(10, 'ipvs: hook more').replace('+int hooked_10;', `+${line}`))
+  fixture.write('patches/lts-6.12/series', `0001-ipvs-call-the-engine.patch\n${SECOND}\n`)
+  fixture.write(`patches/lts-6.12/${SECOND}`, hookPatch(10, 'ipvs: hook more').replace('+int hooked_10;', `+${line}`))
 }
 
 test('a series that is clean passes, each commit built, after an interrupt too, and is not checked again', async (t) => {
@@ -40,8 +40,8 @@ test('a patch that brings a warning is named', async (t) => {
 test('a patch that does not build by itself is named, though the next one mends it', async (t) => {
   const fixture = createFixture(t)
   withPatch(fixture, 'int hooked_10')
-  fixture.write('patches/lts/series', `0001-ipvs-call-the-engine.patch\n${SECOND}\n0003-mend.patch\n`)
-  fixture.write('patches/lts/0003-mend.patch', hookPatch(10, 'ipvs: mend').replace('-int line_10;', '-int hooked_10'))
+  fixture.write('patches/lts-6.12/series', `0001-ipvs-call-the-engine.patch\n${SECOND}\n0003-mend.patch\n`)
+  fixture.write('patches/lts-6.12/0003-mend.patch', hookPatch(10, 'ipvs: mend').replace('-int line_10;', '-int hooked_10'))
   const failure = await fails(t, 'build', () => check.run(fixture.context()))
   t.regex(failure.message, /^building patch 2, "ipvs: hook more" failed/)
 })

@@ -46,7 +46,7 @@ test('mistakes of the user are told as such', async (t) => {
     [['help', 'HOURS=1000'], /HOURS="1000" is not a number of hours above 0 and below 1000/],
     [['help', 'SEED=x'], /SEED="x" is not a number/],
     [['help', 'DEBUG=maybe'], /DEBUG="maybe" is not understood/],
-    [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 12 has built that/],
+    [['kernel', 'KERNEL=stock'], /make kernel knows no KERNEL=stock: Debian 13 has built that/],
     [['help', 'DEBUG=1', 'SANITIZE=1'], /DEBUG=1 and SANITIZE=1 are different kernels/],
     [['help', 'DEBUG=1', 'SANITIZE=kcsan'], /DEBUG=1 and SANITIZE=kcsan are different kernels/],
     [['help', 'SANITIZE=kasan'], /SANITIZE="kasan" is not understood\.[^]*SANITIZE is one of: 0, 1, kcsan/],

@@ -29,18 +29,18 @@ test('local files go into the store under their digest', async (t) => {
   const { context, kernel } = createFixture(t)
   const c = context()
   await bring(c, fetch)
-  const stored = sourceFile(c, 'linux-6.1')
-  t.like(stored, { version: '6.1.7', origin: 'local', sha256: sha256(kernel), path: join(c.paths.store, sha256(kernel)) })
+  const stored = sourceFile(c, 'linux-6.12')
+  t.like(stored, { version: '6.12.3', origin: 'local', sha256: sha256(kernel), path: join(c.paths.store, sha256(kernel)) })
   t.is(sha256(stored.path), sha256(kernel))
 })
 
 test("a tool's tree has its own source only, which is the same for every target that has no other", async (t) => {
   const { context } = createFixture(t)
   const stamps: Stamp[] = []
-  for (const TARGET of ['lts', 'lts-6.12', 'el6']) stamps.push(await bring(context({ TREE: 'ipvsadm', TARGET }), fetch))
+  for (const TARGET of ['lts', 'lts-6.1', 'el6']) stamps.push(await bring(context({ TREE: 'ipvsadm', TARGET }), fetch))
   t.deepEqual(Object.keys(stamps[0]?.facts ?? {}), ['ipvsadm'])
   t.deepEqual(stamps.map(({ key }) => key), stamps.map(() => stamps[0]?.key))
-  t.deepEqual(Object.keys((await bring(context({ TREE: 'keepalived', TARGET: 'lts-6.12' }), fetch)).facts), ['keepalived-2.3'])
+  t.deepEqual(Object.keys((await bring(context({ TREE: 'keepalived' }), fetch)).facts), ['keepalived-2.3'])
 })
 
 test('a local file that was replaced by one of its size and time is another one', async (t) => {
@@ -79,9 +79,9 @@ test('a file that bears a pinned name but is another one is refused', async (t) 
 test('what SOURCE= names and nothing takes is told, by the command that is run', (t) => {
   const { context } = createBothLines(t)
   const unused = (step: Step, variables: Variables = {}) => unusedSources(context(variables), step)
-  t.deepEqual(unused(config), ['linux-6.12', 'keepalived-2.3'])
-  t.deepEqual(unused(config, { TARGET: 'lts-6.12' }), ['linux-6.1', 'keepalived'])
-  t.deepEqual(unused(config, { TARGET: 'el6' }), ['linux-6.1', 'linux-6.12', 'keepalived-2.3'])
+  t.deepEqual(unused(config), ['linux-6.1', 'keepalived'])
+  t.deepEqual(unused(config, { TARGET: 'lts-6.1' }), ['linux-6.12', 'keepalived-2.3'])
+  t.deepEqual(unused(config, { TARGET: 'el6' }), ['linux-6.12', 'linux-6.1', 'keepalived-2.3'])
   t.deepEqual(unused(check, { TARGET: 'el6' }), ['linux-6.12', 'keepalived-2.3'])
   t.deepEqual(unused(dkms), [])
   t.deepEqual(unused(prep, { TREE: 'ipvsadm' }).includes('ipvsadm'), false)
@@ -211,10 +211,10 @@ test('when no place has the file, every place is named with its reason', async (
   const { root } = createFixture(t)
   const { server, url } = await serve(Buffer.from(''))
   server.close()
-  const failure = await fails(t, 'source', () => download(['file:///nowhere/file', url], join(root, 'file'), 'SOURCE=linux-6.1=PATH'))
+  const failure = await fails(t, 'source', () => download(['file:///nowhere/file', url], join(root, 'file'), 'SOURCE=linux-6.12=PATH'))
   t.is(failure.details.excerpt?.length, 2)
   t.regex(failure.details.excerpt?.[0] ?? '', /^file:\/\/\/nowhere\/file: /)
-  t.regex(failure.details.hint ?? '', /network[^]*\nSOURCE=linux-6\.1=PATH$/)
+  t.regex(failure.details.hint ?? '', /network[^]*\nSOURCE=linux-6\.12=PATH$/)
 })
 
 /** Makes a key in a fresh GnuPG home, and signs the uncompressed content of a tarball as kernel.org does. */
@@ -265,7 +265,7 @@ test('what upstream signs and nobody has pinned is taken by its signature, from 
   const [wrong, right] = [tarball(folder, basename(kernel), { Makefile: 'tampered\n' }), kernel].map((path) => `file://${path}`) as [string, string]
   const older = tarball(folder, 'linux-6.1.6.tar.xz', { Makefile: 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 6\nEXTRAVERSION =\n' })
   const source = (urls: string[], signature?: { url: string; keyFingerprint: string; keyOwner: string }): Source =>
-    ({ name: 'linux', summary: 'x', apt: { kind: 'source', package: 'x', file: /x/ }, upstream: { version: '6.1.7', urls, ...(signature ? { signature } : {}) } })
+    ({ name: 'linux', summary: 'x', apt: { kind: 'source', package: 'x', file: /x/ }, upstream: { version: '6.12.3', urls, ...(signature ? { signature } : {}) } })
   const signature = { url: `file://${good.signature}`, keyFingerprint: good.keyFingerprint, keyOwner: 'good@example.org' }
   const store = new Store(join(cache, 'store'))
   const fetchIt = (one: Source) => fetchUpstream(store, one, (path, file, signer) => verifyTarball(path, file, signer, good.keyFile))
@@ -277,7 +277,7 @@ test('what upstream signs and nobody has pinned is taken by its signature, from 
   await fails(t, 'source', () => fetchIt(source([right], { ...signature, url: right })))
   const old = sign(root, 'old', older)
   const replayed = source([`file://${older}`], { url: `file://${old.signature}`, keyFingerprint: old.keyFingerprint, keyOwner: 'old@example.org' })
-  t.regex((await fails(t, 'source', () => fetchUpstream(store, replayed, (path, file, signer) => verifyTarball(path, file, signer, old.keyFile)))).message, /is signed, but it is not Linux 6\.1\.7/)
+  t.regex((await fails(t, 'source', () => fetchUpstream(store, replayed, (path, file, signer) => verifyTarball(path, file, signer, old.keyFile)))).message, /is signed, but it is not Linux 6\.12\.3/)
 })
 
 test('source entries are enabled in both forms of a source list', (t) => {

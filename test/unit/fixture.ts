@@ -33,8 +33,8 @@ export const coreFile = (change: (line: string) => string = (line) => line): str
  * `FAIL` in the tree breaks the compilation, lib.c is really compiled; CONFIG_VANISHED never survives.
  */
 const MAKEFILE = `VERSION = 6
-PATCHLEVEL = 1
-SUBLEVEL = 7
+PATCHLEVEL = 12
+SUBLEVEL = 3
 EXTRAVERSION =
 # bzImage and modules have one recipe, which must not run twice at once.
 .NOTPARALLEL:
@@ -114,15 +114,15 @@ export function createFixture(t: Pick<ExecutionContext, 'teardown'>): Fixture {
   write('patches/engine/commit-message', ENGINE_MESSAGE)
   write('patches/engine/net/netfilter/ipvs/ip_vs_snat.c', 'int snat;\n')
   write('patches/compat/6/net/netfilter/ipvs/ip_vs_snat_compat.h', '/* 6 */\n')
-  write('patches/compat/6.1/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.1 */\n')
-  write('patches/lts/series', '# hooks\n0001-ipvs-call-the-engine.patch\n')
-  write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5))
+  write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
+  write('patches/lts-6.12/series', '# hooks\n0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(5))
   write('specs/kernel/lts/10-base.config', 'CONFIG_IP_VS=m\n# CONFIG_SOUND is not set\n')
   write('specs/kernel/lts/debug.config', 'CONFIG_IP_VS_DEBUG=y\n')
   write('specs/kernel/lts-6.1/objects.config', 'CONFIG_NFT_OBJREF=m\n')
   const kernel = kernelTarball(folder)
   const other = tarball(folder, 'tool-1.0.tar.gz', { README: 'a tool\n' })
-  const sources = SOURCES.map(({ name }) => `${name}=${name === 'linux-6.1' ? kernel : other}`).join(',')
+  const sources = SOURCES.map(({ name }) => `${name}=${name === 'linux-6.12' ? kernel : other}`).join(',')
   const context = (variables: Variables = {}) =>
     createContext({ CACHE: cache, SETUP: 'no', JOBS: '2', SOURCE: sources, ...variables }, root)
   return { root, cache, kernel, context, write }
@@ -134,19 +134,19 @@ export function createBothLines(t: ExecutionContext): Fixture {
   const { root, write } = fixture
   for (const name of readdirSync(join(ROOT, 'specs/dkms'))) write(`specs/dkms/${name}`, read(ROOT, 'specs/dkms', name))
   for (const name of ['specs/static/GPL-2.0.txt', 'specs/rpmlint.toml']) write(name, read(ROOT, name))
-  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
-  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
-  write('patches/compat/6.12/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.12 */\n')
-  const SOURCE = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(dirname(root), '6.12.3')}`)
+  write('patches/lts-6.1/series', '0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.1/0001-ipvs-call-the-engine.patch', hookPatch(10))
+  write('patches/compat/6.1/net/netfilter/ipvs/ip_vs_snat_line.h', '/* 6.1 */\n')
+  const SOURCE = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*/, `linux-6.1=${kernelTarball(dirname(root), '6.1.7')}`)
   return { ...fixture, context: (variables) => fixture.context({ SOURCE, ...variables }) }
 }
 
 /** @returns the path of a fake kernel's tarball */
-export function kernelTarball(folder: string, version = '6.1.7', core = coreFile()): string {
+export function kernelTarball(folder: string, version = '6.12.3', core = coreFile()): string {
   const sublevel = version.split('.')
   const makefile = MAKEFILE.replace('VERSION = 6', `VERSION = ${sublevel[0]}`)
-    .replace('PATCHLEVEL = 1', `PATCHLEVEL = ${sublevel[1]}`)
-    .replace('SUBLEVEL = 7', `SUBLEVEL = ${sublevel[2]}`)
+    .replace('PATCHLEVEL = 12', `PATCHLEVEL = ${sublevel[1]}`)
+    .replace('SUBLEVEL = 3', `SUBLEVEL = ${sublevel[2]}`)
   return tarball(folder, `linux-${version}.tar.xz`, {
     Makefile: makefile,
     'scripts/kconfig/merge_config.sh': MERGE_CONFIG,

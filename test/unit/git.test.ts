@@ -73,5 +73,5 @@ test.serial('neither the user\'s configuration nor a git that calls this tool re
   t.false(existsSync(join(root, 'elsewhere')))
   t.notRegex(read(c.paths.tree, 'net/netfilter/ipvs/ip_vs_core.c'), /\r/)
   await save(c)
-  t.regex(read(c.paths.root, 'patches/lts/0001-ipvs-call-the-engine.patch'), /^--- a\//m)
+  t.regex(read(c.paths.root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch'), /^--- a\//m)
 })

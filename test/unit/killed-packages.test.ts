@@ -37,7 +37,7 @@ const MOMENTS: readonly Moment[] = [
   { rename: '/dist/lts/RPMS$', gone: true },
   { rename: '/dist/lts/SRPMS$', gone: true },
   { rename: '/rpm.json$' },
-  { program: 'patch', words: '*--fuzz=0*', missing: ({ dist }) => [join(dist, 'lvs-snat-6.1.7.patch')] },
+  { program: 'patch', words: '*--fuzz=0*', missing: ({ dist }) => [join(dist, 'lvs-snat-6.12.3.patch')] },
   { program: 'createrepo_c', words: '*--pkglist*', done: 'real "$@"' },
   { rename: '/dist/lts/repodata$', gone: true },
   { rename: '/dist/lts/SHA256SUMS$' },

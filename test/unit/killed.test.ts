@@ -129,7 +129,7 @@ test('locks of a git that is at work in the prepared tree stay', async (t) => {
   t.teardown(() => editor.kill())
   await new Promise((resolve) => editor.once('spawn', resolve))
   writeFileSync(lock, '')
-  write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(7))
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(7))
   await fails(t, 'environment', () => bring(c, patch))
   t.true(existsSync(lock))
   editor.stdin.end()

@@ -16,19 +16,19 @@ const IDENTITY = { GIT_COMMITTER_NAME: 'A Porter', GIT_COMMITTER_EMAIL: 'a.porte
 test('a series is brought to another kernel as docs/series.md says', async (t) => {
   const { root, context, write } = createFixture(t)
   const [fits, misfits] = ['0001-ipvs-call-the-engine.patch', '0002-ipvs-call-it-once-more.patch'] as const
-  write(`patches/lts/${misfits}`, hookPatch(10, 'ipvs: call it once more'))
-  write('patches/lts/series', `# hooks\n${fits}\n${misfits}\n`)
+  write(`patches/lts-6.12/${misfits}`, hookPatch(10, 'ipvs: call it once more'))
+  write('patches/lts-6.12/series', `# hooks\n${fits}\n${misfits}\n`)
   const originals = join(root, 'originals')
   mkdirSync(originals)
-  for (const name of [fits, misfits]) copyFileSync(join(root, 'patches/lts', name), join(originals, name))
-  const kernel = kernelTarball(root, '6.1.8', coreFile((line) => line.replace('line_11', 'another_11')))
-  const c = context({ SOURCE: context().variables.SOURCE?.replace(/linux-6\.1=[^,]*/, `linux-6.1=${kernel}`) ?? '' })
+  for (const name of [fits, misfits]) copyFileSync(join(root, 'patches/lts-6.12', name), join(originals, name))
+  const kernel = kernelTarball(root, '6.12.8', coreFile((line) => line.replace('line_11', 'another_11')))
+  const c = context({ SOURCE: context().variables.SOURCE?.replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernel}`) ?? '' })
 
   const failure = await fails(t, 'patch', () => bring(c, patch))
-  t.true(failure.message.startsWith(join(root, 'patches/lts', misfits)))
+  t.true(failure.message.startsWith(join(root, 'patches/lts-6.12', misfits)))
   t.deepEqual(failure.details.excerpt, [`${CORE}: hunk 1 @@ -8,5 +8,5 @@`])
 
-  write('patches/lts/series', `# hooks\n${fits}\n# ${misfits}\n`)
+  write('patches/lts-6.12/series', `# hooks\n${fits}\n# ${misfits}\n`)
   await bring(c, patch)
   const git = (...words: string[]) => spawnSync('git', words, { cwd: c.paths.tree, encoding: 'utf8', env: { ...process.env, ...IDENTITY } })
   t.not(git('am', '--reject', join(originals, misfits)).status, 0)
@@ -39,8 +39,8 @@ test('a series is brought to another kernel as docs/series.md says', async (t) =
   t.is(git('am', '--continue').status, 0)
 
   await save.run(c)
-  t.is(read(root, 'patches/lts/series'), `# hooks\n${fits}\n${misfits}\n`)
-  t.true(read(root, 'patches/lts', misfits).includes(' int another_11;'))
-  t.true(read(root, 'patches/lts', fits).includes('hooked_5'))
+  t.is(read(root, 'patches/lts-6.12/series'), `# hooks\n${fits}\n${misfits}\n`)
+  t.true(read(root, 'patches/lts-6.12', misfits).includes(' int another_11;'))
+  t.true(read(root, 'patches/lts-6.12', fits).includes('hooked_5'))
   t.is(git('status', '--porcelain').stdout, '')
 })

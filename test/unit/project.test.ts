@@ -35,7 +35,7 @@ test('the documents lead to files that there are', (t) => {
   t.deepEqual(broken, [])
 })
 
-/** Commands, scripts and folders that a document names in code: `scripts/base`, `patches/lts/series`. */
+/** Commands, scripts and folders that a document names in code: `scripts/base`, `patches/lts-6.12/series`. */
 const NAMED = /`((?:scripts|vm|test|patches|specs|docs)\/[\w./-]*[\w-])`/g
 
 test('the documents name files that there are', (t) => {

@@ -91,7 +91,7 @@ test('a package that dist does not have is a difference', async (t) => {
 test('dist becomes a repository whose digests hold, the same each time, without what tests have recorded', async (t) => {
   const { context } = await packaged(t, SAME)
   const { dist } = context.paths
-  writeFileSync(join(dist, 'lvs-snat-6.1.7.patch'), 'a patch\n')
+  writeFileSync(join(dist, 'lvs-snat-6.12.3.patch'), 'a patch\n')
   mkdirSync(join(dist, 'test'))
   copyFileSync(join(dist, 'SRPMS/fixture-1-1.src.rpm'), join(dist, 'test/fixture-1-1.src.rpm'))
   // A run that was killed has left them.
@@ -99,7 +99,7 @@ test('dist becomes a repository whose digests hold, the same each time, without 
   writeFileSync(join(dist, 'SHA256SUMS.new-123-abcdef'), '')
   t.deepEqual(await repository.run(context), { files: read(sumsFile(context)).trimEnd().split('\n').length })
   const sums = read(sumsFile(context))
-  for (const name of ['RPMS/x86_64/fixture-1-1.noarch.rpm', 'SRPMS/fixture-1-1.src.rpm', 'repodata/repomd.xml', 'lvs-snat-6.1.7.patch']) t.true(sums.includes(`  ${name}\n`), name)
+  for (const name of ['RPMS/x86_64/fixture-1-1.noarch.rpm', 'SRPMS/fixture-1-1.src.rpm', 'repodata/repomd.xml', 'lvs-snat-6.12.3.patch']) t.true(sums.includes(`  ${name}\n`), name)
   t.false(sums.includes('test/'))
   t.false(existsSync(join(dist, 'SHA256SUMS.new-123-abcdef')))
   execFileSync('sha256sum', ['--check', '--quiet', 'SHA256SUMS'], { cwd: dist })
@@ -129,7 +129,7 @@ test.serial('whoever builds other packages is told that the signed copy is of th
 
 test('without a kernel that builds there is neither repository nor proof', async (t) => {
   const { context, write } = createFixture(t)
-  write('patches/lts/series', 'missing.patch\n')
+  write('patches/lts-6.12/series', 'missing.patch\n')
   for (const command of [repo, reproduce]) await fails(t, 'patch', () => command.run(context()))
   t.false(existsSync(context().paths.dist))
 })

@@ -110,10 +110,10 @@ test('a release has all targets but those that are named, and what needs them', 
   const { context } = createFixture(t)
   const released = (variables: Variables) => releasedContexts(context(variables)).map(({ variant }) => variant)
   t.deepEqual(released({}), TARGETS.map(({ name }) => name))
-  t.deepEqual(released({ WITHOUT: 'el6' }), ['lts', 'lts-6.12'])
+  t.deepEqual(released({ WITHOUT: 'el6' }), ['lts', 'lts-6.1'])
   t.deepEqual(saysLeftOut(context({ WITHOUT: 'el6' })), ['TARGET=el6'])
-  t.deepEqual(saysLeftOut(context({ WITHOUT: 'lts' })), ['TARGET=lts', 'the package for DKMS, which is for lts-6.12 and lts'])
-  for (const variables of [{ WITHOUT: 'el7' }, { WITHOUT: 'lts,lts-6.12,el6' }, { TARGET: 'el6' }, { DEBUG: '1' }] satisfies Variables[]) {
+  t.deepEqual(saysLeftOut(context({ WITHOUT: 'lts' })), ['TARGET=lts', 'the package for DKMS, which is for lts and lts-6.1'])
+  for (const variables of [{ WITHOUT: 'el7' }, { WITHOUT: 'lts,lts-6.1,el6' }, { TARGET: 'el6' }, { DEBUG: '1' }] satisfies Variables[]) {
     t.throws(() => released(variables), { instanceOf: Failure })
   }
 })
@@ -217,10 +217,10 @@ test.serial('a release has the packages of all targets, and says of what they we
   const files = listFiles(folder)
   t.deepEqual(files.filter((name) => !name.includes('/')), ['CHANGELOG.md', 'SHA256SUMS', 'lvs-snat-1.1.0.intoto.json', 'lvs-snat-1.1.0.spdx.json', 'manifest.json'])
   t.deepEqual(files.filter((name) => name.startsWith('lts/') && !name.includes('repodata')), [
-    'lts/RPMS/x86_64/ipvsadm-1.0-1+a.x86_64.rpm', 'lts/RPMS/x86_64/kernel-6.1-1.0-1+a.x86_64.rpm', 'lts/SHA256SUMS',
-    'lts/SRPMS/ipvsadm-1.0-1+a.src.rpm', 'lts/SRPMS/kernel-6.1-1.0-1+a.src.rpm', 'lts/lvs-snat-6.1.7.patch',
+    'lts/RPMS/x86_64/ipvsadm-1.0-1+a.x86_64.rpm', 'lts/RPMS/x86_64/kernel-6.12-1.0-1+a.x86_64.rpm', 'lts/SHA256SUMS',
+    'lts/SRPMS/ipvsadm-1.0-1+a.src.rpm', 'lts/SRPMS/kernel-6.12-1.0-1+a.src.rpm', 'lts/lvs-snat-6.12.3.patch',
   ])
-  t.true(files.includes('lts/repodata/repomd.xml') && files.includes('lts-6.12/lvs-snat-6.12.3.patch'))
+  t.true(files.includes('lts/repodata/repomd.xml') && files.includes('lts-6.1/lvs-snat-6.1.7.patch'))
   const [rpm = '', srpm = ''] = dkmsRpms(c).map((path) => basename(path))
   t.deepEqual(files.filter((name) => /^dkms\/(?!repodata)/.test(name)), [`dkms/DEBS/${basename(dkmsPackage(c))}`, `dkms/RPMS/noarch/${rpm}`, `dkms/SRPMS/${srpm}`])
   t.true(files.includes('dkms/repodata/repomd.xml'))
@@ -230,8 +230,8 @@ test.serial('a release has the packages of all targets, and says of what they we
   const manifest = json(folder, 'manifest.json') as Manifest
   t.is(manifest.commit, git('rev-parse', 'HEAD'))
   t.deepEqual(manifest.without, ['el6'])
-  t.is(manifest.targets['lts']?.kernelRelease, '6.1.7-1.snat1.x86_64')
-  t.is(manifest.targets['lts-6.12']?.command, 'make TARGET=lts-6.12')
+  t.is(manifest.targets['lts']?.kernelRelease, '6.12.3-1.snat1.x86_64')
+  t.is(manifest.targets['lts-6.1']?.command, 'make TARGET=lts-6.1')
   t.deepEqual(manifest.packages.map(({ path }) => path).sort(), files.filter((name) => /\.(rpm|deb)$/.test(name)))
   for (const { path, sha256 } of manifest.packages) t.is(sha256, await sha256File(join(folder, path)))
 
@@ -239,11 +239,11 @@ test.serial('a release has the packages of all targets, and says of what they we
   checkSpdx(t, document)
   t.deepEqual(document.hasExtractedLicensingInfos.map(({ licenseId }) => licenseId), ['LicenseRef-Odd'])
   const related = (from: string): string[] => document.relationships.filter(({ spdxElementId }) => spdxElementId === from).map(({ relationshipType, relatedSpdxElement }) => `${relationshipType} ${relatedSpdxElement}`)
-  t.deepEqual(related('SPDXRef-Package-kernel-6.1-1.0-1-a.x86-64.rpm'), ['GENERATED_FROM SPDXRef-Package-kernel-6.1-1.0-1-a.src.rpm'])
+  t.deepEqual(related('SPDXRef-Package-kernel-6.12-1.0-1-a.x86-64.rpm'), ['GENERATED_FROM SPDXRef-Package-kernel-6.12-1.0-1-a.src.rpm'])
   t.deepEqual(related('SPDXRef-Package-kernel-6.12-1.0-1-a.src.rpm'), ['GENERATED_FROM SPDXRef-Source-linux-6.12-6.12.3'])
   const musl = document.packages.find(({ name }) => name === 'musl')?.SPDXID
   t.deepEqual(related('SPDXRef-Package-ipvsadm-1.0-1-a.x86-64.rpm'), ['GENERATED_FROM SPDXRef-Package-ipvsadm-1.0-1-a.src.rpm', `STATIC_LINK ${musl}`])
-  t.deepEqual(related('SPDXRef-Package-lvs-snat-6.1.7.patch'), ['PATCH_FOR SPDXRef-Source-linux-6.1-6.1.7'])
+  t.deepEqual(related('SPDXRef-Package-lvs-snat-6.12.3.patch'), ['PATCH_FOR SPDXRef-Source-linux-6.12-6.12.3'])
   const deb = document.packages.find(({ packageFileName }) => packageFileName?.endsWith('.deb'))?.SPDXID ?? ''
   t.deepEqual(related(deb), ['GENERATED_FROM SPDXRef-Source-linux-6.12-6.12.3', 'GENERATED_FROM SPDXRef-Source-linux-6.1-6.1.7'])
   // Both targets have it.
@@ -253,10 +253,10 @@ test.serial('a release has the packages of all targets, and says of what they we
   checkStatement(t, statement)
   t.deepEqual(statement.subject.map(({ name }) => name), files.filter((name) => name !== 'SHA256SUMS' && !name.endsWith('.intoto.json')))
   for (const { name, digest } of statement.subject) t.is(digest.sha256, await sha256File(join(folder, name)))
-  t.deepEqual(statement.predicate.buildDefinition.externalParameters, { version: '1.1.0', tag: 'v1.1.0', without: ['el6'], commands: { lts: 'make TARGET=lts', 'lts-6.12': 'make TARGET=lts-6.12' } })
+  t.deepEqual(statement.predicate.buildDefinition.externalParameters, { version: '1.1.0', tag: 'v1.1.0', without: ['el6'], commands: { lts: 'make TARGET=lts', 'lts-6.1': 'make TARGET=lts-6.1' } })
   const dependencies = statement.predicate.buildDefinition.resolvedDependencies
   t.deepEqual(dependencies[0], { name: 'lvs-snat', digest: { gitCommit: manifest.commit } })
-  t.deepEqual(dependencies.find(({ name }) => name === 'linux-6.1.7.tar.xz')?.digest, { sha256: await sha256File((c.variables.SOURCE ?? '').replace(/^.*linux-6\.1=([^,]*).*$/, '$1')) })
+  t.deepEqual(dependencies.find(({ name }) => name === 'linux-6.12.3.tar.xz')?.digest, { sha256: await sha256File((c.variables.SOURCE ?? '').replace(/^.*linux-6\.12=([^,]*).*$/, '$1')) })
   // No path of this host is told.
   t.false(files.some((name) => !/\.(rpm|deb|gz|zst)$/.test(name) && read(folder, name).includes(dirname(root))))
 

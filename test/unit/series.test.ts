@@ -74,9 +74,9 @@ test('a patch that does not fit names file, hunk and kernel version, and changes
   const c = context()
   await bring(c, patch)
   const before = git(c, 'rev-parse', 'HEAD')
-  write('patches/lts/0001-ipvs-call-the-engine.patch', hookPatch(5).replace(' int line_4;', ' int other;'))
+  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(5).replace(' int line_4;', ' int other;'))
   const failure = await fails(t, 'patch', () => bring(c, patch))
-  t.regex(failure.message, /0001-ipvs-call-the-engine\.patch does not fit Linux 6\.1\.7/)
+  t.regex(failure.message, /0001-ipvs-call-the-engine\.patch does not fit Linux 6\.12\.3/)
   t.deepEqual(failure.details.excerpt, [`${CORE}: hunk 1 @@ -3,5 +3,5 @@`])
   t.is(git(c, 'rev-parse', 'HEAD'), before)
   t.is(git(c, 'status', '--porcelain'), '')
@@ -84,17 +84,17 @@ test('a patch that does not fit names file, hunk and kernel version, and changes
 
 test('a patch that the source carries already is told apart', async (t) => {
   const { context, root } = createFixture(t)
-  const kernel = kernelTarball(root, '6.1.8', coreFile((line) => line.replace('line_5', 'hooked_5')))
+  const kernel = kernelTarball(root, '6.12.8', coreFile((line) => line.replace('line_5', 'hooked_5')))
   const failure = await fails(t, 'patch', () => bring(context({ SOURCE: sourceWith(context(), kernel) }), patch))
-  t.regex(failure.message, /is already applied in Linux 6\.1\.8/)
+  t.regex(failure.message, /is already applied in Linux 6\.12\.8/)
 })
 
 const sourceWith = (context: Context, kernel: string): string =>
-  (context.variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*/, `linux-6.1=${kernel}`)
+  (context.variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernel}`)
 
 test('a series that names a missing patch says so', async (t) => {
   const { context, write } = createFixture(t)
-  write('patches/lts/series', '0009-lost.patch\n')
+  write('patches/lts-6.12/series', '0009-lost.patch\n')
   const failure = await fails(t, 'patch', () => bring(context(), patch))
   t.regex(failure.message, /0009-lost\.patch, which does not exist/)
 })
@@ -122,7 +122,7 @@ test('a kernel of another line is refused', async (t) => {
   const { context, root } = createFixture(t)
   const kernel = kernelTarball(root, '5.10.1')
   const failure = await fails(t, 'source', () => bring(context({ SOURCE: sourceWith(context(), kernel) }), patch))
-  t.regex(failure.message, /is 5\.10\.1, but Linux 6\.1 is wanted/)
+  t.regex(failure.message, /is 5\.10\.1, but Linux 6\.12 is wanted/)
 })
 
 test('edits in the prepared tree are never overwritten', async (t) => {
@@ -133,7 +133,7 @@ test('edits in the prepared tree are never overwritten', async (t) => {
   write(`patches/engine/${ENGINE}`, 'int snat_2;\n')
   const failure = await fails(t, 'patch', () => bring(c, patch))
   t.deepEqual(failure.details.excerpt, [CORE])
-  const other = context({ SOURCE: sourceWith(c, kernelTarball(root, '6.1.9')) })
+  const other = context({ SOURCE: sourceWith(c, kernelTarball(root, '6.12.9')) })
   await fails(t, 'patch', () => bring(other, patch))
   t.is(read(c.paths.tree, CORE), 'mine\n')
   await discard.run(c)
@@ -152,7 +152,7 @@ test('the exported patch applies with patch -p1 and yields the same tree', async
   await exportCommand.run(c)
   const pristine = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => execFileSync('rm', ['-r', pristine]))
-  execFileSync('tar', ['-xf', join(root, '..', 'linux-6.1.7.tar.xz'), '--strip-components=1', '-C', pristine])
+  execFileSync('tar', ['-xf', join(root, '..', 'linux-6.12.3.tar.xz'), '--strip-components=1', '-C', pristine])
   execFileSync('patch', ['-p1', '-s', '-i', exportedPatch(c)], { cwd: pristine })
   for (const name of [CORE, ENGINE]) t.is(read(pristine, name), read(c.paths.tree, name))
 })
@@ -160,20 +160,20 @@ test('the exported patch applies with patch -p1 and yields the same tree', async
 test('kernel lines share the engine and a part of its compatibility header, and each saves what is its own', async (t) => {
   const { context, root, write } = createFixture(t)
   const compat = 'net/netfilter/ipvs'
-  write('patches/lts-6.12/series', '0001-ipvs-call-the-engine.patch\n')
-  write('patches/lts-6.12/0001-ipvs-call-the-engine.patch', hookPatch(10))
-  write(`patches/compat/6.12/${compat}/ip_vs_snat_line.h`, '/* 6.12 */\n')
-  const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*/, `linux-6.12=${kernelTarball(root, '6.12.3')}`)
-  const c = context({ TARGET: 'lts-6.12', SOURCE })
+  write('patches/lts-6.1/series', '0001-ipvs-call-the-engine.patch\n')
+  write('patches/lts-6.1/0001-ipvs-call-the-engine.patch', hookPatch(10))
+  write(`patches/compat/6.1/${compat}/ip_vs_snat_line.h`, '/* 6.1 */\n')
+  const SOURCE = (context().variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*/, `linux-6.1=${kernelTarball(root, '6.1.7')}`)
+  const c = context({ TARGET: 'lts-6.1', SOURCE })
   await bring(c, patch)
   t.is(read(c.paths.tree, compat, 'ip_vs_snat_compat.h'), '/* 6 */\n')
-  t.is(read(c.paths.tree, compat, 'ip_vs_snat_line.h'), '/* 6.12 */\n')
+  t.is(read(c.paths.tree, compat, 'ip_vs_snat_line.h'), '/* 6.1 */\n')
   t.true(read(c.paths.tree, CORE).includes('int hooked_10;'))
   for (const name of ['compat', 'line']) writeFileSync(join(c.paths.tree, compat, `ip_vs_snat_${name}.h`), `/* edited ${name} */\n`)
   await save.run(c)
   t.is(read(root, 'patches/compat/6', compat, 'ip_vs_snat_compat.h'), '/* edited compat */\n')
-  t.is(read(root, 'patches/compat/6.12', compat, 'ip_vs_snat_line.h'), '/* edited line */\n')
-  t.is(read(root, 'patches/compat/6.1', compat, 'ip_vs_snat_line.h'), '/* 6.1 */\n')
+  t.is(read(root, 'patches/compat/6.1', compat, 'ip_vs_snat_line.h'), '/* edited line */\n')
+  t.is(read(root, 'patches/compat/6.12', compat, 'ip_vs_snat_line.h'), '/* 6.12 */\n')
 })
 
 test('saving an unchanged series changes nothing', async (t) => {
@@ -181,9 +181,9 @@ test('saving an unchanged series changes nothing', async (t) => {
   const c = context()
   await bring(c, patch)
   await save.run(c)
-  const first = readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch'))
+  const first = readFileSync(join(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch'))
   await save.run(c)
-  t.deepEqual(readFileSync(join(root, 'patches/lts/0001-ipvs-call-the-engine.patch')), first)
+  t.deepEqual(readFileSync(join(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch')), first)
 })
 
 test('a patch that is a link to that of another series stays one until it differs, and is read as a patch', async (t) => {
@@ -191,7 +191,7 @@ test('a patch that is a link to that of another series stays one until it differ
   const c = context()
   await bring(c, patch)
   await save.run(c)
-  const own = join(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  const own = join(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch')
   const shared = join(root, 'patches/other/0001-ipvs-call-the-engine.patch')
   mkdirSync(join(root, 'patches/other'))
   renameSync(own, shared)
@@ -224,7 +224,7 @@ const STRANGE: readonly { what: string; make: (path: string, root: string) => un
   { what: 'a FIFO', make: (path) => execFileSync('mkfifo', [path]) },
   { what: 'a link by way of another', make: (path, root) => (symlinkSync(join(root, '..'), join(root, 'patches/away')), symlinkSync(join(root, 'patches/away/secret'), path)) },
 ]
-for (const name of ['patches/engine/net/netfilter/ipvs/ip_vs_snat_notes.h', 'patches/compat/6.1/notes.h', 'patches/lts/0001-ipvs-call-the-engine.patch', 'patches/lts/series', 'patches/lts/notes']) {
+for (const name of ['patches/engine/net/netfilter/ipvs/ip_vs_snat_notes.h', 'patches/compat/6.12/notes.h', 'patches/lts-6.12/0001-ipvs-call-the-engine.patch', 'patches/lts-6.12/series', 'patches/lts-6.12/notes']) {
   test(`nothing that is no file is read in place of ${name}`, async (t) => {
     const { context, root } = createFixture(t)
     writeFileSync(join(root, '../secret'), 'PRIVATE\n')
@@ -243,9 +243,9 @@ for (const name of ['patches/engine/net/netfilter/ipvs/ip_vs_snat_notes.h', 'pat
 
 test('a series that names what is in no folder of patches is refused', (t) => {
   const { root, write } = createFixture(t)
-  write('patches/lts/series', '../../../secret\n')
+  write('patches/lts-6.12/series', '../../../secret\n')
   writeFileSync(join(root, '../secret'), 'PRIVATE\n')
-  t.throws(() => readSeries(join(root, 'patches/lts')), { instanceOf: Failure, message: /secret is neither a file nor a link/ })
+  t.throws(() => readSeries(join(root, 'patches/lts-6.12')), { instanceOf: Failure, message: /secret is neither a file nor a link/ })
 })
 
 /** A file with the same block three times, and a patch that adds a line to the first. */
@@ -260,7 +260,7 @@ test('a linked patch is left only as long as it gives what the commit has, whose
   const own = write(`patches/keepalived-2.3/${name}`, ADDS_TO_FIRST)
   const source = tarball(join(root, '..'), 'keepalived_2.3.3.orig.tar.gz', { 'check.c': BLOCKS })
   const SOURCE = (context().variables.SOURCE ?? '').replace(/(keepalived[^=,]*)=[^,]*/g, `$1=${source}`)
-  const c = context({ SOURCE, TREE: 'keepalived', TARGET: 'lts-6.12' })
+  const c = context({ SOURCE, TREE: 'keepalived' })
   await bring(c, patch)
   await save.run(c)
   const shared = write(`patches/keepalived/${name}`, read(own).replace('@@ -3,', '@@ -4,').replace(/^(@@.*) \+3,/m, '$1 +4,'))
@@ -288,17 +288,17 @@ test('saving brings back engine edits and new commits, and the result applies', 
   const c = context()
   await bring(c, patch)
   await save.run(c)
-  const before = read(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  const before = read(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch')
   writeFileSync(join(c.paths.tree, ENGINE), 'int better;\n')
   writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('line_9', 'hooked_9'))
   await fails(t, 'patch', () => save.run(c))
   git(c, 'commit', '--quiet', '-m', 'ipvs: hook line 9', '--', CORE)
   await save.run(c)
   t.is(read(root, 'patches/engine', ENGINE), 'int better;\n')
-  t.is(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), before)
-  t.is(read(root, 'patches/lts/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n0002-ipvs-hook-line-9.patch\n')
+  t.is(read(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch'), before)
+  t.is(read(root, 'patches/lts-6.12/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n0002-ipvs-hook-line-9.patch\n')
   t.is(git(c, 'status', '--porcelain'), '')
-  t.true(existsSync(join(root, 'patches/lts/0002-ipvs-hook-line-9.patch')))
+  t.true(existsSync(join(root, 'patches/lts-6.12/0002-ipvs-hook-line-9.patch')))
 })
 
 test('a commit that is meant for another is not saved as a patch of its own', async (t) => {
@@ -306,29 +306,29 @@ test('a commit that is meant for another is not saved as a patch of its own', as
   const c = context()
   await bring(c, patch)
   await save.run(c)
-  const before = read(root, 'patches/lts/0001-ipvs-call-the-engine.patch')
+  const before = read(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch')
   writeFileSync(join(c.paths.tree, CORE), read(c.paths.tree, CORE).replace('line_9', 'hooked_9'))
   git(c, 'commit', '--quiet', '--fixup=HEAD', '--', CORE)
   const failure = await fails(t, 'patch', () => save.run(c))
   t.regex(failure.details.excerpt?.join('\n') ?? '', /^[0-9a-f]+ fixup! ipvs: call the engine$/)
-  t.is(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), before)
+  t.is(read(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch'), before)
   git(c, '-c', 'sequence.editor=:', 'rebase', '--quiet', '--interactive', '--autosquash', 'base')
   await save.run(c)
-  t.regex(read(root, 'patches/lts/0001-ipvs-call-the-engine.patch'), /\+.*hooked_9/)
-  t.is(read(root, 'patches/lts/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n')
+  t.regex(read(root, 'patches/lts-6.12/0001-ipvs-call-the-engine.patch'), /\+.*hooked_9/)
+  t.is(read(root, 'patches/lts-6.12/series'), '# hooks\n0001-ipvs-call-the-engine.patch\n')
 })
 
 test('commits that do not stand on what the series stands on are not saved', async (t) => {
   const { context, root } = createFixture(t)
   const c = context()
   await bring(c, patch)
-  const before = read(root, 'patches/lts/series')
+  const before = read(root, 'patches/lts-6.12/series')
   writeFileSync(join(c.paths.tree, ENGINE), 'int better;\n')
   git(c, 'checkout', '--quiet', '--orphan', 'rewritten')
   git(c, 'commit', '--quiet', '--all', '-m', 'ipvs: everything anew')
   const failure = await fails(t, 'patch', () => save.run(c))
   t.regex(failure.message, /below the tag "base"/)
-  t.is(read(root, 'patches/lts/series'), before)
+  t.is(read(root, 'patches/lts-6.12/series'), before)
   t.not(read(root, 'patches/engine', ENGINE), 'int better;\n')
 })
 
@@ -409,8 +409,8 @@ test('a tool has the series that is made for its version, wherever it comes from
 
 test('a target can take a tool from elsewhere, into a tree of its own', async (t) => {
   const { keepalived } = withKeepalived(t)
-  const old = keepalived('2.2.7')
-  const recent = keepalived('2.3.3', { TARGET: 'lts-6.12' })
+  const old = keepalived('2.2.7', { TARGET: 'lts-6.1' })
+  const recent = keepalived('2.3.3')
   t.deepEqual([old, recent].map(({ source, name }) => [source, name]), [['keepalived', 'keepalived'], ['keepalived-2.3', 'keepalived-2.3']])
   await bring(old, patch)
   await bring(recent, patch)
@@ -452,11 +452,11 @@ test("edits of a tool's source are never overwritten or removed, and the hint na
 
 test('a hint names the target and the kernel too, without which it would be about another tree', async (t) => {
   const { keepalived } = withKeepalived(t)
-  const c = keepalived('2.3.3', { TARGET: 'lts-6.12' })
+  const c = keepalived('2.3.3', { TARGET: 'lts-6.1' })
   await bring(c, patch)
   writeFileSync(join(c.paths.tree, 'check.c'), 'mine\n')
   const failure = await fails(t, 'patch', () => clean.run(c))
-  t.regex(failure.details.hint ?? '', /make save TREE=keepalived TARGET=lts-6\.12\. .*make discard TREE=keepalived TARGET=lts-6\.12\./)
+  t.regex(failure.details.hint ?? '', /make save TREE=keepalived TARGET=lts-6\.1\. .*make discard TREE=keepalived TARGET=lts-6\.1\./)
   const { context } = createFixture(t)
   t.deepEqual([{}, { TARGET: 'el6' }, { TARGET: 'el6', KERNEL: '2.6.32-358.el6' }, { TREE: 'ipvsadm', CONFIG: 'gateway' }].map((variables) => goal(context(variables), 'save')),
     ['make save', 'make save TARGET=el6', 'make save TARGET=el6 KERNEL=2.6.32-358.el6', 'make save TREE=ipvsadm'])

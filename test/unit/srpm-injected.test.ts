@@ -51,7 +51,7 @@ async function prepare(t: ExecutionContext, more = '', variables: Variables = {}
   mkdirSync(join(folder, 'tree'))
   await prepareTree(join(folder, 'unpacked'), join(folder, 'tree'), folder)
   const sha256 = createHash('sha256').update(readFileSync(path)).digest('hex')
-  const tools = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*,?/, '')
+  const tools = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*,?/, '')
   const context = fixture.context({ TARGET: 'el6', SOURCE: tools, SRPM: path, SRPM_SHA256: sha256, ...variables })
   const families = context.target.families.slice(0, 1).map((family) => ({ ...family, files: ipvsDigests(join(folder, 'tree')) }))
   return { ...context, target: { ...context.target, families } }

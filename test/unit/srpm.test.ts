@@ -29,7 +29,7 @@ function el6Fixture(t: ExecutionContext): Fixture & { folder: string; el6: (vari
   fixture.write('patches/compat/2.6.32/net/netfilter/ipvs/ip_vs_snat_compat.h', '/* 2.6.32 */\n')
   fixture.write('specs/kernel/el6/10-base.config', '# CONFIG_SOUND is not set\n')
   fixture.write('specs/kernel/el6-rhel/ipvs.config', 'CONFIG_IP_VS_SNAT=y\n')
-  const tools = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.1=[^,]*,?/, '')
+  const tools = (fixture.context().variables.SOURCE ?? '').replace(/linux-6\.12=[^,]*,?/, '')
   const el6 = (variables: Variables = {}) => fixture.context({ TARGET: 'el6', SOURCE: tools, ...variables })
   return { ...fixture, folder: join(fixture.root, '..'), el6 }
 }

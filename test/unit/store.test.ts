@@ -23,7 +23,7 @@ for (const [what, damage] of [['truncated', (path: string) => truncateSync(path,
   test(`a stored file that was ${what} is fetched again before it is used`, async (t) => {
     const c = createFixture(t).context()
     await bring(c, fetch)
-    const { path, sha256 } = sourceFile(c, 'linux-6.1')
+    const { path, sha256 } = sourceFile(c, 'linux-6.12')
     damage(path)
     await bring(c, prep)
     t.is(await sha256File(path), sha256)

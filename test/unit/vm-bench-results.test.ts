@@ -13,7 +13,7 @@ import { baselineText, readKnown, readStored } from '../../vm/bench/stored.ts'
 import { results, rounds, stored } from './bench-fixture.ts'
 import { createFixture, fails } from './fixture.ts'
 
-const GUEST = { image: { kernel: '/none', initrd: '/none', release: '6.1.7-1.snat1.x86_64' }, accelerator: 'tcg' } as const
+const GUEST = { image: { kernel: '/none', initrd: '/none', release: '6.12.3-1.snat1.x86_64' }, accelerator: 'tcg' } as const
 
 test.before(() => {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
@@ -46,7 +46,7 @@ test('results say where they come from, and have every repeat', async (t) => {
   const lines = await run(c, measuring(rounds({ way: 'plain forwarding' }, 6000, 6002)))
   t.true(lines.some((line) => /^plain forwarding +6001 \(0\.03 %\)/.test(line)))
   const all = readStored(folderOf(c))
-  t.like(all, { schema: 1, complete: true, variant: 'lts', kernel: '6.1.7-1.snat1.x86_64', commit: null, dirty: true, tested: 'packages in dist', qemu: 'QEMU emulator version 7.2.0', rounds: 2 })
+  t.like(all, { schema: 1, complete: true, variant: 'lts', kernel: '6.12.3-1.snat1.x86_64', commit: null, dirty: true, tested: 'packages in dist', qemu: 'QEMU emulator version 7.2.0', rounds: 2 })
   t.true(all.host.processors > 0)
   t.true(Math.abs(Date.parse(all.date) - Date.now()) < 60_000)
   t.deepEqual(all.measurements.map(({ round, instructions }) => [round, instructions]), [[1, 6000], [2, 6002]])

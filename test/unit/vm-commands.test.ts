@@ -113,7 +113,7 @@ test.serial('vm-reload brings the modules that were compiled, and only those tha
   await bring(context, kernel)
   writeFileSync(join(context.paths.build, 'modules.order'), 'net/netfilter/ipvs/ip_vs.ko\nnet/netfilter/ipvs/ip_vs_sed.ko\n')
   writeFileSync(join(context.paths.build, 'net/netfilter/ipvs/ip_vs.ko'), 'new')
-  const release = '6.1.7-1.snat1.x86_64'
+  const release = '6.12.3-1.snat1.x86_64'
   const { files, scripts } = await openLab(t, context, { release, status: (script) => (script.includes('ip_vs_sed') ? 1 : 0) })
   await vmReload.run(context)
   t.deepEqual([...files], [[`/lib/modules/${release}/kernel/net/netfilter/ipvs/ip_vs.ko`, 'new']])
@@ -125,9 +125,9 @@ test.serial('vm-reload refuses a machine with another kernel, and tells why a mo
   const context = createFixture(t).context()
   await bring(context, kernel)
   const other = await openLab(t, context, { release: '6.1.6' })
-  t.is((await fails(t, 'usage', () => vmReload.run(context))).message, 'The virtual machine runs 6.1.6, the modules are for 6.1.7-1.snat1.x86_64.')
+  t.is((await fails(t, 'usage', () => vmReload.run(context))).message, 'The virtual machine runs 6.1.6, the modules are for 6.12.3-1.snat1.x86_64.')
   other.close()
-  await openLab(t, context, { release: '6.1.7-1.snat1.x86_64', status: (script) => (script.includes('rmmod') ? 1 : 0) })
+  await openLab(t, context, { release: '6.12.3-1.snat1.x86_64', status: (script) => (script.includes('rmmod') ? 1 : 0) })
   const failure = await fails(t, 'environment', () => vmReload.run(context))
   t.is(failure.message, 'In the virtual machine, reloading the modules failed (status 1).')
   t.deepEqual(failure.details.excerpt, ['set -e'])

@@ -16,7 +16,7 @@ import { createFixture, fails, read } from './fixture.ts'
 
 test('without a source, the results say of every test that it was not run, and why', async (t) => {
   const { context, write } = createFixture(t)
-  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  const c = context({ SOURCE: 'linux-6.12=/no/such/file' })
   write('dist/lts/test/old.pcap', 'of an earlier run')
   const failure = await fails(t, 'usage', () => runE2e(c))
   const xml = read(c.paths.dist, 'test', 'junit.xml')
@@ -41,7 +41,7 @@ test('a run that another build or an unsaved edit stops reads as errors, and kee
 
 test('a test run that is under way keeps its results when another cannot begin', async (t) => {
   const { context, write } = createFixture(t)
-  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  const c = context({ SOURCE: 'linux-6.12=/no/such/file' })
   write('dist/lts/test/running.pcap', 'evidence')
   await withLock(checkoutLock(c, 'e2e-lts'), 'test run', async () => {
     // Before it builds anything: who waits with WAIT=1 tests what there is when its turn comes.
@@ -53,7 +53,7 @@ test('a test run that is under way keeps its results when another cannot begin',
 
 test('the results name the packages that were tested by the digest of their checksums', async (t) => {
   const { context, write } = createFixture(t)
-  const c = context({ SOURCE: 'linux-6.1=/no/such/file' })
+  const c = context({ SOURCE: 'linux-6.12=/no/such/file' })
   const sums = write('dist/lts/SHA256SUMS', 'of the packages\n')
   await fails(t, 'usage', () => runE2e(c))
   t.true(read(c.paths.dist, 'test', 'junit.xml').includes(`<property name="SHA256SUMS" value="${await sha256File(sums)}"/>`))
