@@ -5,11 +5,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { shorten } from '../base/excerpt.ts'
 import { log } from '../base/log.ts'
-import type { Context } from '../build/context.ts'
-import { bring, digest, readStamp, type Step } from '../build/step.ts'
+import { goal, type Context } from '../build/context.ts'
+import { bring, digest, plan, readStamp, type Step } from '../build/step.ts'
 import { treeContent } from '../kernel/series.ts'
 import { isWarning } from '../kernel/warnings.ts'
 import { compiledMarkers, kernelRelease, make, step as kernel } from './kernel.ts'
+import { step as patch } from './patch.ts'
 
 export const MODULES_FOLDER = 'net/netfilter/ipvs'
 
@@ -36,10 +37,18 @@ export const step: Step = {
   },
 }
 
-/** Compiles the modules; the kernel first, if it never was. */
+/** Compiles the modules of the prepared tree as it is, edited or not; the kernel first, if it never was. */
 export async function bringModules(context: Context): Promise<void> {
   if (!readStamp(context, kernel)) await bring(context, kernel)
+  const other = await saysOtherSeries(context)
+  if (other !== undefined) log.warn(other)
   await bring(context, step)
+}
+
+/** @returns a warning if `patches/` has changed since the tree was prepared, which is the user's to edit and is not prepared anew unasked */
+export async function saysOtherSeries(context: Context): Promise<string | undefined> {
+  const why = (await plan(context, patch)).find(({ step: name }) => name === patch.name)?.why
+  return why === undefined ? undefined : `the modules are made of the prepared tree as it is, and patch has not run since (${why}); first: ${goal(context, patch.name)}`
 }
 
 /** @returns the modules of the folder, relative to the kernel's output folder, as kbuild lists them in modules.order */

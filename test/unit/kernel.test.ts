@@ -11,7 +11,7 @@ import { lostSymbols, parseFragment } from '../../scripts/kernel/kconfig.ts'
 import { treeGit } from '../../scripts/kernel/series.ts'
 import { step as config } from '../../scripts/steps/config.ts'
 import { kernelRelease, step as kernel } from '../../scripts/steps/kernel.ts'
-import { ipvsModules } from '../../scripts/steps/modules.ts'
+import { ipvsModules, saysOtherSeries } from '../../scripts/steps/modules.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { createFixture, fails, read } from './fixture.ts'
 
@@ -170,6 +170,18 @@ test('modules are rebuilt after an edit without the kernel', async (t) => {
   await modules.run(c)
   t.is(read(c.paths.build, 'net/netfilter/ipvs/ip_vs.ko'), 'int edited;\n')
   t.is(statSync(join(c.paths.build, 'arch/x86/boot/bzImage')).mtimeMs, image)
+})
+
+test('modules of a tree that is not of the series as it is by now are told as such, and edits of the tree are not', async (t) => {
+  const { context, write } = createFixture(t)
+  const c = context()
+  await modules.run(c)
+  writeFileSync(join(c.paths.tree, 'net/netfilter/ipvs/ip_vs_snat.c'), 'int edited;\n')
+  t.is(await saysOtherSeries(c), undefined)
+  write('patches/engine/net/netfilter/ipvs/ip_vs_snat.c', 'int edited;\n')
+  t.regex(await saysOtherSeries(c) ?? '', /patch has not run since \(changed: files\); first: make patch$/)
+  await bring(c, patch)
+  t.is(await saysOtherSeries(c), undefined)
 })
 
 test('modules of edits that were thrown away are not taken for the kernel\'s', async (t) => {
