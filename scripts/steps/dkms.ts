@@ -92,7 +92,7 @@ async function fillSource(context: Context, source: string, version: string): Pr
   write(join(source, 'families'), families.join(''))
   write(join(source, 'dkms.conf'), readSpec(context, 'dkms.conf', version))
   for (const name of listFiles(source)) chmodSync(join(source, name), 0o644)
-  write(join(source, 'family'), readSpec(context, 'family', version), 0o755)
+  for (const script of ['family', 'versions']) write(join(source, script), readSpec(context, script, version), 0o755)
 }
 
 async function packDeb(context: Context, source: string, version: string): Promise<void> {

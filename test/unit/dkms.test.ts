@@ -3,7 +3,7 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -82,9 +82,10 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const conf = join(folder, 'dkms.conf')
+  mkdirSync(join(folder, 'usr/src/ipvs-snat-@version@'), { recursive: true })
   const read = (answer: string, headers = '', dkmsVersion = '3.2.2'): string => {
     writeFileSync(join(folder, 'family'), `echo ${answer}\n`)
-    writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replace(/"\/usr\/src\/[^"]*\/family"/, `"${folder}/family"`))
+    writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replace(/"\$dkms_tree\/[^"]*\/family"/, `"${folder}/family"`).replaceAll('/usr/src', `${folder}/usr/src`))
     const show = 'echo "$AUTOINSTALL|$BUILD_EXCLUSIVE_KERNEL|${#BUILT_MODULE_NAME[@]}|${BUILT_MODULE_LOCATION[0]}${BUILT_MODULE_NAME[0]}|${BUILT_MODULE_LOCATION[1]}${BUILT_MODULE_NAME[1]}"'
     return execFileSync('bash', ['-c', `dkms() { echo dkms-${dkmsVersion}; }; kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
   }
@@ -95,6 +96,9 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   // Its own hook calls DKMS 3.0, which would let the installation of a kernel fail.
   t.regex(read('6.12', '', '3.0.10'), /^\|\|18\|/)
   t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
+  // Of a version that is only kept for kernels that have it.
+  rmSync(join(folder, 'usr/src/ipvs-snat-@version@'), { recursive: true })
+  t.regex(read('6.12'), /^\|\|18\|/)
 })
 
 for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n'], ['3.2.2', '']] as const) {
@@ -113,26 +117,143 @@ for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n
   })
 }
 
-/** What Debian's script does, and dkms for three kernels: 1.0 fails at first, 2.0 is refused. */
-const POSTINSTS = [
-  { what: 'builds for all kernels', common: 0, broken: '', status: 0, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes'] },
-  { what: 'builds for the kernels behind one that was not built', common: 10, broken: '', status: 0, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes', '1.0', '2.0', '3.0'] },
-  { what: 'fails when one still is not', common: 10, broken: '1.0', status: 1, calls: ['common ipvs-snat 1 /usr/share/ipvs-snat  0.9, all: yes', '1.0', '2.0', '3.0'] },
-]
-for (const { what, common, broken, status, calls } of POSTINSTS) {
-  test(`an installation ${what}`, (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-    for (const name of ['bin', 'usr/lib/dkms', ...['1.0', '2.0', '3.0'].map((kernel) => `lib/modules/${kernel}/build/include`), 'lib/modules/4.0']) mkdirSync(join(folder, name), { recursive: true })
-    writeFileSync(join(folder, 'usr/lib/dkms/common.postinst'), `echo "common $*, all: $autoinstall_all_kernels" >>${folder}/calls; exit ${common}\n`)
-    writeFileSync(join(folder, 'bin/dkms'), `#!/bin/sh\necho "$7" >>${folder}/calls\ncase $7 in 2.0) exit 77 ;; '${broken}') exit 10 ;; esac\n`, { mode: 0o755 })
-    const postinst = readFileSync(join(ROOT, 'specs/dkms/postinst'), 'utf8').replaceAll('@version@', '1')
-    writeFileSync(join(folder, 'postinst'), postinst.replaceAll('/usr/lib/dkms', `${folder}/usr/lib/dkms`).replaceAll('/lib/modules', `${folder}/lib/modules`))
-    const run = spawnSync('sh', [join(folder, 'postinst'), 'configure', '0.9'], { env: { PATH: `${folder}/bin:${process.env['PATH']}` } })
-    t.is(run.status, status)
-    t.deepEqual(readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n'), calls)
-  })
+/** A host with DKMS, which has of each kernel the version whose modules are installed: each is made, refused, or fails as it is told to. */
+interface DkmsHost {
+  /** Runs the script of a version's package. */
+  versions: (version: string, word: 'keep' | 'install' | 'remove', answers?: Readonly<Record<string, 'refused' | 'fails' | 'fails to install'>>) => { status: number | null; stderr: string }
+  /** dpkg or rpm puts a version's files there, or takes them away. */
+  unpack: (version: string) => void
+  erase: (version: string) => void
+  /** Which version each kernel has. */
+  installed: () => Record<string, string>
+  kept: () => string[]
+  folder: string
 }
+
+/** As dkms of 3.0 and 3.2 do it, but for compiling; VERSION/KERNEL is in "answers" if it is not to succeed. It needs the source of what it is to do something with. */
+const FAKE_DKMS = `#!/bin/sh
+word=$1; shift
+while [ $# -gt 0 ]; do case $1 in -m) shift ;; -v) v=$2; shift ;; -k) k=$2; shift ;; --all) k='*' ;; esac; shift; done
+cd ROOT/var/lib/dkms/ipvs-snat || exit 9
+[ "$word" = status ] || [ "$word" = add ] || [ -e "$v/source/dkms.conf" ] || { echo "no source of $v" >&2; exit 4; }
+answer=$(sed -n "s|^$v/$k ||p" ROOT/answers)
+case $word in
+status)
+  for source in */source; do
+    [ -e "$source" ] || [ -L "$source" ] || continue
+    [ -e "$source/dkms.conf" ] || { echo "broken: $source" >&2; exit 4; }
+    version=\${source%/source} some=
+    for built in "$version"/kernel-\${k:-*}; do
+      [ -e "$built" ] || continue
+      some=yes kernel=\${built#*/kernel-} state=built
+      [ "$(cat "ROOT/lib/modules/$kernel/version" 2>/dev/null)" != "$version" ] || state=installed
+      echo "ipvs-snat/$version, $kernel, x86_64: $state"
+    done
+    [ -n "$some" ] || echo "ipvs-snat/$version: added"
+  done ;;
+add) mkdir -p "$v" && ln -s "ROOT/usr/src/ipvs-snat-$v" "$v/source" ;;
+build) case $answer in refused) exit 77 ;; fails) exit 10 ;; esac; : >"$v/kernel-$k" ;;
+install) [ "$answer" != 'fails to install' ] || exit 6; : >"$v/kernel-$k"; echo "$v" >"ROOT/lib/modules/$k/version" ;;
+uninstall | remove)
+  for file in ROOT/lib/modules/$k/version; do [ "$(cat "$file" 2>/dev/null)" != "$v" ] || rm "$file"; done
+  [ "$word" = uninstall ] || { rm -f "$v"/kernel-$k; ls "$v" | grep -q kernel- || rm -r "$v"; } ;;
+esac
+`
+
+function dkmsHost(t: ExecutionContext, kernels: readonly string[]): DkmsHost {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  for (const name of ['bin', 'usr/src', 'var/lib/dkms/ipvs-snat', 'lib/modules/without-headers', ...kernels.map((kernel) => `lib/modules/${kernel}/build/include`)]) mkdirSync(join(folder, name), { recursive: true })
+  writeFileSync(join(folder, 'bin/dkms'), FAKE_DKMS.replaceAll('ROOT', folder), { mode: 0o755 })
+  const source = (version: string): string => join(folder, 'usr/src', `ipvs-snat-${version}`)
+  return {
+    folder,
+    unpack(version) {
+      mkdirSync(source(version))
+      writeFileSync(join(source(version), 'dkms.conf'), version)
+      const script = readFileSync(join(ROOT, 'specs/dkms/versions'), 'utf8').replaceAll('@version@', version)
+      writeFileSync(join(source(version), 'versions'), script.replaceAll(/(?<=[ ="])\/(?=usr|var|lib|etc)/g, `${folder}/`))
+    },
+    erase: (version) => rmSync(source(version), { recursive: true }),
+    versions(version, word, answers = {}) {
+      writeFileSync(join(folder, 'answers'), Object.entries(answers).map((words) => `${words.join(' ')}\n`).join(''))
+      return spawnSync('sh', [join(source(version), 'versions'), word], { encoding: 'utf8', env: { PATH: `${folder}/bin:${process.env['PATH']}` } })
+    },
+    installed: () => Object.fromEntries(kernels.flatMap((kernel) => {
+      const file = join(folder, 'lib/modules', kernel, 'version')
+      return existsSync(file) ? [[kernel, readFileSync(file, 'utf8').trim()]] : []
+    })),
+    kept: () => (existsSync(join(folder, 'var/lib/ipvs-snat')) ? readdirSync(join(folder, 'var/lib/ipvs-snat')) : []),
+  }
+}
+
+/** What dpkg and rpm do: files of before are there when the first script is called, and gone when the last one is. */
+function upgrade(host: DkmsHost, from: string, to: string, answers: Parameters<DkmsHost['versions']>[2]): ReturnType<DkmsHost['versions']> {
+  const { status, stderr } = host.versions(from, 'keep')
+  if (status !== 0) return { status, stderr }
+  host.unpack(to)
+  host.erase(from)
+  return host.versions(to, 'install', answers)
+}
+
+test('an installation builds for all kernels with headers, behind one that fails too, and tells of that', (t) => {
+  const host = dkmsHost(t, ['1', '2', '3'])
+  host.unpack('a')
+  t.is(host.versions('a', 'install', { 'a/1': 'fails', 'a/2': 'refused' }).status, 1)
+  t.deepEqual(host.installed(), { 3: 'a' })
+  t.is(host.versions('a', 'install', { 'a/2': 'refused' }).status, 0)
+  t.deepEqual(host.installed(), { 1: 'a', 3: 'a' })
+  t.is(host.versions('a', 'remove').status, 0)
+  t.deepEqual(host.installed(), {})
+})
+
+test('an upgrade takes no modules from a kernel that it has none for, and those go with the kernel', (t) => {
+  const host = dkmsHost(t, ['1', '2', '3', '4'])
+  host.unpack('b')
+  host.versions('b', 'install', { 'b/4': 'refused' })
+  const { status, stderr } = upgrade(host, 'b', 'c', { 'c/1': 'refused', 'c/2': 'fails', 'c/3': 'fails to install' })
+  t.is(status, 1)
+  t.deepEqual(host.installed(), { 1: 'b', 2: 'b', 3: 'b', 4: 'c' })
+  t.true(stderr.includes('ipvs-snat: Linux 1 keeps the modules of version b.'), stderr)
+  t.deepEqual(host.kept(), ['b'])
+  // Once more, as dpkg --configure does it; and two versions on.
+  t.is(host.versions('c', 'install', { 'c/1': 'refused' }).status, 0)
+  t.deepEqual(host.installed(), { 1: 'b', 2: 'c', 3: 'c', 4: 'c' })
+  t.is(upgrade(host, 'c', 'd', { 'd/1': 'refused', 'd/2': 'refused' }).status, 0)
+  t.deepEqual(host.installed(), { 1: 'b', 2: 'c', 3: 'd', 4: 'd' })
+  t.deepEqual(host.kept(), ['b', 'c'])
+  for (const name of ['lib/modules/1', 'var/lib/dkms/ipvs-snat/b/kernel-1']) rmSync(join(host.folder, name), { recursive: true })
+  t.is(host.versions('d', 'install', { 'd/2': 'refused' }).status, 0)
+  t.deepEqual(host.kept(), ['c'])
+  t.is(host.versions('d', 'remove').status, 0)
+  t.deepEqual([host.installed(), host.kept()], [{}, []])
+})
+
+test('who goes back to a version of before has its modules, and an upgrade that is broken off changes nothing', (t) => {
+  const host = dkmsHost(t, ['1', '2'])
+  host.unpack('c')
+  host.versions('c', 'install')
+  t.is(upgrade(host, 'c', 'b', { 'b/2': 'refused' }).status, 0)
+  t.deepEqual([host.installed(), host.kept()], [{ 1: 'b', 2: 'c' }, ['c']])
+  host.versions('b', 'keep')
+  t.is(host.versions('b', 'install', { 'b/2': 'refused' }).status, 0)
+  t.deepEqual([host.installed(), host.kept()], [{ 1: 'b', 2: 'c' }, ['c']])
+  t.is(upgrade(host, 'b', 'c', {}).status, 0)
+  t.deepEqual([host.installed(), host.kept()], [{ 1: 'c', 2: 'c' }, []])
+})
+
+test('where the firmware does not know the key of the modules, no IPVS can be loaded, and that is said', (t) => {
+  const host = dkmsHost(t, ['1'])
+  host.unpack('a')
+  const mokutil = (state: string, key: string): void => writeFileSync(join(host.folder, 'bin/mokutil'), `#!/bin/sh\ncase $1 in --sb-state) echo SecureBoot ${state} ;; --test-key) echo "$2 ${key}" ;; esac\n`, { mode: 0o755 })
+  writeFileSync(join(host.folder, 'var/lib/dkms/mok.pub'), '')
+  for (const [state, key, said] of [['enabled', 'is not enrolled', true], ['enabled', 'is already enrolled', false], ['disabled', 'is not enrolled', false]] as const) {
+    mokutil(state, key)
+    const { status, stderr } = host.versions('a', 'install')
+    t.is(status, 0)
+    t.is(stderr.includes('NO IPVS CAN BE LOADED'), said, `${state}, ${key}: ${stderr}`)
+  }
+})
 
 test('the package holds the IPVS of every line that a distribution has, with the series in it, and is the same each time', async (t) => {
   const { root, context } = createBothLines(t)
@@ -151,7 +272,7 @@ test('the package holds the IPVS of every line that a distribution has, with the
   t.true(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_5'))
   t.is(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_snat_line.h'), 'utf8'), '/* 6.12 */\n')
   t.regex(readFileSync(join(source, 'families'), 'utf8'), /^6\.12 6\.12\.3 6\.12\.3-1 [0-9a-f]{64}\n6\.1 6\.1\.7 6\.1\.7-1 [0-9a-f]{64}\n$/)
-  t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat '6\.12\.3\+6\.1\.7-1\.snat1'/)
+  t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat-6\.12\.3\+6\.1\.7-1\.snat1\/versions' install/)
   // Else an update would ask an administrator who has changed it.
   t.is(readFileSync(join(unpacked, 'etc/kernel/postinst.d/ipvs-snat'), 'utf8'), readFileSync(join(ROOT, 'specs/dkms/kernel-hook'), 'utf8'))
   const rpms = dkmsRpms(c)
@@ -166,7 +287,7 @@ test('the package holds the IPVS of every line that a distribution has, with the
   const query = (...words: string[]): string[] => execFileSync('rpm', ['--query', '--package', '--nosignature', ...words, binary], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n')
   t.deepEqual(query('--queryformat', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}'), ['ipvs-snat-dkms 6.12.3+6.1.7 1.snat1 noarch GPL-2.0-only'])
   t.deepEqual([...new Set(query('--requires'))].filter((name) => !name.startsWith('rpmlib(')), ['/bin/sh', 'dkms >= 3.1'])
-  t.true(query('--scripts').includes('dkms remove -m ipvs-snat -v 6.12.3+6.1.7-1.snat1 --all || :'))
+  for (const word of ['keep', 'install', 'remove']) t.true(query('--scripts').includes(`sh /usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1/versions ${word} || :`))
   const fromRpm = join(root, 'from-rpm')
   mkdirSync(fromRpm)
   execFileSync('sh', ['-c', 'rpm2cpio "$0" | cpio --extract --make-directories --quiet', binary], { cwd: fromRpm, stdio: 'ignore' })
