@@ -44,7 +44,7 @@ function machine(t: ExecutionContext, { version, header = HEADER, changelog, ker
   put(`lib/modules/${kernel}/source/include/net/ip_vs.h`, header)
   if (changelog !== undefined) put(`usr/share/doc/linux-headers-${kernel}/changelog.Debian.gz`, gzipSync(changelog))
   put('package/families', `6.12 6.12.7 6.12.7-2 ${createHash('sha256').update(HEADER).digest('hex')}\n6.1 6.1.9 6.1.9-1 0\n`)
-  put('bin/rpm', `#!/bin/sh\n[ "$*" = "--query --changelog --file ${realpathSync(root)}/headers/Makefile" ] || exit 1\ncat <<'EOF'\n${rpm}\nEOF\n`)
+  put('bin/rpm', `#!/bin/sh\n[ "$*" = "--query --changelog --file ${realpathSync(root)}/headers/Makefile" ] && ${rpm !== ''} || exit 1\ncat <<'EOF'\n${rpm}\nEOF\n`)
   chmodSync(join(root, 'bin/rpm'), 0o755)
   copyFileSync(join(ROOT, 'specs/dkms/family'), join(root, 'package/family'))
   const { stdout, stderr, status } = spawnSync('sh', [join(root, 'package/family'), kernel, join(root, 'headers'), root], { encoding: 'utf8', env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin` } })
@@ -60,6 +60,7 @@ test('a kernel is known by its line, its header, and a changelog without changes
   t.deepEqual(machine(t, { version: '6.12.3' }), { out: '6.12', why: '' })
   const changelog = `linux (6.12.9-1) trixie; urgency=high\n\n    - ipv6: fix something\n\n${KNOWN}`
   t.deepEqual(machine(t, { version: '6.12.9', changelog }), { out: '6.12', why: '' })
+  t.deepEqual(machine(t, { version: '6.12.7', changelog: KNOWN.replace('7-2', '7-1') }), { out: '6.12', why: '' }, 'of the revision before')
   t.deepEqual(machine(t, { version: '6.12.0', kernel: EL, rpm: '* Thu Apr 10 2025 A <a@example.org> [6.12.0-55.9.1.el10_0]\n- net: fix something' }), { out: '6.12', why: '' })
 })
 
@@ -70,8 +71,11 @@ for (const [why, kernel, sentence] of [
   ['has a changelog that begins later', { version: '6.12.9', changelog: 'linux (6.12.9-1) trixie\n' }, 'its changelog does not tell what changed since 6.12.7, of which the sources here are'],
   ['changes IPVS', { version: '6.12.9', changelog: `linux (6.12.9-1) trixie\n\n    - ipvs: fix it (CVE-1)\n\n${KNOWN}` },
     'it changes IPVS of 6.12.7, of which the sources here are (ipvs: fix it (CVE-1)); install a newer ipvs-snat-dkms'],
-  ['is of EL and tells of no changes', { version: '6.12.0', kernel: EL }, 'its package kernel-devel does not tell what was changed in it'],
-  ['is of EL and has another IPVS', { version: '6.12.0', kernel: EL, rpm: '- net: x\n- ipvs: fix it (A Person) [RHEL-1]' }, 'RHEL has changed its IPVS (ipvs: fix it (A Person) [RHEL-1])'],
+  ['is of EL and tells of no changes', { version: '6.12.0', kernel: EL }, 'the package of its headers does not tell what was changed in it'],
+  ['is of EL and has another IPVS', { version: '6.12.0', kernel: EL, rpm: '- net: x\n- ipvs: fix it (A Person) [RHEL-1]' }, 'its distribution has changed its IPVS (ipvs: fix it (A Person) [RHEL-1])'],
+  ['is of another distribution with RPMs and has another IPVS', { version: '6.12.0', kernel: '6.12.0-160000.5-default', rpm: '- ipvs: fix it' }, 'its distribution has changed its IPVS (ipvs: fix it)'],
+  ['changes IPVS in a later revision', { version: '6.12.7', changelog: `linux (6.12.7-3) trixie-security\n\n  * ipvs: fix it (CVE-1)\n\n${KNOWN}` },
+    'it changes IPVS of 6.12.7, of which the sources here are (ipvs: fix it (CVE-1)); install a newer ipvs-snat-dkms'],
 ] as const) {
   test(`a kernel that ${why} keeps its own modules, and one sentence says so`, (t) => {
     t.deepEqual(machine(t, kernel), { out: '', why: `ipvs-snat: Linux ${'kernel' in kernel ? kernel.kernel : KERNEL} keeps its own IPVS, without SNAT, because ${sentence}.` })
@@ -82,12 +86,13 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const conf = join(folder, 'dkms.conf')
-  mkdirSync(join(folder, 'usr/src/ipvs-snat-@version@'), { recursive: true })
-  const read = (answer: string, headers = '', dkmsVersion = '3.2.2'): string => {
-    writeFileSync(join(folder, 'family'), `echo ${answer}\n`)
-    writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replace(/"\$dkms_tree\/[^"]*\/family"/, `"${folder}/family"`).replaceAll('/usr/src', `${folder}/usr/src`))
+  const [unpacked, kept] = ['src/ipvs-snat-@version@', 'dkms/ipvs-snat/@version@/source'].map((name) => join(folder, name)) as [string, string]
+  const read = (answer: string, headers = '', dkmsVersion = '3.2.2', sources = unpacked): string => {
+    mkdirSync(sources, { recursive: true })
+    writeFileSync(join(sources, 'family'), `echo ${answer}\n`)
+    writeFileSync(conf, readFileSync(join(ROOT, 'specs/dkms/dkms.conf'), 'utf8').replaceAll('/usr/src', `${folder}/src`))
     const show = 'echo "$AUTOINSTALL|$BUILD_EXCLUSIVE_KERNEL|${#BUILT_MODULE_NAME[@]}|${BUILT_MODULE_LOCATION[0]}${BUILT_MODULE_NAME[0]}|${BUILT_MODULE_LOCATION[1]}${BUILT_MODULE_NAME[1]}"'
-    return execFileSync('bash', ['-c', `dkms() { echo dkms-${dkmsVersion}; }; kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
+    return execFileSync('bash', ['-c', `dkms() { echo dkms-${dkmsVersion}; }; dkms_tree=${folder}/dkms; kernel_source_dir=${headers}; . ${conf}; ${show}`], { encoding: 'utf8' }).trim()
   }
   t.is(read('6.12'), 'yes||18|6.12/net/netfilter/xt_ipvs|6.12/net/netfilter/ipvs/ip_vs')
   t.is(read(''), 'yes|^$|18|/net/netfilter/xt_ipvs|/net/netfilter/ipvs/ip_vs')
@@ -97,8 +102,9 @@ test('DKMS reads which modules to make of which folder, and of an unknown kernel
   t.regex(read('6.12', '', '3.0.10'), /^\|\|18\|/)
   t.is(read('6.1', folder), 'yes||2|6.1/net/netfilter/ipvs/ip_vs|6.1/net/netfilter/ipvs/ip_vs_rr')
   // Of a version that is only kept for kernels that have it.
-  rmSync(join(folder, 'usr/src/ipvs-snat-@version@'), { recursive: true })
-  t.regex(read('6.12'), /^\|\|18\|/)
+  rmSync(unpacked, { recursive: true })
+  t.regex(read('6.12', '', '3.2.2', kept), /^\|\|18\|6\.12/)
+  t.true(readFileSync(conf, 'utf8').includes('\nNO_WEAK_MODULES="yes"\n'))
 })
 
 for (const [version, calls] of [['3.0.10', 'install -m ipvs-snat -v 1 -k 6.9.0\n'], ['3.2.2', '']] as const) {
@@ -286,7 +292,7 @@ test('the package holds the IPVS of every line that a distribution has, with the
   t.true(binary.endsWith('/ipvs-snat-dkms-6.12.3+6.1.7-1.snat1.noarch.rpm'), binary)
   const query = (...words: string[]): string[] => execFileSync('rpm', ['--query', '--package', '--nosignature', ...words, binary], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n')
   t.deepEqual(query('--queryformat', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}'), ['ipvs-snat-dkms 6.12.3+6.1.7 1.snat1 noarch GPL-2.0-only'])
-  t.deepEqual([...new Set(query('--requires'))].filter((name) => !name.startsWith('rpmlib(')), ['/bin/sh', 'dkms >= 3.1'])
+  t.deepEqual([...new Set(query('--requires'))].filter((name) => !name.startsWith('rpmlib(')), ['/bin/sh', 'dkms >= 3.1.5'])
   for (const word of ['keep', 'install', 'remove']) t.true(query('--scripts').includes(`sh /usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1/versions ${word} || :`))
   const fromRpm = join(root, 'from-rpm')
   mkdirSync(fromRpm)
