@@ -69,6 +69,8 @@ export interface Context {
   readonly tree: Tree
   /** Target and, unless it is the target's default, kernel: `lts`, `el6`, `el6-2.6.32-358.el6`; or a tool's source. Names the working folder. */
   readonly name: string
+  /** There is no target of that name any more: no command is about its tree. */
+  readonly former?: boolean
   /** Name of the tree's source, see `scripts/sources.ts`. */
   readonly source: string
   /** The kernel's source package, where the target is built from one. */
@@ -276,8 +278,8 @@ export const variants = ({ target, name }: Context): string[] =>
 /** @returns {@link variants}, and that of the distribution's own kernel, which is not built here but runs in the lab */
 export const labVariants = (context: Context): string[] => [...variants(context), `${context.name}-${STOCK}`]
 
-/** @returns a context for every kernel and tool that has a working folder in the checkout */
-export const preparedTrees = (context: Context): Context[] => [...preparedContexts(context), ...preparedTools(context)]
+/** @returns a context for every kernel and tool that has a working folder in the checkout, under whatever name */
+export const preparedTrees = (context: Context): Context[] => [...preparedContexts(context), ...preparedTools(context), ...formerContexts(context)]
 
 /** @returns a context for every kernel that has a working folder in the checkout */
 export function preparedContexts(context: Context): Context[] {
@@ -295,6 +297,17 @@ function preparedTools(context: Context): Context[] {
   return workingFolders(context).flatMap((name) => {
     const tool = toolVariables().find((variables) => toolSource({ target: findTarget(variables.TARGET) }, variables.TREE) === name)
     return tool ? [createContext({ CACHE, ...tool }, root)] : []
+  })
+}
+
+/** A target may have had another name when its tree was prepared; what is in that is the user's all the same. */
+function formerContexts(context: Context): Context[] {
+  const { cache: CACHE, root } = context.paths
+  const known = new Set([...preparedContexts(context), ...preparedTools(context)].map(({ name }) => name))
+  return workingFolders(context).filter((name) => !known.has(name)).flatMap((name) => {
+    const here = createContext({ CACHE }, root)
+    const paths = createPaths(root, here.paths.cache, name, here.tree.folder, { suffix: '', releaseSuffix: '' })
+    return existsSync(join(paths.tree, '.git')) ? [{ ...here, name, variant: name, former: true, paths }] : []
   })
 }
 

@@ -7,8 +7,10 @@ import { Failure } from '../base/errors.ts'
 import { shorten } from '../base/excerpt.ts'
 import { listFiles } from '../base/files.ts'
 import { Git } from '../base/git.ts'
+import { kernelVersion } from '../base/version.ts'
 import { goal, isKernel, type Context } from '../build/context.ts'
 import { readStamp } from '../build/step.ts'
+import { TARGETS } from '../targets.ts'
 import type { ToolSeries } from '../trees.ts'
 import { preparedFamily, RECOGNISED_BY } from './family.ts'
 
@@ -171,6 +173,16 @@ export async function requireSaved(context: Context, doing: string): Promise<voi
   if (!committed && uncommitted.length === 0) return
   throw new Failure('patch', `The prepared tree has edits that are not in the series, so ${doing}.`, {
     excerpt: shorten([...(committed ? ['commits that the series does not have'] : []), ...uncommitted]),
-    hint: `They are in ${context.paths.tree}\nKeep them: ${goal(context, 'save')}. Throw them away: ${goal(context, 'discard')}.`,
+    hint: `They are in ${context.paths.tree}\n${waysOut(context)}`,
   })
+}
+
+/** What can be done with edits of the prepared tree, which may be from when targets had other names. */
+function waysOut(context: Context): string {
+  const makefile = isKernel(context) ? join(context.paths.tree, 'Makefile') : ''
+  const version = existsSync(makefile) ? kernelVersion(readFileSync(makefile, 'utf8')) : context.target.line
+  const owner = TARGETS.find(({ line }) => `${version}.`.startsWith(`${line}.`))
+  if (!context.former && (!owner || owner.name === context.target.name)) return `Keep them: ${goal(context, 'save')}. Throw them away: ${goal(context, 'discard')}.`
+  const where = owner ? `the tree that make patch TARGET=${owner.name} prints` : 'another tree'
+  return `That is Linux ${version}, and no tree of ${context.name} any more. Keep them: commit them there, git format-patch ${APPLIED}.., and git am in ${where}. Throw them away: rm -r ${context.paths.work}`
 }

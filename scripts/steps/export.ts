@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** The series as one patch that applies to the pristine source. */
 
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, clearAsides } from '../base/files.ts'
 import { log } from '../base/log.ts'
@@ -30,6 +30,8 @@ export const step: Step = {
       writeFileSync(aside, content)
       const files = await verify(context, aside)
       renameSync(aside, path)
+      // Of the kernel before, which is none of this target's any more.
+      for (const name of readdirSync(dirname(path)).filter(isExportedPatch)) if (name !== basename(path)) rmSync(join(dirname(path), name))
       log.step('export', `${path}: ${files} files`)
       return { files }
     } finally {
@@ -41,6 +43,9 @@ export const step: Step = {
 /** @returns the path of the self-contained patch in dist */
 export const exportedPatch = (context: Context): string =>
   join(context.paths.dist, `lvs-snat-${sourceVersion(context)}.patch`)
+
+/** @returns whether a file of dist is a patch that this step makes, of whatever kernel */
+export const isExportedPatch = (name: string): boolean => name.startsWith('lvs-snat-') && name.endsWith('.patch')
 
 /**
  * Applies the patch to a copy of the pristine files as a user would, and compares

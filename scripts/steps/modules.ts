@@ -7,6 +7,7 @@ import { shorten } from '../base/excerpt.ts'
 import { log } from '../base/log.ts'
 import { goal, type Context } from '../build/context.ts'
 import { bring, digest, plan, readStamp, type Step } from '../build/step.ts'
+import { preparedFamily } from '../kernel/family.ts'
 import { treeContent } from '../kernel/series.ts'
 import { isWarning } from '../kernel/warnings.ts'
 import { compiledMarkers, kernelRelease, make, step as kernel } from './kernel.ts'
@@ -40,6 +41,8 @@ export const step: Step = {
 /** Compiles the modules of the prepared tree as it is, edited or not; the kernel first, if it never was. */
 export async function bringModules(context: Context): Promise<void> {
   if (!readStamp(context, kernel)) await bring(context, kernel)
+  // Not of a tree that was another target's when it was prepared.
+  preparedFamily(context)
   const other = await saysOtherSeries(context)
   if (other !== undefined) log.warn(other)
   await bring(context, step)

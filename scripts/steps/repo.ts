@@ -12,7 +12,7 @@ import { type Facts, type Step } from '../build/step.ts'
 import { signedFiles } from '../package/sign.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 import { dkmsPackages } from './dkms.ts'
-import { step as exportStep } from './export.ts'
+import { isExportedPatch, step as exportStep } from './export.ts'
 import { kmodPackages } from './kmod.ts'
 import { step as rpm } from './rpm.ts'
 import { injectedSrpms } from './srpm.ts'
@@ -79,7 +79,7 @@ export const sumsFile = (context: Context): string => join(context.paths.dist, '
 
 /** @returns names of the files in dist that the checksums cover */
 export function coveredFiles({ paths: { dist } }: Context): string[] {
-  const patches = readdirSync(dist).filter((name) => name.endsWith('.patch'))
+  const patches = readdirSync(dist).filter(isExportedPatch)
   return [...COVERED.flatMap((folder) => listFiles(join(dist, folder)).map((name) => `${folder}/${name}`)), ...patches].sort()
 }
 

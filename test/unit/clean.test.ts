@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import fs, { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import fs, { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { writeIfChanged } from '../../scripts/base/files.ts'
 import { ROOT } from '../../scripts/base/root.ts'
@@ -15,11 +15,12 @@ import { bring } from '../../scripts/build/step.ts'
 import clean from '../../scripts/commands/clean.ts'
 import discard from '../../scripts/commands/discard.ts'
 import distclean from '../../scripts/commands/distclean.ts'
+import modules from '../../scripts/commands/modules.ts'
 import purge from '../../scripts/commands/purge.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
 import { step as prep } from '../../scripts/steps/prep.ts'
 import { sweep } from '../../scripts/kernel/sweep.ts'
-import { createFixture, fails, read, type Fixture } from './fixture.ts'
+import { createBothLines, createFixture, fails, read, type Fixture } from './fixture.ts'
 
 const CORE = 'net/netfilter/ipvs/ip_vs_core.c'
 
@@ -244,4 +245,32 @@ exec ${real} "$@"
   t.is(await new Promise((resolve) => child.on('exit', resolve)), 130)
   const [folder] = readdirSync(join(c.paths.cache, 'checkouts'))
   t.deepEqual(readdirSync(join(c.paths.cache, 'checkouts', folder ?? '', 'lts')).filter((name) => name.startsWith('linux')), [])
+})
+
+test('a tree that was prepared when its target had another name is not removed with edits, nor taken for what has that name now', async (t) => {
+  const { context } = createBothLines(t)
+  const [now, earlier] = [context(), context({ TARGET: 'lts-6.1' })]
+  const edit = (folder: string): void => writeFileSync(join(folder, 'linux/net/netfilter/ipvs/ip_vs_snat.c'), 'int a_day_of_work;\n')
+  // What is lts by now was lts-6.12, and what is lts-6.1 was lts.
+  await bring(now, patch)
+  const former = join(dirname(now.paths.work), 'lts-6.12')
+  renameSync(now.paths.work, former)
+  await modules.run(earlier)
+  renameSync(earlier.paths.work, now.paths.work)
+  renameSync(join(now.paths.work, basename(earlier.paths.stamps.variant)), now.paths.stamps.variant)
+
+  edit(former)
+  const kept = await fails(t, 'patch', () => distclean.run(now))
+  t.regex(kept.details.hint ?? '', /That is Linux 6\.12\.3, and no tree of lts-6\.12 any more\..* in the tree that make patch TARGET=lts prints\..* rm -r .*\/lts-6\.12$/)
+  rmSync(former, { recursive: true })
+
+  t.regex((await fails(t, 'usage', () => modules.run(now))).message, /^There is no prepared tree/)
+  edit(now.paths.work)
+  for (const command of [{ run: () => bring(now, patch) }, clean, distclean]) {
+    const failure = await fails(t, 'patch', () => command.run(now))
+    t.regex(failure.details.hint ?? '', /That is Linux 6\.1\.7, and no tree of lts any more\..* git am in the tree that make patch TARGET=lts-6\.1 prints/)
+  }
+  rmSync(now.paths.work, { recursive: true })
+  await distclean.run(now)
+  t.false(existsSync(now.paths.checkout))
 })

@@ -22,6 +22,7 @@ import clean from '../../scripts/commands/clean.ts'
 import distclean from '../../scripts/commands/distclean.ts'
 import exportCommand from '../../scripts/commands/export.ts'
 import { exportedPatch } from '../../scripts/steps/export.ts'
+import { coveredFiles } from '../../scripts/steps/repo.ts'
 import discard from '../../scripts/commands/discard.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
 import { step as patch } from '../../scripts/steps/patch.ts'
@@ -144,6 +145,16 @@ test('edits in the prepared tree are never overwritten', async (t) => {
 test('a hunk is found by its line in the right file', (t) => {
   const text = `${hookPatch(5)}${hookPatch(9).replaceAll(CORE, 'other.c')}`
   t.deepEqual(hunkAt(text, 'other.c', 7), { number: 1, header: '@@ -7,5 +7,5 @@' })
+})
+
+test('dist has the patch of the kernel that there is, and checksums vouch for no other', async (t) => {
+  const { context, root, write } = createFixture(t)
+  await exportCommand.run(context())
+  write('dist/lts/mine.patch', 'an experiment\n')
+  const later = context({ SOURCE: sourceWith(context(), kernelTarball(root, '6.12.4')) })
+  await exportCommand.run(later)
+  t.deepEqual(coveredFiles(later), ['lvs-snat-6.12.4.patch'])
+  t.is(read(root, 'dist/lts/mine.patch'), 'an experiment\n')
 })
 
 test('the exported patch applies with patch -p1 and yields the same tree', async (t) => {
