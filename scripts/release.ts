@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What this project's packages are called and when they were released; every spec takes it from here. */
 
-/** What names our build of a package, behind the release of what it is built from. */
+/** What names our build of a package, behind the release of what it is built from: another one for each release, which `make release` asks for. */
 export const BUILDID = '.snat1'
-
-/** The `Release:` of every package that has no other; `uname -r` is VERSION-RELEASE.x86_64. */
-export const RELEASE = `1${BUILDID}`
 
 /**
  * The moment that stands for "now" in everything that is built, in seconds since

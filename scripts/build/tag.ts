@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import semver from 'semver'
 import { Failure } from '../base/errors.ts'
 import { Git } from '../base/git.ts'
+import { BUILDID } from '../release.ts'
 import { isSet, type Context } from './context.ts'
 import { revision } from './revision.ts'
 
@@ -20,6 +21,9 @@ export type Version = {
   /** Its section of CHANGELOG.md, without the heading. */
   changes: string
 }
+
+/** Where {@link BUILDID} is. */
+const BUILDID_FILE = 'scripts/release.ts'
 
 const EXAMPLE = 'For example: make release VERSION=1.1.0'
 
@@ -51,6 +55,7 @@ export async function requireVersion(context: Context): Promise<Version> {
   const git = gitOf(context)
   await requireTag(context, git, version, commit)
   await requireLatest(git, version, [...sections.keys()])
+  await requireOwnBuildId(git, version)
   return { version, tag: tagOf(version), commit, time: Number(await git.line('show', '--no-patch', '--format=%ct', commit)), changes }
 }
 
@@ -102,4 +107,13 @@ export async function tagRelease(context: Context, { version, tag, commit, chang
   // Headings begin with what git takes for a comment otherwise.
   const input = `lvs-snat ${version}\n\n${changes}\n`
   await gitOf(context).call(['-c', 'gpg.format=openpgp', 'tag', ...how, '--cleanup=whitespace', '--file=-', tag, commit], { kind: 'environment', input })
+}
+
+/** @throws Failure of kind `usage` if packages would be called as those of the release before, and not be installed in their place */
+async function requireOwnBuildId(git: Git, version: string): Promise<void> {
+  const tags = await git.lines('tag', '--list', 'v*', '--merged', 'HEAD')
+  const [last] = semver.rsort(tags.map((tag) => tag.slice(1)).filter((other) => other !== version && semver.valid(other) === other))
+  if (last === undefined || (await git.lines('ls-tree', '--name-only', tagOf(last), BUILDID_FILE)).length === 0) return
+  if (!(await git.text('show', `${tagOf(last)}:${BUILDID_FILE}`)).includes(`'${BUILDID}'`)) return
+  throw new Failure('usage', `${BUILDID} is the build ID of ${last} already: its packages and these would have the same names.`, { hint: `Count BUILDID up in ${BUILDID_FILE}, tell of it in %changelog of the specs, and commit that.` })
 }

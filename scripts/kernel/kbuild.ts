@@ -4,12 +4,19 @@
 import { shellLine } from '../base/quote.ts'
 import type { Context } from '../build/context.ts'
 import { inheritedEnvironment } from '../build/environment.ts'
-import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { readStamp } from '../build/step.ts'
+import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../release.ts'
+import { RECOGNISED_BY } from './family.ts'
 import { compilerOptions } from './toolchain.ts'
 
-/** @returns the `Release:` of the kernel's packages: of a distribution's kernel its own with our build ID, which sorts above it */
-export function kernelPackageRelease(context: Context): string {
-  return context.srpm ? `${context.srpm.kernel.replace(/^[^-]*-/, '')}${BUILDID}` : RELEASE
+/** @returns the `Release:` of the kernel's packages: of a distribution's kernel its own, or its revision, with our build ID, which sorts above it */
+export const kernelPackageRelease = (context: Context): string => `${sourceRevision(context)}${BUILDID}`
+
+/** @returns what a distribution counts behind the version of a kernel: "279.el6"; 1 of what is none's */
+export function sourceRevision(context: Context): string {
+  if (context.srpm) return context.srpm.kernel.replace(/^[^-]*-/, '')
+  const revision = readStamp(context, RECOGNISED_BY)?.facts['revision']
+  return typeof revision === 'string' ? revision : '1'
 }
 
 /** @returns what `make kernelrelease` adds to the version, so that `uname -r` is the package's VERSION-RELEASE.ARCH */

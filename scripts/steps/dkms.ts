@@ -10,11 +10,12 @@ import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import { contextFor, type Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
+import { sourceRevision } from '../kernel/kbuild.ts'
 import { APPLIED, appliedCommit, PRISTINE, requireSaved, touchedFiles, treeGit } from '../kernel/series.ts'
 import { lint } from '../package/lint.ts'
 import { publish } from '../package/publish.ts'
 import { buildPackages, setGlobals } from '../package/rpm.ts'
-import { BUILD_HOST, PACKAGER, RELEASE, SOURCE_DATE_EPOCH } from '../release.ts'
+import { BUILD_HOST, BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
 import { TARGETS } from '../targets.ts'
 import { sourceFile } from './fetch.ts'
 import { step as patch } from './patch.ts'
@@ -47,7 +48,7 @@ export const step: Step = {
     series: await Promise.all(lineContexts(context).map(async (line) => (await appliedCommit(line)) ?? '')),
     sources: lineContexts(context).map((line) => sourceFile(line, line.source).from),
     files: Object.values(digestTree(specFolder(context), licenseFile(context), join(context.paths.root, 'specs', 'rpmlint.toml'))),
-    release: [RELEASE, PACKAGER, SOURCE_DATE_EPOCH, BUILD_HOST],
+    release: [packageRelease(context), PACKAGER, SOURCE_DATE_EPOCH, BUILD_HOST],
   }),
   outputs: (context) => [dkmsPackage(context), ...dkmsRpms(context)],
   async run(context): Promise<Facts> {
@@ -80,8 +81,10 @@ export const dkmsPackages = (context: Context): string[] => listFiles(builtFolde
 /** Grows with each of the kernels whose IPVS it has. */
 const kernelsVersion = (context: Context): string => lineContexts(context).map(preparedVersion).join('+')
 
-/** Grows with each release of the series as well. */
-const packageVersion = (context: Context): string => `${kernelsVersion(context)}-${RELEASE}`
+/** Grows with each revision of a kernel, and with each release of the series. */
+const packageRelease = (context: Context): string => `${lineContexts(context).map(sourceRevision).join('.')}${BUILDID}`
+
+const packageVersion = (context: Context): string => `${kernelsVersion(context)}-${packageRelease(context)}`
 
 const readSpec = (context: Context, name: string, version: string): string => readFileSync(join(specFolder(context), name), 'utf8').replaceAll('@version@', version)
 
@@ -121,7 +124,7 @@ async function packRpms(context: Context, source: string, version: string): Prom
   ])
   const packages = await buildPackages(context, {
     name: PACKAGE,
-    spec: setGlobals(readSpec(context, `${PACKAGE}.spec`, version), { dkms_version: kernelsVersion(context), dkms_release: RELEASE, build_host: BUILD_HOST }),
+    spec: setGlobals(readSpec(context, `${PACKAGE}.spec`, version), { dkms_version: kernelsVersion(context), dkms_release: packageRelease(context), build_host: BUILD_HOST }),
     sources: [{ name: tarball, path: join(top, tarball) }, { name: basename(licenseFile(context)), path: licenseFile(context) }],
     topdir: join(top, 'rpmbuild'),
     log: join(context.paths.logs, 'dkms.log'),

@@ -19,6 +19,7 @@ import { PRISTINE, requireSaved } from '../kernel/series.ts'
 import { upstreamVersion } from '../package/rpm.ts'
 import { prepareTree, unpackSrpm } from '../source/srpm.ts'
 import type { Family } from '../targets.ts'
+import type { Stored } from '../source/store.ts'
 import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
 
 /** The modules that make the pristine source of a tarball or source package. */
@@ -40,9 +41,12 @@ export const step: Step = {
     const family = isKernel(context) ? await recogniseCommitted(context, pristine) : undefined
     await checkOut(context, pristine)
     if (!family) return { version: upstreamVersion(sourceFile(context, context.source).filename) }
-    return { version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')), family: family.name }
+    return { version: kernelVersion(readFileSync(join(context.paths.tree, 'Makefile'), 'utf8')), revision: revisionOf(sourceFile(context, context.source)), family: family.name }
   },
 }
+
+/** @returns the distribution's revision of a source: its security updates may change only that; 1 of what nobody has revised */
+export const revisionOf = ({ origin, from }: Pick<Stored, 'origin' | 'from'>): string => (origin === 'apt' ? /-([\w.+~]+)$/.exec(from)?.[1] : undefined) ?? '1'
 
 /** @returns what the prepared source is known as: "6.1.192", or "2.6.32-279.el6" */
 export const sourceVersion = (context: Context): string => context.srpm?.kernel ?? preparedVersion(context)

@@ -267,19 +267,19 @@ test('the package holds the IPVS of every line that a distribution has, with the
   const c = context()
   await bring(c, dkms)
   const deb = dkmsPackage(c)
-  t.true(deb.endsWith('/ipvs-snat-dkms_6.12.3+6.1.7-1.snat1_all.deb'), deb)
+  t.true(deb.endsWith('/ipvs-snat-dkms_6.12.3+6.1.7-1.1.snat1_all.deb'), deb)
   await t.notThrowsAsync(() => verifyPackage(deb))
   const first = readFileSync(deb)
   const unpacked = join(root, 'unpacked')
   execFileSync('dpkg-deb', ['--raw-extract', deb, unpacked])
-  const source = join(unpacked, 'usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1')
+  const source = join(unpacked, 'usr/src/ipvs-snat-6.12.3+6.1.7-1.1.snat1')
   t.true(readFileSync(join(source, '6.1/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_10'))
   // Without a version of its own DKMS takes a module for that of the kernel.
-  t.is(readFileSync(join(source, '6.1/net/netfilter/xt_ipvs.c'), 'utf8'), 'MODULE_LICENSE("GPL");\nMODULE_VERSION("6.12.3+6.1.7-1.snat1");\n')
+  t.is(readFileSync(join(source, '6.1/net/netfilter/xt_ipvs.c'), 'utf8'), 'MODULE_LICENSE("GPL");\nMODULE_VERSION("6.12.3+6.1.7-1.1.snat1");\n')
   t.true(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_core.c'), 'utf8').includes('hooked_5'))
   t.is(readFileSync(join(source, '6.12/net/netfilter/ipvs/ip_vs_snat_line.h'), 'utf8'), '/* 6.12 */\n')
   t.regex(readFileSync(join(source, 'families'), 'utf8'), /^6\.12 6\.12\.3 6\.12\.3-1 [0-9a-f]{64}\n6\.1 6\.1\.7 6\.1\.7-1 [0-9a-f]{64}\n$/)
-  t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat-6\.12\.3\+6\.1\.7-1\.snat1\/versions' install/)
+  t.regex(readFileSync(join(unpacked, 'DEBIAN/postinst'), 'utf8'), /ipvs-snat-6\.12\.3\+6\.1\.7-1\.1\.snat1\/versions' install/)
   // Else an update would ask an administrator who has changed it.
   t.is(readFileSync(join(unpacked, 'etc/kernel/postinst.d/ipvs-snat'), 'utf8'), readFileSync(join(ROOT, 'specs/dkms/kernel-hook'), 'utf8'))
   const rpms = dkmsRpms(c)
@@ -290,15 +290,15 @@ test('the package holds the IPVS of every line that a distribution has, with the
   rpms.forEach((path, index) => t.true(firstRpms[index]?.equals(readFileSync(path)), path))
 
   const [binary = ''] = rpms
-  t.true(binary.endsWith('/ipvs-snat-dkms-6.12.3+6.1.7-1.snat1.noarch.rpm'), binary)
+  t.true(binary.endsWith('/ipvs-snat-dkms-6.12.3+6.1.7-1.1.snat1.noarch.rpm'), binary)
   const query = (...words: string[]): string[] => execFileSync('rpm', ['--query', '--package', '--nosignature', ...words, binary], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n')
-  t.deepEqual(query('--queryformat', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}'), ['ipvs-snat-dkms 6.12.3+6.1.7 1.snat1 noarch GPL-2.0-only'])
+  t.deepEqual(query('--queryformat', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}'), ['ipvs-snat-dkms 6.12.3+6.1.7 1.1.snat1 noarch GPL-2.0-only'])
   t.deepEqual([...new Set(query('--requires'))].filter((name) => !name.startsWith('rpmlib(')), ['/bin/sh', 'dkms >= 3.1.5'])
-  for (const word of ['keep', 'install', 'remove']) t.true(query('--scripts').includes(`sh /usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1/versions ${word} || :`))
+  for (const word of ['keep', 'install', 'remove']) t.true(query('--scripts').includes(`sh /usr/src/ipvs-snat-6.12.3+6.1.7-1.1.snat1/versions ${word} || :`))
   const fromRpm = join(root, 'from-rpm')
   mkdirSync(fromRpm)
   execFileSync('sh', ['-c', 'rpm2cpio "$0" | cpio --extract --make-directories --quiet', binary], { cwd: fromRpm, stdio: 'ignore' })
-  const name = 'usr/src/ipvs-snat-6.12.3+6.1.7-1.snat1'
+  const name = 'usr/src/ipvs-snat-6.12.3+6.1.7-1.1.snat1'
   t.deepEqual(listFiles(join(fromRpm, name)), listFiles(source))
   for (const file of listFiles(source)) t.is(readFileSync(join(fromRpm, name, file), 'utf8'), readFileSync(join(source, file), 'utf8'), file)
   t.deepEqual(listFiles(fromRpm).filter((file) => !file.startsWith(name)), ['usr/share/doc/ipvs-snat-dkms/README.md', 'usr/share/licenses/ipvs-snat-dkms/COPYING'])
@@ -327,7 +327,7 @@ test.serial('a distribution is installed with its own kernel and the package, an
   t.false(existsSync(join(stockFolder(c), 'usr/bin')))
   const words = readFileSync(join(root, 'words'), 'utf8')
   t.true(words.includes(`--customize-hook=copy-in ${dkmsPackage(c)} /tmp\n`), words)
-  t.regex(words, /apt-get --option Dpkg::Use-Pty=0 install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.snat1_all\.deb\n/)
+  t.regex(words, /apt-get --option Dpkg::Use-Pty=0 install --yes .*ipvs-snat-dkms_6\.12\.3\+6\.1\.7-1\.1\.snat1_all\.deb\n/)
   t.regex(words, /\ntrixie\n-\n.*stock\.sources\n$/)
   // 10 is the script that it is itself, read by dash.
   t.deepEqual(readFileSync(join(root, 'descriptors'), 'utf8').split('\n').filter((fd) => Number(fd) > 2 && Number(fd) < 10), [], 'locks')

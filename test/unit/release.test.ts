@@ -21,6 +21,7 @@ import { step as exportStep } from '../../scripts/steps/export.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
 import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
 import { step as repo } from '../../scripts/steps/repo.ts'
+import { BUILDID } from '../../scripts/release.ts'
 import { TARGETS } from '../../scripts/targets.ts'
 import { createBothLines, createFixture, createKeyring, fails, fingerprint, printed, read, type Fixture } from './fixture.ts'
 
@@ -71,6 +72,7 @@ const REFUSED: readonly [string, Variables, (checkout: ReturnType<typeof reposit
   ['a tag that there is', WITHOUT_EL6, ({ git }) => void git('tag', '--annotate', '--message', 'x', 'v1.1.0'), /^There is a tag v1.1.0 already/],
   ['a version below the last tag', WITHOUT_EL6, ({ git }) => void git('tag', 'v1.2.0'), /^1.1.0 is not greater than 1.2.0/],
   ['a version below the last section', WITHOUT_EL6, ({ write, commit }) => (write('CHANGELOG.md', `## 2.0.0\n\n- x\n\n${CHANGES}`), commit()), /^1.1.0 is not greater than 2.0.0/],
+  ['the build ID of the release before', WITHOUT_EL6, ({ write, commit, git }) => (write('scripts/release.ts', `export const BUILDID = '${BUILDID}'\n`), commit(), git('tag', 'v1.0.0')), /is the build ID of 1\.0\.0 already/],
   ['another release without a tag', { ...WITHOUT_EL6, AGAIN: '1' }, () => undefined, /^There is no tag v1.1.0/],
   ['another release of a lightweight tag', { ...WITHOUT_EL6, AGAIN: '1' }, ({ git }) => void git('tag', 'v1.1.0'), /is no annotated tag of the commit/],
   ['another release of another commit', { ...WITHOUT_EL6, AGAIN: '1' }, ({ git, write, commit }) => (git('tag', '--annotate', '--message', 'x', 'v1.1.0'), write('x', ''), commit()), /is no annotated tag of the commit/],
@@ -384,5 +386,5 @@ test('what a package says of itself is read of both kinds', async (t) => {
   const c = context()
   await bring(c, fetch)
   await bring(c, dkms)
-  t.like(await describePackage(dkmsPackage(c)), { type: 'deb', name: 'ipvs-snat-dkms', architecture: 'all', license: 'GPL-2.0-only', version: '6.12.3+6.1.7-1.snat1' })
+  t.like(await describePackage(dkmsPackage(c)), { type: 'deb', name: 'ipvs-snat-dkms', architecture: 'all', license: 'GPL-2.0-only', version: '6.12.3+6.1.7-1.1.snat1' })
 })

@@ -11,9 +11,12 @@ import { kernelPackage, kernelSpec, readKernelSpec } from '../../scripts/package
 import { judgeFindings, lintFindings, lintSummary } from '../../scripts/package/lint.ts'
 import { el6Problems } from '../../scripts/package/publish.ts'
 import { setGlobals, upstreamVersion } from '../../scripts/package/rpm.ts'
-import { BUILD_HOST, BUILDID, RELEASE, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
+import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../../scripts/release.ts'
 import { fillPatches } from '../../scripts/steps/tools.ts'
 import { FLAVOURS } from '../../scripts/targets.ts'
+
+/** Of a kernel of kernel.org. */
+const RELEASE = `1${BUILDID}`
 
 const normal = createContext({})
 const debug = createContext({ DEBUG: '1' })
