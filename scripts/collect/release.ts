@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import { asideOf, checksums, listFiles, replaceFolder, sha256File } from '../base/files.ts'
+import { asideOf, checksums, clearAsides, listFiles, replaceFolder, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import { contextFor, type Context, type Variable } from '../build/context.ts'
@@ -167,13 +167,29 @@ async function writeFacts(context: Context, contexts: readonly Context[], versio
 export async function verifyRelease(folder: string): Promise<void> {
   const { exitCode, stdout, stderr } = await capture(['sha256sum', '--check', '--strict', '--quiet', SUMS], { cwd: folder, anyExit: true })
   const told = new Set(readFileSync(join(folder, SUMS), 'utf8').split('\n').map((line) => line.slice(66)))
-  const untold = listFiles(folder).filter((name) => !told.has(name) && !isSignature(name))
+  const packaged = new Set([...told].map((name) => name.split('/')[0] ?? ''))
+  const untold = listFiles(folder).filter((name) => !told.has(name) && !isSignature(name, packaged))
   if (exitCode === 0 && untold.length === 0) return
   throw new Failure('build', `${folder} is not what its ${SUMS} says.`, { excerpt: [...`${stdout}${stderr}`.split('\n').filter(Boolean), ...untold.map((name) => `${name}: not told of`)] })
 }
 
 /** Signatures differ each time, and vouch for themselves. */
-const isSignature = (name: string): boolean => [SUMS, `${SUMS}.asc`, KEY_FILE].includes(name) || name.split('/')[1] === SIGNED
+function isSignature(name: string, packaged: ReadonlySet<string>): boolean {
+  const [folder = '', copy] = name.split('/')
+  return [SUMS, `${SUMS}.asc`, KEY_FILE].includes(name) || (copy === SIGNED && packaged.has(folder))
+}
+
+const packagedFolders = (context: Context): string[] =>
+  [...releasedContexts(context).map(({ variant }) => variant), DKMS].map((name) => join(releaseFolder(context), name)).filter((path) => existsSync(path))
+
+/** Removes signatures of an earlier run, and what one that was killed has left of them. */
+export function clearSignatures(context: Context): void {
+  const folder = releaseFolder(context)
+  for (const path of [...packagedFolders(context).map((each) => join(each, SIGNED)), join(folder, `${SUMS}.asc`), join(folder, KEY_FILE)]) {
+    clearAsides(path)
+    rmSync(path, { recursive: true, force: true })
+  }
+}
 
 /**
  * Adds what the key vouches for: signed copies of the packages with their repositories, and a signature of the checksums.
@@ -182,8 +198,7 @@ const isSignature = (name: string): boolean => [SUMS, `${SUMS}.asc`, KEY_FILE].i
  */
 export async function signRelease(context: Context, signer: string): Promise<void> {
   const folder = releaseFolder(context)
-  const packaged = [...releasedContexts(context).map(({ variant }) => variant), DKMS].map((name) => join(folder, name)).filter((path) => existsSync(path))
-  for (const path of packaged) await signPackages(path, join(path, SIGNED), signer, (where, folders) => createRepository(context, where, folders))
+  for (const path of packagedFolders(context)) await signPackages(path, join(path, SIGNED), signer, (where, folders) => createRepository(context, where, folders))
   await signFile(join(folder, SUMS), signer)
   await writeKey(folder, signer)
 }

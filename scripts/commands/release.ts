@@ -7,7 +7,7 @@ import { bring, requireUpToDate } from '../build/step.ts'
 import { requireVersion, tagRelease } from '../build/tag.ts'
 import type { Command } from '../command.ts'
 import { requireKey } from '../package/sign.ts'
-import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../collect/release.ts'
+import { clearSignatures, releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../collect/release.ts'
 import { TARGETS } from '../targets.ts'
 
 const command: Command = {
@@ -35,6 +35,7 @@ AGAIN=1 makes a release that was tagged once more; the same host gives the same 
     await withBuildLock(context, async () => {
       if ((await requireVersion(context)).commit !== version.commit) throw new Failure('usage', 'Another commit was checked out meanwhile; nothing was tagged.')
       await requireUpToDate(context, releaseStep(context))
+      clearSignatures(context)
       await verifyRelease(releaseFolder(context))
       if (signer !== undefined) await signRelease(context, signer)
       if (isSet(context.variables, 'AGAIN')) return

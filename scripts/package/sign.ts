@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** A signed copy of what is in dist: packages, a repository for dnf, and one for apt. */
 
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createHash } from 'node:crypto'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, listFiles, replaceFolder } from '../base/files.ts'
@@ -41,11 +42,34 @@ export async function signPackages(dist: string, folder: string, key: string, cr
     const debs = copyFiles(dist, aside, filesIn(dist, [DEB_FOLDER]))
     if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, signer)
     await writeKey(aside, signer)
+    await verifySigned(aside, rpms)
     mkdirSync(dirname(folder), { recursive: true })
     replaceFolder(aside, folder)
     log.info(`${rpms.length} RPMs and ${debs.length} packages of Debian, signed: ${folder}`)
   } finally {
     rmSync(aside, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Looks at the signatures as those do who have only the public key beside them.
+ *
+ * @throws Failure of kind `build` when one is missing or wrong
+ */
+async function verifySigned(folder: string, rpms: readonly string[]): Promise<void> {
+  const home = mkdtempSync(join(tmpdir(), 'lvs-snat-signed-'))
+  const database = ['--dbpath', join(home, 'rpm')]
+  const key = join(folder, KEY_FILE)
+  const check = (words: string[]) => capture(words, { kind: 'build' })
+  try {
+    await check(['rpmkeys', ...database, '--import', key])
+    if (rpms.length > 0) await check(['rpmkeys', ...database, '--checksig', ...rpms])
+    await check(['gpg', '--homedir', home, '--batch', '--quiet', '--import', key])
+    const signed = [[join(folder, 'repodata', 'repomd.xml.asc'), join(folder, 'repodata', 'repomd.xml')], [join(folder, DEB_FOLDER, 'InRelease')]]
+    for (const files of signed.filter(([signature = '']) => existsSync(signature))) await check(['gpg', '--homedir', home, '--batch', '--quiet', '--verify', ...files])
+  } finally {
+    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
+    rmSync(home, { recursive: true, force: true })
   }
 }
 

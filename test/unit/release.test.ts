@@ -19,7 +19,7 @@ import { SOURCE_LICENSES, SOURCES } from '../../scripts/sources.ts'
 import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
 import { step as exportStep } from '../../scripts/steps/export.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
-import { releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
+import { clearSignatures, releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
 import { step as repo } from '../../scripts/steps/repo.ts'
 import { BUILDID } from '../../scripts/release.ts'
 import { TARGETS } from '../../scripts/targets.ts'
@@ -301,6 +301,17 @@ test.serial('a signed release has a signed tag, and beside the packages signed o
   const signed = join(folder, 'lts/signed/RPMS/x86_64', basename(rpm))
   t.not(await sha256File(signed), await sha256File(rpm))
   t.is(header(signed), header(rpm))
+
+  // What a run that was killed has left, and an earlier one has signed.
+  for (const left of ['lts/signed.new-4711-abcdef/KEY.asc', 'old/signed/RPMS/foreign.rpm']) {
+    mkdirSync(dirname(join(folder, left)), { recursive: true })
+    writeFileSync(join(folder, left), '')
+  }
+  t.deepEqual((await fails(t, 'build', () => verifyRelease(folder))).details.excerpt?.sort(), ['lts/signed.new-4711-abcdef/KEY.asc: not told of', 'old/signed/RPMS/foreign.rpm: not told of'])
+  rmSync(join(folder, 'old'), { recursive: true })
+  clearSignatures(c)
+  await t.notThrowsAsync(() => verifyRelease(folder))
+  t.deepEqual(listFiles(folder).filter((file) => /signed|asc/.test(file)), [])
 
   await tagRelease(c, await requireVersion(c), signer)
   t.notThrows(() => git('verify-tag', 'v1.1.0'), root)
