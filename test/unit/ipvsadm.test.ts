@@ -51,6 +51,15 @@ test('the service restores the table before any device is set up, with systemd a
   t.regex(unit, /^Wants=network-pre\.target$/m, 'nothing else may want it, and then it orders nothing')
   t.regex(unit, /^DefaultDependencies=no$/m, 'what sets up the network early would wait for itself')
   t.notRegex(unit, /^After=.*network/m)
+  t.regex(unit, /^After=.*\bsystemd-sysctl\.service\b/m, 'what the files say of forwarding comes first')
   t.regex(spec('ipvsadm.init'), /^# chkconfig: - 08 92$/m, 'network has 10')
   t.notRegex(spec('ipvsadm.init'), /^# Required-.*\$network/m, 'chkconfig would put it after network')
+})
+
+test('settings of IPVS are put into force by whichever package is there when something loads it', (t) => {
+  const [rule, other] = ['ipvsadm', 'keepalived'].map((name) => readFileSync(join(ROOT, 'specs', name, `${name}.udev`), 'utf8'))
+  t.regex(rule ?? '', /^ACTION=="add", SUBSYSTEM=="module", KERNEL=="ip_vs", RUN\+="\/usr\/lib\/systemd\/systemd-sysctl --prefix=\/net\/ipv4\/vs"$/m)
+  t.is(rule, other)
+  const files = ['ipvsadm', 'keepalived'].map((name) => readFileSync(join(ROOT, 'specs', name, `${name}.spec`), 'utf8').match(/^%\{_prefix\}\/lib\/udev\/rules\.d\/\S+$/m)?.[0])
+  t.true(files.every((file) => file !== undefined) && files[0] !== files[1], 'two packages with one path would not go together')
 })

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** What the service of ipvsadm does to the kernel's settings when it starts, on a host of files and of programs that write down how they were called. */
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { ROOT } from '../../scripts/base/root.ts'
+import { capture } from '../../scripts/base/run.ts'
+
+const SERVICE = readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm-service'), 'utf8')
+const SETTINGS = 'proc/sys/net/ipv4/vs'
+const FORWARDING = 'proc/sys/net/ipv4/ip_forward'
+const SNAT = 'proc/net/ip_vs_snat'
+const SYSTEMD = 'usr/lib/systemd/systemd-sysctl'
+/** Kernels with SNAT and without it, as what loading IPVS makes there. */
+const LOADS = { snat: `mkdir -p $ROOT/${SETTINGS} $ROOT/proc/net && touch $ROOT/${SNAT}`, stock: `mkdir -p $ROOT/${SETTINGS}`, nothing: 'exit 1' } as const
+
+interface Host {
+  /** Which kernel it has. */
+  loads?: keyof typeof LOADS
+  /** Whether IPVS is loaded already. */
+  loaded?: boolean
+  /** Where systemd-sysctl is, if anywhere. */
+  systemd?: string
+  /** Exit status of the restore. */
+  restores?: number
+  /** Lines of ipvsadm-config. */
+  config?: string
+  forwarding?: '0' | '1'
+  files?: Record<string, string>
+}
+
+/** Makes a host; @returns how its service is called, with its exit status, what it says, and the calls of programs since the call before */
+function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', forwarding = '0', files = {} }: Host) {
+  const root = mkdtempSync(join(tmpdir(), 'lvs-snat-service-'))
+  t.teardown(() => rmSync(root, { recursive: true, force: true }))
+  const write = (path: string, content: string, mode = 0o644): void => {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), content, { mode })
+  }
+  const program = (path: string, body: string): void => write(path, `#!/bin/sh\nset -- "\${0##*/}" "$@"\necho "$*" >> $ROOT/calls\n${body}\n`, 0o755)
+  program('bin/modprobe', LOADS[loads])
+  program('bin/sysctl', 'cat >> $ROOT/calls')
+  program('bin/ipvsadm-restore', 'cat > /dev/null\nexit $(cat $ROOT/restores)')
+  write('restores', String(restores))
+  if (systemd !== undefined) program(systemd, 'exit 1')
+  write('etc/sysconfig/ipvsadm', '# a table\n')
+  write('etc/sysconfig/ipvsadm-config', config)
+  write(FORWARDING, `${forwarding}\n`)
+  for (const [path, content] of Object.entries(files)) write(path, content)
+  const env = { ROOT: root, PATH: process.env['PATH'] }
+  // Its paths are the host's, and its programs the fake ones first.
+  const service = SERVICE.replace(/^PATH=.*/m, 'PATH=$ROOT/bin:/usr/bin:/bin').replaceAll(/(?<=[ =])\/(?=(?:etc|proc|var|usr\/lib|lib)\/)/g, '$ROOT/')
+  write('var/run/ipvsadm-stopped', '')
+  return {
+    write,
+    read: (path: string): string => readFileSync(join(root, path), 'utf8').trim(),
+    async call(word: string) {
+      rmSync(join(root, 'calls'), { force: true })
+      if (loaded) await capture(['sh', '-c', LOADS[loads]], { env })
+      const { exitCode, stderr } = await capture(['sh', '-c', service, 'ipvsadm-service', word], { env, anyExit: true })
+      return { exitCode, stderr, calls: existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').trim().split('\n') : [] }
+    },
+  }
+}
+
+const RESTORED = 'ipvsadm-restore'
+const BY_SYSTEMD = 'systemd-sysctl --prefix=/net/ipv4/vs'
+
+test('what is not loaded is loaded, and has the settings of the files before there is a table', async (t) => {
+  for (const systemd of [SYSTEMD, 'lib/systemd/systemd-sysctl']) {
+    const { exitCode, calls } = await createHost(t, { systemd }).call('start')
+    t.deepEqual(calls, ['modprobe ip_vs', BY_SYSTEMD, RESTORED], 'a file that systemd-sysctl finds fault with keeps no table away')
+    t.is(exitCode, 0)
+  }
+})
+
+test('without systemd the lines about IPVS of all files of sysctl count, and no other', async (t) => {
+  const files = {
+    'etc/sysctl.conf': 'net.ipv4.ip_forward = 0\n#net.ipv4.vs.conntrack = 1\n net.ipv4.vs.snat_max_conns = 1000',
+    'etc/sysctl.d/snat.conf': 'net/ipv4/vs/snat_one_armed=1\nnet.ipv4.vsomething = 1\n',
+    'etc/sysctl.d/snat.conf~': 'net.ipv4.vs.snat_one_armed=0\n',
+  }
+  const { exitCode, calls } = await createHost(t, { files }).call('start')
+  t.deepEqual(calls, ['modprobe ip_vs', 'sysctl -e -p -', ' net.ipv4.vs.snat_max_conns = 1000', 'net/ipv4/vs/snat_one_armed=1', RESTORED])
+  t.is(exitCode, 0)
+  t.deepEqual((await createHost(t, {}).call('start')).calls, ['modprobe ip_vs', 'sysctl -e -p -', RESTORED], 'there are no such files')
+})
+
+test('what is loaded keeps the settings that it has', async (t) => {
+  const host = createHost(t, { systemd: SYSTEMD })
+  await host.call('start')
+  for (const word of ['start', 'restart']) t.deepEqual((await host.call(word)).calls, [RESTORED], word)
+})
+
+test('a kernel without IPVS is told of by the restore', async (t) => {
+  const { exitCode, calls } = await createHost(t, { loads: 'nothing', systemd: SYSTEMD, restores: 2 }).call('start')
+  t.deepEqual(calls, ['modprobe ip_vs', RESTORED])
+  t.is(exitCode, 2)
+})
+
+test('forwarding stays as it is, unless it is the service that turns it on', async (t) => {
+  for (const config of ['', readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm-config'), 'utf8'), 'IPVS_FORWARD=no\n']) {
+    const host = createHost(t, { config })
+    t.is((await host.call('start')).exitCode, 0)
+    t.is(host.read(FORWARDING), '0')
+  }
+})
+
+const FORWARDS = 'IPVS_FORWARD="yes"\n'
+
+test('it is turned on by a table that stands, and not by one that is refused or by a kernel without SNAT', async (t) => {
+  const right = createHost(t, { config: FORWARDS })
+  t.deepEqual(await right.call('start'), { exitCode: 0, stderr: '', calls: ['modprobe ip_vs', 'sysctl -e -p -', RESTORED] })
+  t.is(right.read(FORWARDING), '1')
+
+  const refused = createHost(t, { config: FORWARDS, restores: 2 })
+  t.is((await refused.call('start')).exitCode, 2)
+  t.is(refused.read(FORWARDING), '0')
+  refused.write('restores', '0')
+  t.is((await refused.call('restart')).exitCode, 0)
+  t.is(refused.read(FORWARDING), '1', 'mended')
+
+  const stock = createHost(t, { config: FORWARDS, loads: 'stock' })
+  const { exitCode, stderr } = await stock.call('start')
+  t.is(exitCode, 1)
+  t.is(stderr, 'ipvsadm: this kernel has no SNAT in IPVS, forwarding is not turned on\n')
+  t.is(stock.read(FORWARDING), '0')
+})
+
+test('what is on is not written again, and a reload that fails leaves it on', async (t) => {
+  const host = createHost(t, { config: FORWARDS, loaded: true, forwarding: '1' })
+  host.write(FORWARDING, '1 as it was')
+  t.is((await host.call('start')).exitCode, 0)
+  t.is(host.read(FORWARDING), '1 as it was')
+  host.write('restores', '2')
+  t.is((await host.call('start')).exitCode, 2)
+  t.is(host.read(FORWARDING), '1 as it was')
+})
