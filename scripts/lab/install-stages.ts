@@ -76,6 +76,11 @@ const LOG = '/var/log/ipvs-snat.log'
 const METRICS = '/var/lib/node_exporter'
 /** Units of ipvsadm's package that the administrator has enabled. */
 const UNITS = ['ipvsadm.service', 'ipvsadm-snatlog.service', 'ipvsadm-metrics.timer']
+/** A setting that is there once IPVS is loaded, in a file that is read before. */
+const SETTING = { name: 'net.ipv4.vs.snat_max_conns', value: '123456', file: '/etc/sysctl.d/60-snat.conf' }
+const IN_FORCE = `test "$(sysctl -n ${SETTING.name})" = ${SETTING.value}`
+/** What the disk's administrator wrote of forwarding, before the service turned it on. */
+const FORWARDING_FILE = '/etc/sysctl.d/90-gateway.conf'
 const KEEPALIVED_FILE = '/etc/keepalived/keepalived.conf'
 const KEEPALIVED = `# written by the administrator of this gateway
 global_defs {
@@ -130,11 +135,11 @@ const askOutside = ({ gateway }: Site, port: number): Promise<string> =>
   ask({ client: gateway.a, sent: `${A}:${port} > ${S}:53`, server: gateway.net, seen: `${POOL_ADDRESS}:* > ${S}:53` })
 
 /** Waits until a command in the gateway succeeds. */
-async function until({ gateway }: Site, what: string, command: string): Promise<void> {
-  for (const end = Date.now() + EVENT_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, POLL_MS))) {
+async function until({ gateway }: Site, what: string, command: string, limit = EVENT_MS): Promise<void> {
+  for (const end = Date.now() + limit; Date.now() < end; await pause()) {
     if ((await gateway.machine.run(command)).status === 0) return
   }
-  assert.fail(`${what}: not so after ${EVENT_MS / 1000} s: ${command}`)
+  assert.fail(`${what}: not so after ${limit / 1000} s: ${command}`)
 }
 
 const now = async ({ gateway }: Site): Promise<string> => (await gateway.sh(`date '+%Y-%m-%d %H:%M:%S'`)).trim()
@@ -155,11 +160,21 @@ const EVENT_MS = 120_000
 /** How long it may take from the boot's end until links carry something. */
 const LINK_MS = 600_000
 const POLL_MS = 500
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, POLL_MS))
 /** So few that one flow is more than a percent of them. */
 const LOGGED_PORTS = '4000-4050'
 /** Behind all numbers that {@link OTHER_RULES} have. */
 const LOGGED_RULE = 5000
 const RULE_IS_THERE = `ipvsadm -S -n | grep -q -- '-F 10.9.0.0/16'`
+
+/** With all addresses and routes that networkd sets up once there is a carrier. */
+const NETWORK_IS_UP = `ip -4 route get ${S} | grep -q 'dev outside' && ip -4 route get ${A} | grep -q 'dev inside'`
+
+/** Waits for a packet that leaves, for as long as links may take. */
+async function untilOneLeft({ left }: Watch, which = (packets: Watch['left']) => packets): Promise<void> {
+  for (let waited = 0; which(left).length === 0 && waited < LINK_MS; waited += POLL_MS) await pause()
+  assert.ok(which(left).length > 0, `nothing left within ${LINK_MS / 1000} s`)
+}
 
 /** Boots while an inside host sends without end, looks at every packet that leaves, and at when the table was there. */
 async function bootWatched(site: Site, name: string): Promise<string> {
@@ -167,11 +182,28 @@ async function bootWatched(site: Site, name: string): Promise<string> {
   const watch = gateway.watch()
   try {
     const state = await gateway.boot(name)
-    for (let waited = 0; watch.left.length === 0 && waited < LINK_MS; waited += POLL_MS) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+    await untilOneLeft(watch)
     await gateway.sh('sleep 2')
     requireNothingPrivate(watch, 'while the gateway booted')
-    assert.ok(watch.left.length > 0, 'packets left, translated')
     return state
+  } finally {
+    watch.end()
+  }
+}
+
+/** Boots a kernel without SNAT while an inside host sends without end: what needs SNAT fails, and nothing leaves at all until forwarding is turned on by hand. */
+async function bootClosed(site: Site, name: string): Promise<void> {
+  const { gateway } = site
+  const watch = gateway.watch()
+  try {
+    await gateway.boot(name)
+    const failed = (await gateway.sh('systemctl list-units --failed --no-legend --plain | cut -d " " -f 1')).trim().split('\n')
+    assert.ok(failed.includes('ipvsadm.service') && failed.every((unit) => /^(ipvsadm|keepalived)/.test(unit)), `units that have failed: ${failed.join(' ')}`)
+    await until(site, 'the network is set up', NETWORK_IS_UP, LINK_MS)
+    await gateway.sh('sleep 2')
+    assert.deepEqual(watch.left.slice(0, 3).map(summary), [], 'what has left without SNAT')
+    await gateway.sh('sysctl -q -w net.ipv4.ip_forward=1')
+    await untilOneLeft(watch, privateOnes)
   } finally {
     watch.end()
   }
@@ -261,6 +293,7 @@ export const STAGES: readonly Stage[] = [
       await rpm(gateway, '-i', [packages.ipvsadm, packages.keepalived])
       await gateway.sh('systemctl enable ipvsadm.service && systemctl disable keepalived.service')
       await write(gateway, RULES_FILE, RULES)
+      await write(gateway, SETTING.file, `${SETTING.name} = ${SETTING.value}\n`)
       await gateway.shutDown()
     },
   },
@@ -275,6 +308,7 @@ export const STAGES: readonly Stage[] = [
       requireStart(await gateway.sh('modinfo -n ip_vs'), `/lib/modules/${release}/${packages.kernel === undefined ? 'updates/dkms' : 'kernel'}/`)
       await requireTableBeforeNetwork(site)
       assert.match(await gateway.sh('ipvsadm -S -n'), ZONE)
+      await gateway.sh(IN_FORCE)
       await askOutside(site, 4001)
       requireQuiet(gateway.machine)
     },
@@ -294,6 +328,20 @@ export const STAGES: readonly Stage[] = [
       assert.ok(privateOnes(watch.left).length > 0)
       await gateway.sh('systemctl restart ipvsadm.service')
       await askOutside(site, 4002)
+    },
+  },
+  {
+    name: 'something else loads IPVS, as keepalived does: settings of the files of sysctl are in force, and the service leaves others alone',
+    proves: 'that settings of SNAT outlast a boot, by the rule of udev',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh(`
+        ipvsadm -C
+        for module in $(sed -n 's/^\\(ip_vs_[^ ]*\\) .*/\\1/p' /proc/modules) ip_vs; do modprobe -r $module; done
+        test ! -e /proc/net/ip_vs && modprobe ip_vs`)
+      await until(site, 'the setting is in force', IN_FORCE)
+      await gateway.sh(`udevadm settle && sysctl -q -w ${SETTING.name}=100000 && systemctl restart ipvsadm.service && ! ${IN_FORCE}`)
+      await askOutside(site, 4007)
     },
   },
   {
@@ -364,13 +412,13 @@ export const STAGES: readonly Stage[] = [
     },
   },
   {
-    name: 'keepalived has the addresses, ipvsadm the zone: nothing leaves with a private address when it shuts down and boots',
+    name: 'keepalived has the addresses, ipvsadm the zone, and turns forwarding on: nothing leaves with a private address when it shuts down and boots',
     proves: 'issue 15, item 4: ipvsadm.service and keepalived restore the configuration before the network takes traffic',
     async run(site) {
       const { gateway, release } = site
       await write(gateway, RULES_FILE, ZONE_ALONE)
       await write(gateway, KEEPALIVED_FILE, KEEPALIVED)
-      await gateway.sh('systemctl enable keepalived.service')
+      await gateway.sh(`systemctl enable keepalived.service && rm ${FORWARDING_FILE} && sed -i 's|^IPVS_FORWARD=.*|IPVS_FORWARD="yes"|' /etc/sysconfig/ipvsadm-config`)
       await shutDownWatched(site)
       await requireRunning(site, await bootWatched(site, 'boot-3-keepalived'), release)
       await requireTableBeforeNetwork(site)
@@ -419,14 +467,15 @@ export const STAGES: readonly Stage[] = [
     },
   },
   {
-    name: 'the old kernel boots from the menu',
-    proves: 'issue 15, item 4: the old one is still in the menu',
+    name: 'the old kernel, which has no SNAT, boots from the menu, and forwards nothing',
+    proves: 'issue 15, item 4: the old one is still in the menu; IPVS_FORWARD opens no gateway that does not translate',
     only: 'kernel',
-    async run({ gateway, known }) {
+    async run(site) {
+      const { gateway, known } = site
       const old = known.get('old kernel') ?? ''
       await gateway.sh(`grub-reboot ${quote(entryOf(await menu(gateway), old) ?? '')}`)
       await gateway.shutDown()
-      await gateway.boot('boot-4-old')
+      await bootClosed(site, 'boot-4-old')
       assert.equal((await gateway.sh('uname -r')).trim(), old)
     },
   },
