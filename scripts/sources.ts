@@ -8,10 +8,10 @@
  */
 
 export interface AptSource {
-  /** A source package, of which the upstream tarball is taken, or a binary package that holds a tarball. */
-  kind: 'source' | 'binary'
+  /** A source package, of which the upstream tarball is taken, or all of it, or a binary package that holds a tarball. */
+  kind: 'source' | 'whole' | 'binary'
   package: string
-  /** Which file: of the source package's files, or path inside the binary package. */
+  /** Which file: of the source package's files (of a whole one that which names the others), or path inside the binary package. */
   file: RegExp
   /** The release of Debian that has it, if it is not to be the host's own. */
   suite?: string
@@ -29,7 +29,8 @@ export interface Source {
   name: string
   summary: string
   apt: AptSource
-  upstream: UpstreamSource
+  /** Absent of what only a distribution has. */
+  upstream?: UpstreamSource
 }
 
 /** Who signs a distribution's packages. */
@@ -63,6 +64,19 @@ const GREG_KROAH_HARTMAN = {
   keyFingerprint: '647F28654894E3BD457199BE38DBBDC86092693E',
   keyOwner: 'gregkh@kernel.org',
 }
+
+/** The tools that become packages of Debian, made of its own source packages. */
+const DEBIAN_TOOLS = [
+  { name: 'ipvsadm', summary: 'administration of IPVS' },
+  { name: 'keepalived', summary: 'VRRP and health checks' },
+] as const
+
+/** @returns the name in {@link SOURCES} of a tool's source package in a release of Debian */
+export const debianSource = (tool: string, suite: string): string => `${tool}-${suite}`
+
+/** What a release of Debian packages itself. */
+const debianSources = (suite: string): Source[] =>
+  DEBIAN_TOOLS.map(({ name, summary }) => ({ name: debianSource(name, suite), summary: `${summary}, as ${suite} packages it`, apt: { kind: 'whole', package: name, file: /\.dsc$/, suite } }))
 
 export const SOURCES: readonly Source[] = [
   {
@@ -178,6 +192,8 @@ export const SOURCES: readonly Source[] = [
       urls: ['https://github.com/openssl/openssl/releases/download/openssl-3.2.3/openssl-3.2.3.tar.gz'],
     },
   },
+  ...debianSources('trixie'),
+  ...debianSources('bookworm'),
 ]
 
 /** What the static tools are made of: names in {@link SOURCES}, of which a target may have others in their place. */
@@ -191,6 +207,10 @@ export const SOURCE_LICENSES: Readonly<Record<string, string>> = {
   ipvsadm: 'GPL-2.0-or-later',
   keepalived: 'GPL-2.0-or-later',
   'keepalived-2.3': 'GPL-2.0-or-later',
+  'ipvsadm-trixie': 'GPL-2.0-or-later',
+  'ipvsadm-bookworm': 'GPL-2.0-or-later',
+  'keepalived-trixie': 'GPL-2.0-or-later',
+  'keepalived-bookworm': 'GPL-2.0-or-later',
   busybox: 'GPL-2.0-only',
   iptables: 'GPL-2.0-or-later',
   ethtool: 'GPL-2.0-only',

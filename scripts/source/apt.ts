@@ -19,11 +19,21 @@ const SOURCE_LISTS = '/etc/apt'
 const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg'
 const PROGRESS_MS = 1_000
 
+/** What fetches each kind of source. */
+const VERBS: Readonly<Record<AptSource['kind'], readonly string[]>> = {
+  binary: ['download'],
+  source: ['source', '--download-only', '--tar-only'],
+  whole: ['source', '--download-only'],
+}
+
+/** What the name of an archive of a whole source package ends with, behind NAME_VERSION. */
+export const WHOLE_SOURCE = '.source.tar.xz'
+
 /** A file that apt delivered and vouches for. */
 export interface AptFile {
   path: string
   filename: string
-  /** Upstream version of the package. */
+  /** Upstream version of the package; of a whole source package the version that it has. */
   version: string
   /** "package 1.2-3": what it was taken from. */
   from: string
@@ -107,8 +117,8 @@ export class Apt {
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
     if (!(await this.#known(source))) return undefined
-    const verb = source.kind === 'binary' ? ['download'] : ['source', '--download-only', '--tar-only']
-    await this.#withProgress(source.package, folder, () => this.#apt([...verb, source.package], folder, hint))
+    await this.#withProgress(source.package, folder, () => this.#apt([...VERBS[source.kind], source.package], folder, hint))
+    if (source.kind === 'whole') return this.#pack(source, folder)
     return source.kind === 'binary' ? this.#unpack(source, folder) : this.#pick(source, folder)
   }
 
@@ -134,6 +144,20 @@ export class Apt {
     makePlain(path)
     const version = /_([^_]+)\.orig\.tar/.exec(basename(path))?.[1] ?? 'unknown'
     return { path, filename: basename(path), version: upstreamPart(version), from: `source package ${source.package} ${version}` }
+  }
+
+  /** One file of all of them, the same each time. */
+  async #pack(source: AptSource, folder: string): Promise<AptFile> {
+    const description = this.#only(folder, source.file, source)
+    const version = /^Version: *(\S+)/m.exec(readFileSync(description, 'utf8'))?.[1] ?? 'unknown'
+    const filename = `${basename(description).replace(source.file, '')}${WHOLE_SOURCE}`
+    const files = listFiles(folder)
+    const path = join(folder, filename)
+    await capture([
+      ...['tar', '--create', '--dereference', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=u=rw,go=r'],
+      ...['--use-compress-program=xz --threads=1', '--file', path, '--directory', folder, ...files],
+    ], { kind: 'source' })
+    return { path, filename, version, from: `source package ${source.package} ${version}` }
   }
 
   #only(folder: string, pattern: RegExp, source: AptSource): string {

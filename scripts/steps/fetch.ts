@@ -12,35 +12,64 @@ import { verifyTarball } from '../base/signature.ts'
 import { kernelVersion, versionOfFile } from '../base/version.ts'
 import { isKernel, toolSource, type Context } from '../build/context.ts'
 import { withSharedThing } from '../build/lock.ts'
-import { readStamp, sourcesOf, type Json, type Step } from '../build/step.ts'
+import { readStamp, sourcesOf, type Json, type Step, type StepName } from '../build/step.ts'
 import { Apt } from '../source/apt.ts'
 import { fetchSrpm, localFile } from '../source/fetch-srpm.ts'
 import { Store, wrongDigest, type Stored } from '../source/store.ts'
 import lock from '../sources.lock.json' with { type: 'json' }
-import { SOURCES, TOOL_SOURCES, type Source } from '../sources.ts'
+import { SOURCES, TOOL_SOURCES, type Source, type UpstreamSource } from '../sources.ts'
 
 const DIGESTS: Readonly<Record<string, string>> = lock
+
+/** The modules that fetch. */
+const FETCHED_BY = ['steps/fetch.ts', 'base/version.ts', 'source/apt.ts', 'base/download.ts', 'source/fetch-srpm.ts', 'base/signature.ts', 'source/srpm.ts', 'source/store.ts']
 
 export const step: Step = {
   name: 'fetch',
   scope: 'target',
   needs: [],
-  code: ['steps/fetch.ts', 'base/version.ts', 'source/apt.ts', 'base/download.ts', 'source/fetch-srpm.ts', 'base/signature.ts', 'source/srpm.ts', 'source/store.ts'],
+  code: FETCHED_BY,
   inputs: (context) => ({
     sources: wanted(context) as unknown as Json,
     lock: DIGESTS as Json,
-    local: Object.fromEntries([...localFiles(context)].map(([name, path]) => [name, fileIdentity(path)])),
+    local: localIdentities(context),
     ...srpmInputs(context),
   }),
   sources: (context) => wanted(context).map(({ name }) => name),
-  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name)),
+  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name, step)),
   run: (context) => alone(context, async () => {
     const fetched: Record<string, Json> = {}
     if (context.srpm) fetched[context.source] = { ...(await fetchSrpm(context, context.srpm, DIGESTS)) }
-    for (const source of wanted(context)) fetched[source.name] = { ...(await fetchSource(context, source)) }
-    return fetched
+    return { ...fetched, ...(await fetchAll(context, wanted(context))) }
   }),
 }
+
+/**
+ * @param name of the step
+ * @param names of the sources, in `scripts/sources.ts`
+ * @returns a step that brings sources which not every build needs
+ */
+export function fetchStep(name: string, names: (context: Context) => readonly string[]): Step {
+  const step: Step = {
+    name,
+    scope: 'target',
+    needs: [],
+    code: FETCHED_BY,
+    inputs: (context) => ({ sources: sourcesNamed(names(context)) as unknown as Json, local: localIdentities(context, names(context)) }),
+    sources: names,
+    outputs: (context) => names(context).map((each) => storedFile(context, each, step)),
+    run: (context) => alone(context, () => fetchAll(context, sourcesNamed(names(context)))),
+  }
+  return step
+}
+
+async function fetchAll(context: Context, sources: readonly Source[]): Promise<Record<string, Json>> {
+  const fetched: Record<string, Json> = {}
+  for (const source of sources) fetched[source.name] = { ...(await fetchSource(context, source)) }
+  return fetched
+}
+
+const sourcesNamed = (names: readonly string[]): Source[] => SOURCES.filter(({ name }) => names.includes(name))
 
 /** Checkouts share the store, what grows in it, and the folder of apt. */
 const alone = <T>(context: Context, work: () => Promise<T>): Promise<T> => withSharedThing(context, 'store', 'download', work)
@@ -49,10 +78,11 @@ const alone = <T>(context: Context, work: () => Promise<T>): Promise<T> => withS
  * A source that was fetched, for whoever wants to know which; to build of it, see {@link bringVerified}.
  *
  * @param name one of the names in `scripts/sources.ts`
+ * @param by the step that has fetched it
  * @returns its path in the store, and what is known of it
  */
-export function sourceFile(context: Context, name: string): Stored & { path: string } {
-  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+export function sourceFile(context: Context, name: string, by: StepName = step): Stored & { path: string } {
+  const stored = readStamp(context, by)?.facts[name] as unknown as Stored | undefined
   if (!stored) throw new Failure('internal', `${name} was asked for before it was fetched.`)
   return { ...stored, path: join(context.paths.store, stored.sha256) }
 }
@@ -60,10 +90,11 @@ export function sourceFile(context: Context, name: string): Stored & { path: str
 /**
  * A source that was fetched, for building of it: with the bytes that it was fetched with.
  *
+ * @param by the step that has fetched it
  * @throws Failure of kind `source` when it was damaged and cannot be had again
  */
-export async function bringVerified(context: Context, name: string): Promise<Stored & { path: string }> {
-  const wanted = sourceFile(context, name)
+export async function bringVerified(context: Context, name: string, by: StepName = step): Promise<Stored & { path: string }> {
+  const wanted = sourceFile(context, name, by)
   if (await new Store(context.paths.store).isWhole(wanted)) return wanted
   const { sha256 } = await alone(context, () => fetchNamed(context, name))
   if (sha256 === wanted.sha256) return wanted
@@ -99,8 +130,8 @@ async function fetchNamed(context: Context, name: string): Promise<Stored> {
 }
 
 /** @returns path of a stored file, or one that there is not when it was cut short; digests are for those who use it */
-function storedFile(context: Context, name: string): string {
-  const stored = readStamp(context, step)?.facts[name] as unknown as Stored | undefined
+function storedFile(context: Context, name: string, by: StepName): string {
+  const stored = readStamp(context, by)?.facts[name] as unknown as Stored | undefined
   const path = join(context.paths.store, stored?.sha256 ?? 'not fetched')
   return statSync(path, { throwIfNoEntry: false })?.size === stored?.size ? path : `${path}, whole`
 }
@@ -108,7 +139,7 @@ function storedFile(context: Context, name: string): string {
 /** The tree of a tool is the same whatever the target takes beside it. */
 function wanted(context: Context): Source[] {
   const names = [context.source, ...(isKernel(context) ? TOOL_SOURCES.map((tool) => toolSource(context, tool)) : [])]
-  return SOURCES.filter(({ name }) => names.includes(name))
+  return sourcesNamed(names)
 }
 
 /** Parses `SOURCE=NAME=PATH,NAME=PATH`. */
@@ -141,6 +172,9 @@ export function unusedSources(context: Context, last: Step): string[] {
   return [...localFiles(context).keys()].filter((name) => !used.has(name))
 }
 
+const localIdentities = (context: Context, names?: readonly string[]): Json =>
+  Object.fromEntries([...localFiles(context)].filter(([name]) => names?.includes(name) ?? true).map(([name, path]) => [name, fileIdentity(path)]))
+
 /** Tells one local file from another without reading it. */
 function fileIdentity(path: string): Json {
   const { ino, size, mtimeMs, ctimeMs } = statSync(path)
@@ -162,6 +196,7 @@ async function fetchSource(context: Context, source: Source): Promise<Stored> {
 /** An upstream file stays good only as long as the lock still names it, or it is the version whose signature was good. */
 function acceptable(known: Stored, { upstream }: Source): boolean {
   if (known.origin === 'apt') return true
+  if (!upstream) return false
   const pinned = DIGESTS[basename(upstream.urls[0] ?? '')]
   return pinned === undefined ? known.origin === 'upstream' && known.version === upstream.version : known.sha256 === pinned
 }
@@ -177,6 +212,12 @@ async function takeLocal(store: Store, source: Source, path: string): Promise<St
 }
 
 const bringHint = ({ name }: Source): string => `Or bring the file and name it: SOURCE=${name}=PATH`
+
+/** @throws Failure of kind `source` for what only apt could have brought */
+function requireUpstream(source: Source): UpstreamSource {
+  if (source.upstream) return source.upstream
+  throw new Failure('source', `apt has no ${source.name} for this host.`, { hint: `It takes an archive of Debian in the host's source lists, and the package debian-archive-keyring.\n${bringHint(source)}` })
+}
 
 async function fetchByApt(context: Context, store: Store, source: Source): Promise<Stored | undefined> {
   const apt = aptOf(context, source.apt.suite)
@@ -224,7 +265,7 @@ async function requireKernel(path: string, version: string): Promise<void> {
  * @throws Failure of kind `source` when neither vouches for it, or one of them does not
  */
 export async function fetchUpstream(store: Store, source: Source, verify = verifyTarball): Promise<Stored> {
-  const { version, urls, signature } = source.upstream
+  const { version, urls, signature } = requireUpstream(source)
   const filename = basename(urls[0] ?? '')
   const pinned = DIGESTS[filename]
   if (pinned === undefined && !signature) throw new Failure('source', `${filename} has no digest in scripts/sources.lock.json, and is not signed.`)

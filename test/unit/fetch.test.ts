@@ -341,6 +341,25 @@ aptTest('what apt has of an archive in a folder is the file and no link to it, a
   t.like(file, { filename: 'tool_2.0.orig.tar.gz', version: '2.0' })
   t.true(lstatSync(file?.path ?? '').isFile())
   t.is(sha256(file?.path ?? ''), sha256(join(archive, 'tool_2.0.orig.tar.gz')))
+
+  const signed = `[signed-by=${join(folder, 'keys.gpg')}]`
+  const all = async () => apt(signed).fetch({ ...source, kind: 'whole', file: /\.dsc$/ }, join(folder, 'incoming'), '')
+  const whole = await all()
+  t.like(whole, { filename: 'tool_2.0-1.source.tar.xz', version: '2.0-1', from: 'source package tool 2.0-1' })
+  const [bytes, unpacked] = [readFileSync(whole?.path ?? ''), join(folder, 'unpacked')]
+  mkdirSync(unpacked)
+  execFileSync('tar', ['--extract', '--file', whole?.path ?? '', '--directory', unpacked])
+  t.deepEqual(readdirSync(unpacked).sort(), ['tool_2.0-1.dsc', 'tool_2.0.orig.tar.gz'])
+  for (const name of readdirSync(unpacked)) t.is(sha256(join(unpacked, name)), sha256(join(archive, name)), name)
+  t.deepEqual(readFileSync((await all())?.path ?? ''), bytes)
+})
+
+test('what only a distribution has is not looked for elsewhere', async (t) => {
+  const { cache } = createFixture(t)
+  const source: Source = { name: 'tool-trixie', summary: 'a tool', apt: { kind: 'whole', package: 'tool', file: /\.dsc$/, suite: 'trixie' } }
+  const failure = await fails(t, 'source', () => fetchUpstream(new Store(join(cache, 'store')), source))
+  t.is(failure.message, 'apt has no tool-trixie for this host.')
+  t.regex(failure.details.hint ?? '', /SOURCE=tool-trixie=PATH$/)
 })
 
 test('another release of Debian is asked for at the addresses that the host has of its archives', (t) => {
@@ -360,7 +379,7 @@ test('an upstream version is found in a Debian version', (t) => {
 })
 
 test('nothing comes over a connection that others can change', (t) => {
-  const upstream = SOURCES.flatMap(({ upstream: { urls, signature } }) => [...urls, ...(signature ? [signature.url] : [])])
+  const upstream = SOURCES.flatMap(({ upstream }) => (upstream ? [...upstream.urls, ...(upstream.signature ? [upstream.signature.url] : [])] : []))
   const all = [...upstream, ...el6Kernel('kernel', '2.6.32-279.el6').urls, HOST.repository]
   t.true(all.length > 15)
   t.deepEqual(all.filter((url) => !url.startsWith('https://')), [])

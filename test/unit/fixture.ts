@@ -122,7 +122,7 @@ export function createFixture(t: Pick<ExecutionContext, 'teardown'>): Fixture {
   write('specs/kernel/lts-6.1/objects.config', 'CONFIG_NFT_OBJREF=m\n')
   const kernel = kernelTarball(folder)
   const other = tarball(folder, 'tool-1.0.tar.gz', { README: 'a tool\n' })
-  const sources = SOURCES.map(({ name }) => `${name}=${name === 'linux-6.12' ? kernel : other}`).join(',')
+  const sources = SOURCES.filter(({ upstream }) => upstream).map(({ name }) => `${name}=${name === 'linux-6.12' ? kernel : other}`).join(',')
   const context = (variables: Variables = {}) =>
     createContext({ CACHE: cache, SETUP: 'no', JOBS: '2', SOURCE: sources, ...variables }, root)
   return { root, cache, kernel, context, write }

@@ -100,7 +100,7 @@ export function createPackaged(t: Pick<ExecutionContext, 'teardown'>, other?: Pa
   return { ...fixture, bin, setContent, context: (variables) => fixture.context({ SOURCE, ...variables }) }
 }
 
-const sourcesOf = (kernel: string, tool: string): string => SOURCES.map(({ name }) => `${name}=${name === 'linux-6.12' ? kernel : tool}`).join(',')
+const sourcesOf = (kernel: string, tool: string): string => SOURCES.filter(({ upstream }) => upstream).map(({ name }) => `${name}=${name === 'linux-6.12' ? kernel : tool}`).join(',')
 
 /** A line for each file of a folder, or for a file, with its digest. */
 const contents = (path: string): string[] => (existsSync(path) ? Object.entries(digestTree(path)).map(([name, digest]) => `${digest} ${name.slice(path.length)}`) : [])
