@@ -46,6 +46,11 @@ export const DEBIAN_REQUIREMENTS: readonly Requirement[] = [
   { needs: 'mmdebstrap', apt: 'mmdebstrap', dnf: 'mmdebstrap', why: 'installs the Debian that this goal runs' },
 ]
 
+/** What takes a source package of Debian apart, and makes another one of it. */
+export const DEB_REQUIREMENTS: readonly Requirement[] = [
+  { needs: 'dpkg-source', apt: 'dpkg-dev', dnf: 'dpkg-dev', why: "puts the series into Debian's source packages" },
+]
+
 /** What puts it onto a disk. */
 export const DISK_REQUIREMENTS: readonly Requirement[] = [
   { needs: 'mke2fs', apt: 'e2fsprogs', dnf: 'e2fsprogs', why: 'makes the file system that the Debian boots from' },

@@ -12,8 +12,8 @@ is, and SHA256SUMS over packages, repository and exported patch.
 Check a copy with: cd dist/lts && sha256sum --check SHA256SUMS
 
 SIGN=KEY, a key that gpg can sign with, makes dist/VARIANT/signed as well: the packages signed, repodata with
-repomd.xml.asc, what make kmod has made for Debian as a repository of apt (DEBS/InRelease) and for EL10 among the other RPMs, and KEY.asc.
-A package that SHA256SUMS does not list, and make kmod or make srpm has not made last, is refused.
+repomd.xml.asc, what make kmod and make deb have made for Debian as a repository of apt (DEBS/InRelease) and for EL10 among the other RPMs, and KEY.asc.
+A package that SHA256SUMS does not list, and make kmod, make deb or make srpm has not made last, is refused.
 docs/hosting.md says how to serve it.`,
   step,
   async run(context) {

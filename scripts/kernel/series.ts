@@ -11,7 +11,7 @@ import { kernelVersion } from '../base/version.ts'
 import { goal, isKernel, type Context } from '../build/context.ts'
 import { readStamp } from '../build/step.ts'
 import { TARGETS } from '../targets.ts'
-import type { ToolSeries } from '../trees.ts'
+import type { ToolSeries, Tree } from '../trees.ts'
 import { preparedFamily, RECOGNISED_BY } from './family.ts'
 
 /** Tag of the source as it was published. */
@@ -62,8 +62,11 @@ export function seriesFolder(context: Context): string | undefined {
 
 function toolSeries(context: Context): ToolSeries | undefined {
   const version = readStamp(context, RECOGNISED_BY)?.facts['version']
-  return context.tree.series?.find(({ versions }) => versions?.test(typeof version === 'string' ? version : '') ?? true)
+  return seriesOf(context.tree, typeof version === 'string' ? version : '')
 }
+
+/** @returns the series that is made for a version of a tool, if there is one */
+export const seriesOf = ({ series }: Tree, version: string): ToolSeries | undefined => series?.find(({ versions }) => versions?.test(version) ?? true)
 
 /** The engine's files that are the same for every kernel. */
 export const engineFolder = (context: Context): string => join(patchesFolder(context), 'engine')

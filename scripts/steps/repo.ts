@@ -11,6 +11,7 @@ import type { Context } from '../build/context.ts'
 import { type Facts, type Step } from '../build/step.ts'
 import { signedFiles } from '../package/sign.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
+import { debPackages } from './debs.ts'
 import { dkmsPackages } from './dkms.ts'
 import { isExportedPatch, step as exportStep } from './export.ts'
 import { kmodPackages } from './kmod.ts'
@@ -91,13 +92,13 @@ export function coveredFiles({ paths: { dist } }: Context): string[] {
 export async function requireMade(context: Context): Promise<void> {
   const { dist } = context.paths
   const listed = new Set(readFileSync(sumsFile(context), 'utf8').split('\n'))
-  const added = new Set(await Promise.all([...dkmsPackages(context), ...kmodPackages(context), ...injectedSrpms(context)].map(sha256File)))
+  const added = new Set(await Promise.all([...dkmsPackages(context), ...debPackages(context), ...kmodPackages(context), ...injectedSrpms(context)].map(sha256File)))
   const sums = (await checksums(dist, signedFiles(dist))).split('\n').filter(Boolean)
   const foreign = sums.filter((line) => !listed.has(line) && !added.has(line.slice(0, 64)))
   if (foreign.length === 0) return
   throw new Failure('build', `${dist} has packages that are not as they were made here; nothing was signed.`, {
     excerpt: foreign.map((line) => line.slice(66)),
-    hint: `Remove them; make kmod and make srpm make theirs again, and so does make repo the others: rm -r ${join(dist, 'RPMS')}`,
+    hint: `Remove them; make kmod, make deb and make srpm make theirs again, and so does make repo the others: rm -r ${join(dist, 'RPMS')}`,
   })
 }
 

@@ -20,8 +20,10 @@ const PACKAGES = ['linux-image-amd64', 'linux-headers-amd64', 'dkms', 'tiny-init
 /** What of it is kept. */
 const KEPT = ['./boot', './usr/lib/modules', './var/lib/dkms']
 
+const NAME = 'stock'
+
 export const step: Step = {
-  name: 'stock',
+  name: NAME,
   scope: 'target',
   needs: [dkms],
   host: DEBIAN_REQUIREMENTS,
@@ -34,7 +36,7 @@ export const step: Step = {
     log.step('stock', `${distribution} with its own kernel, and ${basename(dkmsPackage(context))}`)
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
-    await install(context, suite, folder)
+    await installDebian(context, { name: NAME, suite, packages: PACKAGES, hooks: installDeb(dkmsPackage(context)), kept: KEPT, folder, doing: `installing ${suite} and the package` })
     const [kernel = ''] = readdirSync(join(folder, 'usr/lib/modules'))
     requireModules(context, join(folder, 'usr/lib/modules', kernel))
     log.info(`Linux ${kernel}`)
@@ -45,7 +47,7 @@ export const step: Step = {
 /** @returns root of what is kept of the distribution: kernel and modules */
 export const stockFolder = (context: Context): string => join(context.paths.work, 'stock')
 
-const logFile = (context: Context): string => join(context.paths.logs, 'stock.log')
+const logOf = (context: Context, name: string): string => join(context.paths.logs, `${name}.log`)
 
 function stockOf({ target, stock }: Context): Stock {
   if (stock) return stock
@@ -54,9 +56,17 @@ function stockOf({ target, stock }: Context): Stock {
 
 /** @returns hooks of mmdebstrap by which apt installs a package that is here */
 export function installDeb(deb: string): string[] {
-  const inside = join('/tmp', basename(deb))
+  return [`copy-in ${quote(deb)} /tmp`, aptHook('install', join('/tmp', basename(deb)))]
+}
+
+/**
+ * @param verb of apt that takes a file
+ * @param file in the new system
+ * @returns the hook of mmdebstrap that calls it there
+ */
+export function aptHook(verb: 'install' | 'build-dep', file: string): string {
   // Without a terminal, which what DKMS leaves running for a moment would hold on to.
-  return [`copy-in ${quote(deb)} /tmp`, `chroot "$1" apt-get --option Dpkg::Use-Pty=0 install --yes --no-install-recommends ${quote(inside)}`]
+  return `chroot "$1" apt-get --option Dpkg::Use-Pty=0 ${verb} --yes --no-install-recommends ${quote(file)}`
 }
 
 /**
@@ -79,12 +89,32 @@ export function mmdebstrap(suite: string, list: string, packages: readonly strin
   return `${words.map(quote).join(' ')} ${WITHOUT_LOCKS}`
 }
 
-async function install(context: Context, suite: string, folder: string): Promise<void> {
-  const command = mmdebstrap(suite, join(context.paths.work, 'stock.sources'), PACKAGES, installDeb(dkmsPackage(context)))
-  const script = `set -o pipefail; ${command} | tar --extract --directory ${quote(folder)} --no-same-owner ${KEPT.join(' ')}`
+/** A Debian that is installed for some of its files. */
+export interface Installation {
+  /** Of its list of archives, and its log. */
+  name: string
+  suite: string
+  packages: readonly string[]
+  hooks: readonly string[]
+  /** What is kept, as tar calls it. */
+  kept: readonly string[]
+  /** Where to. */
+  folder: string
+  /** For messages. */
+  doing: string
+}
+
+/**
+ * Installs a Debian and keeps some of its files.
+ *
+ * @throws Failure of kind `build` when a package or a hook fails
+ */
+export async function installDebian(context: Context, { name, suite, packages, hooks, kept, folder, doing }: Installation): Promise<void> {
+  const command = mmdebstrap(suite, join(context.paths.work, `${name}.sources`), packages, hooks)
+  const script = `set -o pipefail; ${command} | tar --extract --directory ${quote(folder)} --no-same-owner ${kept.join(' ')}`
   await runLogged(['bash', '-c', script], {
-    doing: `installing ${suite} and the package`,
-    log: logFile(context),
+    doing,
+    log: logOf(context, name),
     kind: 'build',
     hint: 'It needs root, or user namespaces and newuidmap, which is in the package uidmap.',
     onLine: log.counter(),
@@ -94,5 +124,5 @@ async function install(context: Context, suite: string, folder: string): Promise
 /** @throws Failure of kind `build` if DKMS left the kernel with its own modules */
 function requireModules(context: Context, modules: string): void {
   if (existsSync(join(modules, 'updates/dkms'))) return
-  throw new Failure('build', 'DKMS has compiled no modules for this kernel.', { log: logFile(context) })
+  throw new Failure('build', 'DKMS has compiled no modules for this kernel.', { log: logOf(context, NAME) })
 }

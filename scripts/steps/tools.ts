@@ -23,7 +23,7 @@ import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
 import { step as patch } from './patch.ts'
 
 /** A tool that becomes a package, and the libraries that are compiled into it. */
-interface PackagedTool {
+export interface PackagedTool {
   name: string
   libraries: readonly string[]
   /** About how many lines its build prints, for messages. */
@@ -32,7 +32,7 @@ interface PackagedTool {
   build: number
 }
 
-const PACKAGED: readonly PackagedTool[] = [
+export const PACKAGED: readonly PackagedTool[] = [
   { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 3 },
   { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 2 },
 ]

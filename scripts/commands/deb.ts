@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only
+import { basename, join } from 'node:path'
+import { bring } from '../build/step.ts'
+import type { Command } from '../command.ts'
+import { publish } from '../package/publish.ts'
+import { debPackages, step } from '../steps/debs.ts'
+
+const command: Command = {
+  summary: 'ipvsadm and keepalived for Debian 13 (Debian 12 with TARGET=lts-6.1), as Debian packages them, with SNAT',
+  help: `Takes Debian's own source packages of the release whose kernel the target is, by apt, puts our series behind Debian's
+patches, and builds them by dpkg-buildpackage in a Debian of that release, which mmdebstrap makes with what they take.
+Configuration files, services and scripts are Debian's. A patch that does not fit is named.
+
+Their version is Debian's with +bsnat1.N behind it: apt takes them in the place of Debian's, and a later revision of
+Debian's, which may mend something, in theirs. Of Debian's kernel make kmod makes the modules that belong to it.
+Into dist/VARIANT/DEBS; prints the paths. A source package can be brought, all its files in an archive of this name:
+  make deb SOURCE=ipvsadm-trixie=/path/ipvsadm_1.31-5.source.tar.xz`,
+  step,
+  async run(context) {
+    await bring(context, step)
+    const folder = join(context.paths.dist, 'DEBS')
+    for (const path of debPackages(context)) {
+      await publish([path], folder)
+      process.stdout.write(`${join(folder, basename(path))}\n`)
+    }
+  },
+}
+export default command

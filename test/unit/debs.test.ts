@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/** Packages of the tools for Debian: its own source packages with our series behind its patches. */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { listFiles } from '../../scripts/base/files.ts'
+import type { Context } from '../../scripts/build/context.ts'
+import { bring } from '../../scripts/build/step.ts'
+import deb from '../../scripts/commands/deb.ts'
+import { debVersion, patchSource, withoutEpoch } from '../../scripts/package/deb.ts'
+import { requireMade, sumsFile } from '../../scripts/steps/repo.ts'
+import { debianSource as sourceNameOf, SOURCES } from '../../scripts/sources.ts'
+import { debPackages, step } from '../../scripts/steps/debs.ts'
+import { PACKAGED } from '../../scripts/steps/tools.ts'
+import { TARGETS } from '../../scripts/targets.ts'
+import { debianSource, FILE, linePatch } from './deb-fixture.ts'
+import { createFixture, fails, type Fixture } from './fixture.ts'
+
+/** What it is made of, and taken apart by. */
+const hasDpkg = spawnSync('dpkg-source', ['--version']).status === 0
+const dpkgTest = hasDpkg ? test : test.skip
+const serialDpkgTest = hasDpkg ? test.serial : test.serial.skip
+
+dpkgTest("the version is behind Debian's builds of the same source, and before what Debian mends", (t) => {
+  const ours = debVersion('1:1.31-1', 3)
+  const isBefore = (a: string, b: string): boolean => spawnSync('dpkg', ['--compare-versions', a, 'lt', b]).status === 0
+  for (const earlier of ['1:1.31-1', '1:1.31-1+b1', '1:1.31-1+b12', debVersion('1:1.31-1', 2)]) t.true(isBefore(earlier, ours), earlier)
+  for (const later of ['1:1.31-1+deb12u1', '1:1.31-1.1', '1:1.31-2', debVersion('1:1.31-1', 12), debVersion('1:1.31-2', 1)]) t.true(isBefore(ours, later), later)
+  t.is(withoutEpoch(ours), '1.31-1+bsnat1.3')
+})
+
+test('every Debian of a target has a source for each tool', (t) => {
+  for (const { stock } of TARGETS) {
+    if (stock) for (const { name } of PACKAGED) t.true(SOURCES.some((source) => source.name === sourceNameOf(name, stock.suite) && source.apt.suite === stock.suite), `${name} ${stock.suite}`)
+  }
+})
+
+function place(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+const ADDED = { 'debian/tool.manpages': 'tool-snat.8' }
+
+dpkgTest("a source package gets our patches behind Debian's, an entry in its changelog, and is the same each time", async (t) => {
+  const folder = place(t)
+  const archive = debianSource(folder, 'tool', '1:2.0-4')
+  const patches = [['0001-one.patch', linePatch(8)], ['0002-two.patch', linePatch(12)]].map(([name = '', content = '']) => (writeFileSync(join(folder, name), content), join(folder, name)))
+  const make = (into: string) => patchSource({ archive, patches, build: 7, suite: 'trixie', added: ADDED }, join(folder, into))
+  const { files, version } = await make('a')
+  t.is(version, '1:2.0-4+bsnat1.7')
+  t.deepEqual(files.map((path) => basename(path)), ['tool_2.0-4+bsnat1.7.dsc', 'tool_2.0.orig.tar.gz', 'tool_2.0-4+bsnat1.7.debian.tar.xz'])
+
+  const unpacked = join(folder, 'unpacked')
+  execFileSync('dpkg-source', ['--extract', files[0] ?? '', unpacked], { stdio: 'ignore' })
+  const code = readFileSync(join(unpacked, FILE), 'utf8')
+  for (const line of ['debians_3', 'ours_8', 'ours_12']) t.true(code.includes(`int ${line};`), line)
+  t.is(readFileSync(join(unpacked, 'debian/patches/series'), 'utf8'), "# Debian's\ndebian.patch\nsnat/0001-one.patch\nsnat/0002-two.patch\n")
+  t.is(readFileSync(join(unpacked, 'debian/tool.manpages'), 'utf8'), 'tool.8\ntool-snat.8\n')
+  const changelog = execFileSync('dpkg-parsechangelog', ['--count', '2'], { cwd: unpacked, encoding: 'utf8' })
+  for (const line of ['Version: 1:2.0-4+bsnat1.7', 'Distribution: trixie', '     - change line 8', ' tool (1:2.0-4) unstable; urgency=medium']) t.true(changelog.includes(`${line}\n`), changelog)
+  t.regex(changelog, /^Date: Sun, 22 Nov 2026 12:00:00 \+0000$/m)
+
+  for (const [index, path] of (await make('b')).files.entries()) t.true(readFileSync(path).equals(readFileSync(files[index] ?? '')), basename(path))
+})
+
+dpkgTest("a patch that does not fit beside Debian's is named, and so is what is no source package with patches", async (t) => {
+  const folder = place(t)
+  const patch = (name: string, content: string): string => (writeFileSync(join(folder, name), content), join(folder, name))
+  const make = (archive: string, patches: readonly string[], added = {}) => {
+    rmSync(join(folder, 'made'), { recursive: true, force: true })
+    return patchSource({ archive, patches, build: 1, suite: 'trixie', added }, join(folder, 'made'))
+  }
+  const archive = debianSource(folder, 'tool', '2.0-4')
+  const fits = patch('0001-fits.patch', linePatch(12))
+  const failure = await fails(t, 'patch', () => make(archive, [fits, patch('0002-does-not.patch', linePatch(3))]))
+  t.is(failure.message, "0002-does-not.patch does not fit tool 2.0-4 of Debian, behind Debian's own patches.")
+  // Its lines are there, in another context: patch(1) alone would take it.
+  t.regex((await fails(t, 'patch', () => make(archive, [patch('0001-fuzz.patch', linePatch(8, 'int another;'))]))).message, /^0001-fuzz\.patch does not fit/)
+  t.regex((await fails(t, 'source', () => make(archive, [fits], { 'debian/tool.docs': 'x' }))).message, /no debian\/tool\.docs/)
+  t.regex((await fails(t, 'source', () => make(debianSource(folder, 'old', '1.0-1', '1.0'), [fits]))).message, /its format is not 3\.0 \(quilt\)/)
+  const empty = join(folder, 'empty.source.tar.xz')
+  execFileSync('tar', ['--create', '--auto-compress', '--file', empty, '--directory', folder, '0001-fits.patch'])
+  t.regex((await fails(t, 'source', () => make(empty, [fits]))).message, /not just one source package/)
+  const damaged = join(folder, 'damaged')
+  mkdirSync(damaged)
+  execFileSync('tar', ['--extract', '--file', archive, '--directory', damaged])
+  writeFileSync(join(damaged, 'tool_2.0.orig.tar.gz'), 'another')
+  execFileSync('tar', ['--create', '--auto-compress', '--file', archive, '--directory', damaged, '.'])
+  t.regex((await fails(t, 'source', () => make(archive, [fits]))).message, /^dpkg-source does not accept tool_2\.0-4\.dsc/)
+})
+
+/** A checkout with series of the tools, source packages of Debian 13's, and a mmdebstrap that builds nothing. */
+function checkout(t: ExecutionContext, versions = { ipvsadm: '1:1.31-5', keepalived: '1:2.3.3-1' }): Fixture & { calls: () => string[] } {
+  const fixture = createFixture(t)
+  const { root, write, context } = fixture
+  for (const name of ['ipvsadm', 'keepalived-2.3']) {
+    write(`patches/${name}/series`, '0001-ours.patch\n')
+    write(`patches/${name}/0001-ours.patch`, linePatch(8))
+  }
+  const sources = Object.entries(versions).map(([name, version]) => `${name}-trixie=${debianSource(dirname(root), name, version)}`)
+  const bin = join(root, 'bin')
+  mkdirSync(bin)
+  // It builds the package whose source package is copied in.
+  writeFileSync(join(bin, 'mmdebstrap'), `#!/bin/sh
+echo call >>${root}/calls; for word in "$@"; do echo "$word"; done >>${root}/calls
+rm -rf ${root}/system; mkdir -p ${root}/system/build/debs ${root}/system/control/DEBIAN ${root}/system/etc
+for word in "$@"; do case $word in --customize-hook=copy-in*) file=$(basename "$(echo "$word" | cut -d' ' -f2)" .dsc) ;; esac; done
+printf 'Package: %s\\nVersion: 1:%s\\nArchitecture: amd64\\nMaintainer: A <a@example.org>\\nDescription: A tool\\n' "\${file%%_*}" "\${file#*_}" >${root}/system/control/DEBIAN/control
+[ -e ${root}/none ] || dpkg-deb --build ${root}/system/control ${root}/system/build/debs/\${file}_amd64.deb >&2
+tar -C ${root}/system -cf - .
+`, { mode: 0o755 })
+  const path = process.env['PATH']
+  t.teardown(() => (process.env['PATH'] = path))
+  process.env['PATH'] = `${bin}:${path}`
+  const calls = (): string[] => (existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').split('call\n').slice(1) : [])
+  return { ...fixture, calls, context: (variables) => context({ SOURCE: [context().variables.SOURCE, ...sources].join(','), ...variables }) }
+}
+
+const names = (context: Context): string[] => debPackages(context).map((path) => basename(path))
+
+serialDpkgTest('the tools are built in a Debian of their release, each when something of it has changed', async (t) => {
+  const { context, write, calls } = checkout(t)
+  const c = context()
+  await bring(c, step)
+  t.deepEqual(names(c), ['ipvsadm_1.31-5+bsnat1.3_amd64.deb', 'keepalived_2.3.3-1+bsnat1.2_amd64.deb'])
+  t.is(calls().length, 2)
+  const [call = ''] = calls()
+  t.regex(call, /^--include=build-essential$/m)
+  t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.3\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
+  t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.3\.dsc$/m)
+  t.regex(call, /^--customize-hook=chroot "\$1" env -i [\s\S]*DEB_BUILD_OPTIONS=noautodbgsym[\s\S]*\ndpkg-buildpackage --build=binary --no-sign\n/m)
+  t.regex(call, /\ntrixie\n-\n.*deb-ipvsadm\.sources\n$/)
+  t.deepEqual(listFiles(join(c.paths.work, 'debs')).length, 2, 'what it took is gone')
+
+  await bring(c, step)
+  t.is(calls().length, 2)
+  write('patches/ipvsadm/0001-ours.patch', linePatch(12))
+  await bring(c, step)
+  t.is(calls().length, 3)
+  t.regex(calls()[2] ?? '', /ipvsadm_1\.31-5/)
+})
+
+serialDpkgTest('the command puts them into dist, from where they are signed', async (t) => {
+  const { context } = checkout(t)
+  const c = context()
+  const write = process.stdout.write.bind(process.stdout)
+  let printed = ''
+  process.stdout.write = (chunk: string) => ((printed += chunk), true)
+  try {
+    await deb.run(c)
+  } finally {
+    process.stdout.write = write
+  }
+  const folder = join(c.paths.dist, 'DEBS')
+  t.deepEqual(printed.trim().split('\n'), names(c).map((name) => join(folder, name)))
+  t.deepEqual(listFiles(folder), names(c))
+  writeFileSync(sumsFile(c), '')
+  await t.notThrowsAsync(() => requireMade(c))
+})
+
+serialDpkgTest('a Debian that nothing came out of fails, and a version or target that nothing is made for', async (t) => {
+  const { context, write } = checkout(t, { ipvsadm: '1:1.31-5', keepalived: '1:2.2.8-1' })
+  const c = context()
+  write('none', '')
+  t.is((await fails(t, 'build', () => bring(c, step))).message, 'Of ipvsadm came nothing, and not ipvsadm_1.31-5+bsnat1.3_amd64.deb.')
+  rmSync(join(c.paths.root, 'none'))
+  t.is((await fails(t, 'patch', () => bring(c, step))).message, 'No series is made for keepalived 2.2.8, which Debian 13 has.')
+  await fails(t, 'usage', () => bring(context({ TARGET: 'el6' }), step))
+})
