@@ -15,6 +15,7 @@ import { ingredientId, productId, sbom, type Bill, type Ingredient, type Product
 import type { Stored } from '../source/store.ts'
 import { SOURCE_LICENSES } from '../sources.ts'
 import { fetchedSources, reproduction } from '../steps/all.ts'
+import { debSources } from '../steps/debs.ts'
 import { kernelRelease } from '../steps/kernel.ts'
 import { isToolPackage } from '../steps/tools.ts'
 
@@ -25,6 +26,8 @@ export interface Release {
   contexts: readonly Context[]
   /** The targets that its package for DKMS is of, none if it has none, and the folder with it. */
   dkms: { contexts: readonly Context[]; folder: string }
+  /** The targets for whose Debian it has packages of the tools. */
+  debs: readonly Context[]
   version: Version
   folder: string
   without: readonly string[]
@@ -45,11 +48,13 @@ interface Group {
   kernels: readonly string[]
   /** File names of packages whose programs musl is in. */
   linked: ReadonlySet<string>
+  /** What packages of Debian are made of, by the name of the package. */
+  debs: Readonly<Record<string, Ingredient>>
 }
 
-export async function describeRelease({ context, contexts, dkms, version, folder, without }: Release): Promise<ReleaseFacts> {
+export async function describeRelease({ context, contexts, dkms, debs, version, folder, without }: Release): Promise<ReleaseFacts> {
   const musl = await muslIngredient()
-  const targets = contexts.map((each) => groupOf(each, join(folder, each.variant)))
+  const targets = contexts.map((each) => groupOf(each, join(folder, each.variant), debs.includes(each)))
   const groups = [...targets, dkmsGroup(dkms)]
   const described = await Promise.all(groups.map(describeGroup))
   const products = unique(described.flatMap((facts, index) => facts.map((each) => productOf(each.facts, facts, groups[index] as Group, musl))))
@@ -83,14 +88,18 @@ async function muslIngredient(): Promise<Ingredient> {
 
 const kernelsOf = (context: Context, sources: readonly Ingredient[]): string[] => sources.filter(({ name }) => name === context.source).map(ingredientId)
 
-function groupOf(context: Context, folder: string): Group {
+function groupOf(context: Context, folder: string, hasDebs: boolean): Group {
+  const debs = hasDebs ? Object.fromEntries(Object.entries(debSources(context)).map(([name, stored]) => [name, ingredientOf(stored, stored.name)])) : {}
   const sources = ingredientsOf(context)
-  return { folder, sources, kernels: kernelsOf(context, sources), linked: new Set(listFiles(folder).map((name) => basename(name)).filter(isToolPackage)) }
+  return {
+    folder, debs, sources: [...sources, ...Object.values(debs)], kernels: kernelsOf(context, sources),
+    linked: new Set(listFiles(folder).map((name) => basename(name)).filter(isToolPackage)),
+  }
 }
 
 function dkmsGroup({ contexts, folder }: Release['dkms']): Group {
   const kernels = contexts.flatMap((context) => kernelsOf(context, ingredientsOf(context)))
-  return { folder, sources: contexts.flatMap(ingredientsOf), kernels, linked: new Set() }
+  return { folder, sources: contexts.flatMap(ingredientsOf), kernels, linked: new Set(), debs: {} }
 }
 
 interface Described {
@@ -104,10 +113,11 @@ async function describeGroup({ folder }: Group): Promise<Described[]> {
 }
 
 /** A package is made of its source package, that of the sources that it names, and what names none that is known of the kernel. */
-function productOf(facts: PackageFacts, among: readonly Described[], { sources, kernels, linked }: Group, musl: Ingredient): Product {
+function productOf(facts: PackageFacts, among: readonly Described[], { sources, kernels, linked, debs }: Group, musl: Ingredient): Product {
   const source = among.find((other) => other.facts.file === facts.source)
   const named = sources.filter(({ filename }) => facts.sources.includes(filename)).map(ingredientId)
-  const from = source ? [productId(source.facts.file)] : named.length > 0 ? named : kernels
+  const debian = facts.type === 'deb' ? debs[facts.name] : undefined
+  const from = debian ? [ingredientId(debian)] : source ? [productId(source.facts.file)] : named.length > 0 ? named : kernels
   return { ...facts, from, links: linked.has(facts.file) && facts.architecture !== 'src' ? [ingredientId(musl)] : [] }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** A release: what dist has of all targets, in one folder, with what tells of it. */
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, checksums, clearAsides, listFiles, replaceFolder, sha256File } from '../base/files.ts'
@@ -14,6 +14,7 @@ import { toolVersions } from '../build/toolversions.ts'
 import { publish } from '../package/publish.ts'
 import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
 import { step as all } from '../steps/all.ts'
+import { debPackages, fetchDebs, step as debs } from '../steps/debs.ts'
 import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
 import { step as fetch } from '../steps/fetch.ts'
 import { coveredFiles, createRepository, sumsFile } from '../steps/repo.ts'
@@ -25,6 +26,10 @@ const DKMS = 'dkms'
 /** The folder of a signed copy, in that of a target. */
 const SIGNED = 'signed'
 const SUMS = 'SHA256SUMS'
+/** The folder of packages of Debian, in that of a target. */
+const DEB_FOLDER = 'DEBS'
+/** What WITHOUT= calls those of the tools. */
+const DEBS = 'deb'
 
 /** What a release is not made otherwise for. */
 const ABOUT_ONE: readonly Variable[] = ['TARGET', 'KERNEL', 'CONFIG', 'SRPM', 'SRPM_SHA256']
@@ -38,8 +43,8 @@ export function releasedContexts(context: Context): Context[] {
   const given = [...ABOUT_ONE.filter((name) => variables[name]), ...(flavour ? [flavour.variable] : [])]
   if (given.length > 0) throw new Failure('usage', `A release has every target as it is: ${given.join(' and ')} mean nothing for it.`, { hint: 'WITHOUT= names targets that are left out; make fetch brings the source of one.' })
   const without = leftOut(context)
-  const unknown = without.find((name) => !TARGETS.some((target) => target.name === name))
-  if (unknown !== undefined) throw new Failure('usage', `WITHOUT= names "${unknown}", which is no target.`, { hint: `Targets: ${TARGETS.map(({ name }) => name).join(', ')}` })
+  const unknown = without.find((name) => name !== DEBS && !TARGETS.some((target) => target.name === name))
+  if (unknown !== undefined) throw new Failure('usage', `WITHOUT= names "${unknown}", which is no target.`, { hint: `Targets: ${TARGETS.map(({ name }) => name).join(', ')}; and ${DEBS}, what make deb makes` })
   const released = TARGETS.filter(({ name }) => !without.includes(name))
   if (released.length === 0) throw new Failure('usage', 'WITHOUT= names all targets: there is nothing left to release.')
   return released.map(({ name }) => contextFor(context, name))
@@ -47,12 +52,15 @@ export function releasedContexts(context: Context): Context[] {
 
 const leftOut = ({ variables }: Context): string[] => (variables.WITHOUT ?? '').split(',').filter(Boolean)
 
+/** @returns those of some targets for whose Debian there are packages of the tools */
+const debContexts = (context: Context, contexts: readonly Context[]): Context[] => (leftOut(context).includes(DEBS) ? [] : contexts.filter(({ target }) => target.stock))
+
 /** The package for DKMS holds the sources of all lines that it is for. */
 const hasDkms = (context: Context): boolean => DKMS_TARGETS.every((name) => !leftOut(context).includes(name))
 
 /** Of each target what is left out with it, for messages. */
 export const saysLeftOut = (context: Context): string[] => [
-  ...leftOut(context).map((name) => `TARGET=${name}`),
+  ...leftOut(context).map((name) => (name === DEBS ? 'ipvsadm and keepalived for Debian' : `TARGET=${name}`)),
   ...(hasDkms(context) ? [] : [`the package for DKMS, which is for ${DKMS_TARGETS.join(' and ')}`]),
 ]
 
@@ -61,20 +69,25 @@ export const saysLeftOut = (context: Context): string[] => [
  *
  * @throws Failure of kind `source` that names all targets whose sources there are not
  */
-export async function requireSources(contexts: readonly Context[]): Promise<void> {
-  const lacking: { target: string; error: Failure }[] = []
-  for (const context of contexts) {
+export async function requireSources(context: Context): Promise<void> {
+  const contexts = releasedContexts(context)
+  const wanted = [
+    ...contexts.map((each) => ({ of: each, step: fetch, name: each.target.name, left: each.target.name })),
+    ...debContexts(context, contexts).map((each) => ({ of: each, step: fetchDebs, name: `${DEBS} of ${each.target.name}`, left: DEBS })),
+  ]
+  const lacking: { name: string; left: string; error: Failure }[] = []
+  for (const { of, step, name, left } of wanted) {
     try {
-      await bring(context, fetch)
+      await bring(of, step)
     } catch (error) {
       if (!(error instanceof Failure) || error.kind !== 'source') throw error
-      lacking.push({ target: context.target.name, error })
+      lacking.push({ name, left, error })
     }
   }
   if (lacking.length === 0) return
-  const names = lacking.map(({ target }) => target).join(',')
+  const names = [...new Set(lacking.map(({ left }) => left))].join(',')
   throw new Failure('source', `Nothing is released: there are no sources for ${names}.`, {
-    excerpt: lacking.map(({ target, error }) => `${target}: ${error.message}`),
+    excerpt: lacking.map(({ name, error }) => `${name}: ${error.message}`),
     hint: [`Bring them by make fetch TARGET=NAME (make fetch-help), or say that it is to be without: WITHOUT=${names}`, ...lacking.map(({ error }) => error.details.hint ?? '')].filter(Boolean).join('\n'),
   })
 }
@@ -89,18 +102,26 @@ export function releaseStep(context: Context): Step {
     name: 'release',
     scope: 'checkout',
     needs: [],
-    after: [...contexts.map(({ target }): Step => ({ ...all, context: (given) => contextFor(given, target.name) })), ...(hasDkms(context) ? [dkms] : [])],
+    after: [
+      ...contexts.map(({ target }) => stepOf(all, target.name)),
+      ...(hasDkms(context) ? [dkms] : []),
+      ...debContexts(context, contexts).map(({ target }) => stepOf(debs, target.name)),
+    ],
     code: ['collect/release.ts', 'collect/facts.ts', 'package/describe.ts', 'package/provenance.ts', 'package/publish.ts', 'package/sbom.ts', 'package/sign.ts'],
     inputs: async () => ({
       version: await requireVersion(context),
       targets: Object.fromEntries(await Promise.all(contexts.map(async (each) => [each.target.name, await sha256File(sumsFile(each))] as const))),
       dkms: hasDkms(context) ? await Promise.all([dkmsPackage(context), ...dkmsRpms(context)].map(sha256File)) : null,
+      debs: await Promise.all(debContexts(context, contexts).flatMap(debPackages).map(sha256File)),
       tools: await toolVersions(),
     }),
     outputs: () => [join(releaseFolder(context), SUMS)],
     run: () => collect(context, contexts),
   }
 }
+
+/** @returns the step as it is brought for a target */
+const stepOf = (step: Step, target: string): Step => ({ ...step, context: (given) => contextFor(given, target) })
 
 /** The folder is complete, and was looked through, before it gets its name. */
 async function collect(context: Context, contexts: readonly Context[]): Promise<Facts> {
@@ -112,6 +133,7 @@ async function collect(context: Context, contexts: readonly Context[]): Promise<
   mkdirSync(aside)
   try {
     for (const each of contexts) await collectTarget(each, join(aside, each.variant))
+    for (const each of debContexts(context, contexts)) await collectDebs(each, join(aside, each.variant))
     if (hasDkms(context)) await collectDkms(context, join(aside, DKMS))
     writeFileSync(join(aside, 'CHANGELOG.md'), `# lvs-snat ${version.version}\n\n${version.changes}\n`)
     await writeFacts(context, contexts, version, aside)
@@ -138,9 +160,15 @@ async function collectTarget(context: Context, folder: string): Promise<void> {
   writeFileSync(join(folder, SUMS), sums)
 }
 
+/** Their checksums come behind those that the target has in dist. */
+async function collectDebs(context: Context, folder: string): Promise<void> {
+  const published = await publish(debPackages(context), join(folder, DEB_FOLDER))
+  appendFileSync(join(folder, SUMS), await checksums(folder, published.map(({ file }) => join(DEB_FOLDER, file))))
+}
+
 async function collectDkms(context: Context, folder: string): Promise<void> {
   const [binary = '', source = ''] = dkmsRpms(context)
-  await publish([dkmsPackage(context)], join(folder, 'DEBS'))
+  await publish([dkmsPackage(context)], join(folder, DEB_FOLDER))
   await publish([binary], join(folder, 'RPMS', 'noarch'))
   await publish([source], join(folder, 'SRPMS'))
   await createRepository(context, folder)
@@ -149,7 +177,8 @@ async function collectDkms(context: Context, folder: string): Promise<void> {
 /** What tells of the files that are there: a list, the bill of materials, and how they were made. */
 async function writeFacts(context: Context, contexts: readonly Context[], version: Version, folder: string): Promise<void> {
   const lines = DKMS_TARGETS.filter(() => hasDkms(context)).map((name) => contextFor(context, name))
-  const facts = await describeRelease({ context, contexts, dkms: { contexts: lines, folder: join(folder, DKMS) }, version, folder, without: leftOut(context) })
+  const packaged = debContexts(context, contexts)
+  const facts = await describeRelease({ context, contexts, dkms: { contexts: lines, folder: join(folder, DKMS) }, debs: packaged, version, folder, without: leftOut(context) })
   const write = (name: string, content: unknown): void => writeFileSync(join(folder, name), `${JSON.stringify(content, null, 2)}\n`)
   write('manifest.json', facts.manifest)
   write(`lvs-snat-${version.version}.spdx.json`, facts.sbom)

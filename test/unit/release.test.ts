@@ -17,13 +17,15 @@ import { declaredLicense, packageUrl, sbom } from '../../scripts/package/sbom.ts
 import { requireKey } from '../../scripts/package/sign.ts'
 import { SOURCE_LICENSES, SOURCES } from '../../scripts/sources.ts'
 import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
+import { fetchDebs } from '../../scripts/steps/debs.ts'
 import { step as exportStep } from '../../scripts/steps/export.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
 import { clearSignatures, releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
 import { step as repo } from '../../scripts/steps/repo.ts'
 import { BUILDID } from '../../scripts/release.ts'
 import { TARGETS } from '../../scripts/targets.ts'
-import { createBothLines, createFixture, createKeyring, fails, fingerprint, printed, read, type Fixture } from './fixture.ts'
+import { emptyDeb } from './deb-fixture.ts'
+import { createBothLines, createFixture, createKeyring, fails, fingerprint, printed, read, tarball, type Fixture } from './fixture.ts'
 
 const CHANGES = `# Changelog
 
@@ -113,7 +115,7 @@ test('a release has all targets but those that are named, and what needs them', 
   const released = (variables: Variables) => releasedContexts(context(variables)).map(({ variant }) => variant)
   t.deepEqual(released({}), TARGETS.map(({ name }) => name))
   t.deepEqual(released({ WITHOUT: 'el6' }), ['lts', 'lts-6.1'])
-  t.deepEqual(saysLeftOut(context({ WITHOUT: 'el6' })), ['TARGET=el6'])
+  t.deepEqual(saysLeftOut(context({ WITHOUT: 'el6,deb' })), ['TARGET=el6', 'ipvsadm and keepalived for Debian'])
   t.deepEqual(saysLeftOut(context({ WITHOUT: 'lts' })), ['TARGET=lts', 'the package for DKMS, which is for lts and lts-6.1'])
   for (const variables of [{ WITHOUT: 'el7' }, { WITHOUT: 'lts,lts-6.1,el6' }, { TARGET: 'el6' }, { DEBUG: '1' }] satisfies Variables[]) {
     t.throws(() => released(variables), { instanceOf: Failure })
@@ -128,11 +130,11 @@ test.serial('a target whose source cannot be had is told of before anything is b
   const path = process.env['PATH']
   t.teardown(() => (process.env['PATH'] = path))
   process.env['PATH'] = `${bin}:${path}`
-  const failure = await fails(t, 'source', () => requireSources(releasedContexts(context({ VERSION: '1.1.0' }))))
-  t.is(failure.message, 'Nothing is released: there are no sources for el6.')
-  t.regex(failure.details.hint ?? '', /WITHOUT=el6\n/)
-  t.regex(failure.details.excerpt?.join('\n') ?? '', /^el6: Could not download /)
-  await t.notThrowsAsync(() => requireSources(releasedContexts(context(WITHOUT_EL6))))
+  const failure = await fails(t, 'source', () => requireSources(context({ VERSION: '1.1.0' })))
+  t.is(failure.message, 'Nothing is released: there are no sources for el6,deb.')
+  t.regex(failure.details.hint ?? '', /WITHOUT=el6,deb\n/)
+  t.regex(failure.details.excerpt?.join('\n') ?? '', /^el6: Could not download .*\ndeb of lts: apt has no ipvsadm-trixie for this host\.\ndeb of lts-6\.1: /)
+  await t.notThrowsAsync(() => requireSources(context({ VERSION: '1.1.0', WITHOUT: 'el6,deb' })))
 })
 
 const SPEC = `%global _buildhost localhost
@@ -180,6 +182,19 @@ async function fillDist(context: Context, folder: string): Promise<void> {
   await repo.run(context)
 }
 
+/** Each target's Debian has another revision. */
+const debVersion = ({ target }: Context): string => `1:1.31-${target.stock?.suite === 'trixie' ? 5 : 1}+bsnat1.3`
+
+/** @returns what SOURCE= says of the source packages of both releases of Debian */
+const debianSources = (folder: string): string[] =>
+  ['trixie', 'bookworm'].flatMap((suite) => ['ipvsadm', 'keepalived'].map((name) => `${name}-${suite}=${tarball(folder, `${name}_1.31-5.source.tar.xz`, { [suite]: name })}`))
+
+/** Makes the packages of the tools for Debian, as if they had been built. */
+async function fillDebs(context: Context): Promise<void> {
+  await bring(context, fetchDebs)
+  for (const name of ['ipvsadm', 'keepalived']) emptyDeb(join(context.paths.work, 'debs', name), name, debVersion(context))
+}
+
 interface Element { SPDXID: string; name: string; packageFileName?: string; checksums?: { checksumValue: string }[] }
 interface Document {
   spdxVersion: string
@@ -206,9 +221,10 @@ const json = (...path: string[]): unknown => JSON.parse(read(...path))
 
 test.serial('a release has the packages of all targets, and says of what they were made; the same commit gives the same bytes', async (t) => {
   const { root, context, git } = repository(t, createBothLines(t))
-  const c = context(WITHOUT_EL6)
+  const c = context({ ...WITHOUT_EL6, SOURCE: [context().variables.SOURCE, ...debianSources(dirname(root))].join(',') })
   const contexts = releasedContexts(c)
   for (const each of contexts) await fillDist(each, join(root, '..'))
+  for (const each of contexts) await fillDebs(each)
   await bring(c, dkms)
   // What the targets are built by takes hours.
   const step = { ...releaseStep(c), after: [] }
@@ -219,6 +235,7 @@ test.serial('a release has the packages of all targets, and says of what they we
   const files = listFiles(folder)
   t.deepEqual(files.filter((name) => !name.includes('/')), ['CHANGELOG.md', 'SHA256SUMS', 'lvs-snat-1.1.0.intoto.json', 'lvs-snat-1.1.0.spdx.json', 'manifest.json'])
   t.deepEqual(files.filter((name) => name.startsWith('lts/') && !name.includes('repodata')), [
+    'lts/DEBS/ipvsadm_1.31-5+bsnat1.3_amd64.deb', 'lts/DEBS/keepalived_1.31-5+bsnat1.3_amd64.deb',
     'lts/RPMS/x86_64/ipvsadm-1.0-1+a.x86_64.rpm', 'lts/RPMS/x86_64/kernel-6.12-1.0-1+a.x86_64.rpm', 'lts/SHA256SUMS',
     'lts/SRPMS/ipvsadm-1.0-1+a.src.rpm', 'lts/SRPMS/kernel-6.12-1.0-1+a.src.rpm', 'lts/lvs-snat-6.12.3.patch',
   ])
@@ -226,6 +243,8 @@ test.serial('a release has the packages of all targets, and says of what they we
   const [rpm = '', srpm = ''] = dkmsRpms(c).map((path) => basename(path))
   t.deepEqual(files.filter((name) => /^dkms\/(?!repodata)/.test(name)), [`dkms/DEBS/${basename(dkmsPackage(c))}`, `dkms/RPMS/noarch/${rpm}`, `dkms/SRPMS/${srpm}`])
   t.true(files.includes('dkms/repodata/repomd.xml'))
+  t.is(execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'SHA256SUMS'], { cwd: join(folder, 'lts-6.1'), encoding: 'utf8' }), '')
+  t.regex(read(folder, 'lts-6.1/SHA256SUMS'), /  DEBS\/ipvsadm_.*\n.*  DEBS\/keepalived_.*\n$/)
   t.is(read(folder, 'CHANGELOG.md'), '# lvs-snat 1.1.0\n\n### Added\n\n- A release.\n')
   await t.notThrowsAsync(() => verifyRelease(folder))
 
@@ -246,8 +265,10 @@ test.serial('a release has the packages of all targets, and says of what they we
   const musl = document.packages.find(({ name }) => name === 'musl')?.SPDXID
   t.deepEqual(related('SPDXRef-Package-ipvsadm-1.0-1-a.x86-64.rpm'), ['GENERATED_FROM SPDXRef-Package-ipvsadm-1.0-1-a.src.rpm', `STATIC_LINK ${musl}`])
   t.deepEqual(related('SPDXRef-Package-lvs-snat-6.12.3.patch'), ['PATCH_FOR SPDXRef-Source-linux-6.12-6.12.3'])
-  const deb = document.packages.find(({ packageFileName }) => packageFileName?.endsWith('.deb'))?.SPDXID ?? ''
+  const deb = document.packages.find(({ packageFileName }) => packageFileName === basename(dkmsPackage(c)))?.SPDXID ?? ''
   t.deepEqual(related(deb), ['GENERATED_FROM SPDXRef-Source-linux-6.12-6.12.3', 'GENERATED_FROM SPDXRef-Source-linux-6.1-6.1.7'])
+  const tools = document.packages.filter(({ packageFileName }) => packageFileName?.startsWith('keepalived_') && packageFileName.endsWith('.deb'))
+  t.deepEqual(tools.flatMap(({ SPDXID }) => related(SPDXID)), ['GENERATED_FROM SPDXRef-Source-keepalived-trixie-1.31', 'GENERATED_FROM SPDXRef-Source-keepalived-bookworm-1.31'])
   // Both targets have it.
   t.is(document.packages.filter(({ packageFileName }) => packageFileName === 'ipvsadm-1.0-1+a.x86_64.rpm').length, 1)
 
