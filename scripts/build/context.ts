@@ -27,7 +27,7 @@ export const VARIABLES = {
   SRPM_SHA256: 'SHA-256 of a source package that no pinned key signed, and that you vouch for',
   SIGN: 'key, as gpg knows it, that make repo signs packages and repositories with, into dist/VARIANT/signed, and make release the tag and all of a release',
   VERSION: 'what is released, such as 1.1.0',
-  WITHOUT: 'targets that a release is made without, separated by commas',
+  WITHOUT: 'targets that a release is made without, and deb for the packages of make deb, separated by commas',
   AGAIN: '1: make a release of which there is a tag once more (default 0)',
   DEBUG: '1: IPVS debug configuration, into dist/TARGET-debug (default 0)',
   SANITIZE: '1: KASAN, lockdep and kmemleak, into dist/TARGET-sanitize; kcsan: KCSAN, into dist/TARGET-kcsan (not of el6; default 0)',

@@ -2,7 +2,7 @@
 /** A release: what dist has of all targets, in one folder, with what tells of it. */
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, checksums, clearAsides, listFiles, replaceFolder, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
@@ -14,7 +14,7 @@ import { toolVersions } from '../build/toolversions.ts'
 import { publish } from '../package/publish.ts'
 import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
 import { step as all } from '../steps/all.ts'
-import { debPackages, fetchDebs, step as debs } from '../steps/debs.ts'
+import { debPackages, debSourceFiles, fetchDebs, step as debs } from '../steps/debs.ts'
 import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
 import { step as fetch } from '../steps/fetch.ts'
 import { coveredFiles, createRepository, sumsFile } from '../steps/repo.ts'
@@ -28,6 +28,8 @@ const SIGNED = 'signed'
 const SUMS = 'SHA256SUMS'
 /** The folder of packages of Debian, in that of a target. */
 const DEB_FOLDER = 'DEBS'
+/** And that of their source packages. */
+const DSC_FOLDER = 'DSCS'
 /** What WITHOUT= calls those of the tools. */
 const DEBS = 'deb'
 
@@ -163,7 +165,9 @@ async function collectTarget(context: Context, folder: string): Promise<void> {
 /** Their checksums come behind those that the target has in dist. */
 async function collectDebs(context: Context, folder: string): Promise<void> {
   const published = await publish(debPackages(context), join(folder, DEB_FOLDER))
-  appendFileSync(join(folder, SUMS), await checksums(folder, published.map(({ file }) => join(DEB_FOLDER, file))))
+  for (const path of debSourceFiles(context)) copyFiles(dirname(path), join(folder, DSC_FOLDER), [basename(path)])
+  const names = [...published.map(({ file }) => join(DEB_FOLDER, file)), ...listFiles(join(folder, DSC_FOLDER)).map((file) => join(DSC_FOLDER, file))]
+  appendFileSync(join(folder, SUMS), await checksums(folder, names))
 }
 
 async function collectDkms(context: Context, folder: string): Promise<void> {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
 import { publish } from '../package/publish.ts'
-import { debPackages, step } from '../steps/debs.ts'
+import { copyFiles } from '../package/sign.ts'
+import { debPackages, debSourceFiles, step } from '../steps/debs.ts'
 
 const command: Command = {
   summary: 'ipvsadm and keepalived for Debian 13 (Debian 12 with TARGET=lts-6.1), as Debian packages them, with SNAT',
@@ -13,7 +14,7 @@ Configuration files, services and scripts are Debian's. A patch that does not fi
 
 Their version is Debian's with +bsnat1.N behind it: apt takes them in the place of Debian's, and a later revision of
 Debian's, which may mend something, in theirs. Of Debian's kernel make kmod makes the modules that belong to it.
-Into dist/VARIANT/DEBS; prints the paths. A source package can be brought, all its files in an archive of this name:
+Into dist/VARIANT/DEBS, and the source packages with the series into DSCS; prints the paths of the former. A source package can be brought, all its files in an archive of this name:
   make deb SOURCE=ipvsadm-trixie=/path/ipvsadm_1.31-5.source.tar.xz`,
   step,
   async run(context) {
@@ -23,6 +24,7 @@ Into dist/VARIANT/DEBS; prints the paths. A source package can be brought, all i
       await publish([path], folder)
       process.stdout.write(`${join(folder, basename(path))}\n`)
     }
+    for (const path of debSourceFiles(context)) copyFiles(dirname(path), join(context.paths.dist, 'DSCS'), [basename(path)])
   },
 }
 export default command

@@ -12,6 +12,7 @@ import type { Facts, Json, Step } from '../build/step.ts'
 import { patchesFolder, readSeries, seriesOf } from '../kernel/series.ts'
 import { patchSource, withoutEpoch } from '../package/deb.ts'
 import { publish } from '../package/publish.ts'
+import { copyFiles } from '../package/sign.ts'
 import { DEBIAN_REQUIREMENTS, DEB_REQUIREMENTS } from '../packages.ts'
 import { BUILDID, PACKAGER, SOURCE_DATE_EPOCH } from '../release.ts'
 import { upstreamPart, WHOLE_SOURCE } from '../source/apt.ts'
@@ -47,6 +48,13 @@ const debFolder = ({ paths }: Context, { name }: PackagedTool): string => join(p
 export const debPackages = (context: Context): string[] =>
   PACKAGED.flatMap((tool) => listFiles(debFolder(context, tool)).map((name) => join(debFolder(context, tool), name)))
 
+/** @returns the folder of the source package that a tool's was built from */
+const madeFolder = ({ paths }: Context, { name }: PackagedTool): string => join(paths.work, 'deb-sources', name)
+
+/** @returns paths of all files of the source packages that they were built from: what has the licence of the tools is published with its source */
+export const debSourceFiles = (context: Context): string[] =>
+  PACKAGED.flatMap((tool) => listFiles(madeFolder(context, tool)).map((name) => join(madeFolder(context, tool), name)))
+
 /** @returns the source packages that they were made of, by the name of the package */
 export const debSources = (context: Context): Record<string, Stored> =>
   Object.fromEntries(PACKAGED.map((tool) => [tool.name, sourceFile(context, sourceName(context, tool), fetchDebs)]))
@@ -75,14 +83,14 @@ function debStep(tool: PackagedTool): Step {
     needs: [],
     after: [fetchDebs],
     host: [...DEBIAN_REQUIREMENTS, ...DEB_REQUIREMENTS],
-    code: ['steps/debs.ts', 'steps/stock.ts', 'package/deb.ts', 'package/publish.ts'],
+    code: ['steps/debs.ts', 'steps/stock.ts', 'package/deb.ts', 'package/publish.ts', 'package/sign.ts'],
     inputs: async (context) => ({
       ...debianOf(context),
       source: sourceFile(context, sourceName(context, tool), fetchDebs).sha256,
       patches: await Promise.all(debPatches(context, tool).map(sha256File)),
       release: [tool.build, BUILDID, PACKAGER, SOURCE_DATE_EPOCH],
     }),
-    outputs: (context) => [debFolder(context, tool)],
+    outputs: (context) => [debFolder(context, tool), madeFolder(context, tool)],
     run: (context) => build(context, tool),
   }
 }
@@ -104,7 +112,7 @@ async function build(context: Context, tool: PackagedTool): Promise<Facts> {
   const { distribution, suite } = debianOf(context)
   const folder = debFolder(context, tool)
   const work = `${folder}.work`
-  for (const path of [work, folder]) rmSync(path, { recursive: true, force: true })
+  for (const path of [work, folder, madeFolder(context, tool)]) rmSync(path, { recursive: true, force: true })
   try {
     const { path } = await bringVerified(context, sourceName(context, tool), fetchDebs)
     const { files, version } = await patchSource({ archive: path, patches: debPatches(context, tool), build: tool.build, suite, added: ADDED[tool.name] ?? {} }, join(work, 'patched'))
@@ -113,6 +121,7 @@ async function build(context: Context, tool: PackagedTool): Promise<Facts> {
     const built = join(work, PLACE, 'debs')
     const packages = listFiles(built).map((name) => join(built, name))
     requirePackage(packages, tool, version)
+    copyFiles(join(work, 'patched'), madeFolder(context, tool), files.map((file) => basename(file)))
     const published = await publish(packages, folder)
     return { version, packages: published as unknown as Json }
   } finally {

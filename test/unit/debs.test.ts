@@ -159,6 +159,10 @@ serialDpkgTest('the command puts them into dist, from where they are signed', as
   const folder = join(c.paths.dist, 'DEBS')
   t.deepEqual(printed.trim().split('\n'), names(c).map((name) => join(folder, name)))
   t.deepEqual(listFiles(folder), names(c))
+  t.deepEqual(listFiles(join(c.paths.dist, 'DSCS')), [
+    'ipvsadm_1.31-5+bsnat1.3.debian.tar.xz', 'ipvsadm_1.31-5+bsnat1.3.dsc', 'ipvsadm_1.31.orig.tar.gz',
+    'keepalived_2.3.3-1+bsnat1.2.debian.tar.xz', 'keepalived_2.3.3-1+bsnat1.2.dsc', 'keepalived_2.3.3.orig.tar.gz',
+  ])
   writeFileSync(sumsFile(c), '')
   await t.notThrowsAsync(() => requireMade(c))
 })

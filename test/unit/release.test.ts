@@ -193,6 +193,9 @@ const debianSources = (folder: string): string[] =>
 async function fillDebs(context: Context): Promise<void> {
   await bring(context, fetchDebs)
   for (const name of ['ipvsadm', 'keepalived']) emptyDeb(join(context.paths.work, 'debs', name), name, debVersion(context))
+  const sources = join(context.paths.work, 'deb-sources/ipvsadm')
+  mkdirSync(sources, { recursive: true })
+  writeFileSync(join(sources, 'ipvsadm.dsc'), '')
 }
 
 interface Element { SPDXID: string; name: string; packageFileName?: string; checksums?: { checksumValue: string }[] }
@@ -235,7 +238,7 @@ test.serial('a release has the packages of all targets, and says of what they we
   const files = listFiles(folder)
   t.deepEqual(files.filter((name) => !name.includes('/')), ['CHANGELOG.md', 'SHA256SUMS', 'lvs-snat-1.1.0.intoto.json', 'lvs-snat-1.1.0.spdx.json', 'manifest.json'])
   t.deepEqual(files.filter((name) => name.startsWith('lts/') && !name.includes('repodata')), [
-    'lts/DEBS/ipvsadm_1.31-5+bsnat1.3_amd64.deb', 'lts/DEBS/keepalived_1.31-5+bsnat1.3_amd64.deb',
+    'lts/DEBS/ipvsadm_1.31-5+bsnat1.3_amd64.deb', 'lts/DEBS/keepalived_1.31-5+bsnat1.3_amd64.deb', 'lts/DSCS/ipvsadm.dsc',
     'lts/RPMS/x86_64/ipvsadm-1.0-1+a.x86_64.rpm', 'lts/RPMS/x86_64/kernel-6.12-1.0-1+a.x86_64.rpm', 'lts/SHA256SUMS',
     'lts/SRPMS/ipvsadm-1.0-1+a.src.rpm', 'lts/SRPMS/kernel-6.12-1.0-1+a.src.rpm', 'lts/lvs-snat-6.12.3.patch',
   ])
@@ -244,7 +247,7 @@ test.serial('a release has the packages of all targets, and says of what they we
   t.deepEqual(files.filter((name) => /^dkms\/(?!repodata)/.test(name)), [`dkms/DEBS/${basename(dkmsPackage(c))}`, `dkms/RPMS/noarch/${rpm}`, `dkms/SRPMS/${srpm}`])
   t.true(files.includes('dkms/repodata/repomd.xml'))
   t.is(execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'SHA256SUMS'], { cwd: join(folder, 'lts-6.1'), encoding: 'utf8' }), '')
-  t.regex(read(folder, 'lts-6.1/SHA256SUMS'), /  DEBS\/ipvsadm_.*\n.*  DEBS\/keepalived_.*\n$/)
+  t.regex(read(folder, 'lts-6.1/SHA256SUMS'), /  DEBS\/ipvsadm_.*\n.*  DEBS\/keepalived_.*\n.*  DSCS\/ipvsadm\.dsc\n$/)
   t.is(read(folder, 'CHANGELOG.md'), '# lvs-snat 1.1.0\n\n### Added\n\n- A release.\n')
   await t.notThrowsAsync(() => verifyRelease(folder))
 
