@@ -13,6 +13,8 @@ export interface AptSource {
   package: string
   /** Which file: of the source package's files (of a whole one that which names the others), or path inside the binary package. */
   file: RegExp
+  /** Which of the source package's files has the distribution's patches, if they are to be applied. */
+  patches?: RegExp
   /** The release of Debian that has it, if it is not to be the host's own. */
   suite?: string
 }
@@ -77,6 +79,13 @@ export const debianSource = (tool: string, suite: string): string => `${tool}-${
 /** What a release of Debian packages itself. */
 const debianSources = (suite: string): Source[] =>
   DEBIAN_TOOLS.map(({ name, summary }) => ({ name: debianSource(name, suite), summary: `${summary}, as ${suite} packages it`, apt: { kind: 'whole', package: name, file: /\.dsc$/, suite } }))
+
+/**
+ * A distribution brings security updates of a release as patches of the upstream tarball. Libraries that are linked
+ * into packages get them: nothing else brings them into those. The tools and the kernel themselves stay upstream's,
+ * which their series are made for.
+ */
+const LIBRARY = { kind: 'source', file: /\.orig\.tar\.\w+$/, patches: /\.debian\.tar\.\w+$/ } as const
 
 export const SOURCES: readonly Source[] = [
   {
@@ -168,7 +177,7 @@ export const SOURCES: readonly Source[] = [
   {
     name: 'popt',
     summary: 'library of ipvsadm',
-    apt: { kind: 'source', package: 'popt', file: /\.orig\.tar\.\w+$/ },
+    apt: { ...LIBRARY, package: 'popt' },
     upstream: {
       version: '1.19',
       urls: ['https://ftp.osuosl.org/pub/rpm/popt/releases/popt-1.x/popt-1.19.tar.gz'],
@@ -177,7 +186,7 @@ export const SOURCES: readonly Source[] = [
   {
     name: 'libnl',
     summary: 'library of ipvsadm and keepalived',
-    apt: { kind: 'source', package: 'libnl3', file: /\.orig\.tar\.\w+$/ },
+    apt: { ...LIBRARY, package: 'libnl3' },
     upstream: {
       version: '3.7.0',
       urls: ['https://github.com/thom311/libnl/releases/download/libnl3_7_0/libnl-3.7.0.tar.gz'],
@@ -186,7 +195,7 @@ export const SOURCES: readonly Source[] = [
   {
     name: 'openssl',
     summary: 'library of keepalived',
-    apt: { kind: 'source', package: 'openssl', file: /\.orig\.tar\.\w+$/ },
+    apt: { ...LIBRARY, package: 'openssl' },
     upstream: {
       version: '3.2.3',
       urls: ['https://github.com/openssl/openssl/releases/download/openssl-3.2.3/openssl-3.2.3.tar.gz'],

@@ -13,6 +13,7 @@ import { listFiles } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import type { AptSource } from '../sources.ts'
+import type { SourcePackage } from './store.ts'
 
 const SOURCE_LISTS = '/etc/apt'
 /** Who signs Debian's releases; the package debian-archive-keyring has it, on Ubuntu too. */
@@ -29,6 +30,9 @@ const VERBS: Readonly<Record<AptSource['kind'], readonly string[]>> = {
 /** What the name of an archive of a whole source package ends with, behind NAME_VERSION. */
 export const WHOLE_SOURCE = '.source.tar.xz'
 
+/** What apt says of a file that an archive on a server, or in a folder, does not have. */
+const NOT_THERE = /\b404 |File not found/
+
 /** A file that apt delivered and vouches for. */
 export interface AptFile {
   path: string
@@ -37,6 +41,10 @@ export interface AptFile {
   version: string
   /** "package 1.2-3": what it was taken from. */
   from: string
+  /** The distribution's patches, if they are wanted; null where the archive names some and does not have them. */
+  patches?: { path: string; filename: string } | null
+  /** What it is with the patches. */
+  package?: SourcePackage
 }
 
 /** What an entry says that is to be taken without a good signature. */
@@ -110,16 +118,49 @@ export class Apt {
    *
    * @param hint what else the user can do when apt fails
    * @returns the file in `folder`, or undefined when the archive has no such package
-   * @throws Failure of kind `source` when the archive has it but it could not be fetched
+   * @throws Failure of kind `source` when the archive has it but it could not be fetched, or what came is not of one version
    */
   async fetch(source: AptSource, folder: string, hint: string): Promise<AptFile | undefined> {
     await this.#update(hint)
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
     if (!(await this.#known(source))) return undefined
-    await this.#withProgress(source.package, folder, () => this.#apt([...VERBS[source.kind], source.package], folder, hint))
+    return this.#withProgress(source.package, folder, () => this.#take(source, folder, hint))
+  }
+
+  async #take(source: AptSource, folder: string, hint: string): Promise<AptFile> {
+    if (source.patches !== undefined && (await this.#takePackage(source, folder, hint))) return this.#withPatches(source, source.patches, folder, hint)
+    await this.#apt([...VERBS[source.kind], source.package], folder, hint)
     if (source.kind === 'whole') return this.#pack(source, folder)
-    return source.kind === 'binary' ? this.#unpack(source, folder) : this.#pick(source, folder)
+    if (source.kind === 'binary') return this.#unpack(source, folder)
+    const file = this.#pick(source, folder)
+    return source.patches === undefined ? file : { ...file, from: `${file.from} without the distribution's patches, which the archive does not have`, patches: null }
+  }
+
+  /** @returns whether the archive has all files of the source package that it names: a mirror may be behind its lists */
+  async #takePackage({ package: name }: AptSource, folder: string, hint: string): Promise<boolean> {
+    try {
+      await this.#apt(['source', '--download-only', name], folder, hint)
+      return true
+    } catch (error) {
+      if (error instanceof Failure && error.details.excerpt?.some((line) => NOT_THERE.test(line))) return false
+      throw error
+    }
+  }
+
+  #withPatches(source: AptSource, pattern: RegExp, folder: string, hint: string): AptFile {
+    const { package: name } = source
+    const file = this.#pick(source, folder)
+    const path = this.#only(folder, pattern, source)
+    makePlain(path)
+    const version = /^Version: (\S+)$/m.exec(readFileSync(this.#only(folder, /\.dsc$/, source), 'utf8'))?.[1] ?? 'unknown'
+    requireVersion(name, version, file.filename, basename(path), hint)
+    return {
+      ...file,
+      from: `source package ${name} ${version}`,
+      patches: { path, filename: basename(path) },
+      package: { distribution: this.#suite === undefined ? hostDistribution() : 'debian', name, version },
+    }
   }
 
   async #known(source: AptSource): Promise<boolean> {
@@ -166,10 +207,10 @@ export class Apt {
     throw new Failure('source', `apt delivered no ${pattern} of ${source.package}.`)
   }
 
-  async #withProgress(name: string, folder: string, work: () => Promise<void>): Promise<void> {
+  async #withProgress<T>(name: string, folder: string, work: () => Promise<T>): Promise<T> {
     const timer = setInterval(() => log.progress(`apt: ${name}: ${megabytes(folderSize(folder))}`), PROGRESS_MS)
     try {
-      await work()
+      return await work()
     } finally {
       clearInterval(timer)
     }
@@ -224,6 +265,21 @@ export class Apt {
     return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
   }
 }
+
+/**
+ * Wants names as dpkg-source(1) makes them of one version, the format "3.0 (quilt)".
+ *
+ * @throws Failure of kind `source` for what is of another
+ */
+function requireVersion(name: string, version: string, tarball: string, patches: string, hint: string): void {
+  const full = version.replace(/^\d+:/, '')
+  const odd = tarball.startsWith(`${name}_${full.replace(/-[^-]*$/, '')}.orig.`) ? patches : tarball
+  if (odd === patches && patches.startsWith(`${name}_${full}.debian.`)) return
+  throw new Failure('source', `apt delivered ${odd}, which is not of ${name} ${version}.`, { hint: `The archive may be changing: try again later.\n${hint}` })
+}
+
+/** @returns whose archives the host takes packages from, by its ID in os-release(5) */
+const hostDistribution = (): string => /^ID="?([\w.-]+)"?$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'debian'
 
 /** @returns paths of the host's source lists */
 function hostLists(): string[] {

@@ -13,8 +13,16 @@ import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
 import { WITH_OLD_DIGESTS } from './srpm.ts'
 
+/** A source package of a distribution. */
+export type SourcePackage = {
+  /** Its ID in os-release(5). */
+  distribution: string
+  name: string
+  version: string
+}
+
 /** A source that is in the store. */
-export interface Stored {
+export type Stored = {
   name: string
   /** The version as its origin tells it. */
   version: string
@@ -30,6 +38,10 @@ export interface Stored {
   verified: string
   /** SHA-256 of files inside it that count by themselves. */
   contains?: Record<string, string>
+  /** The distribution's patches that are to be applied to it; null where its archive names some and does not have them. */
+  patches?: Stored | null
+  /** What a source is with its patches, and what they are of. */
+  package?: SourcePackage
 }
 
 /** The programs that check a compressed file's integrity, by file ending. */
@@ -92,10 +104,10 @@ export class Store {
     writeIfChanged(this.#index(stored.name), `${JSON.stringify(stored, null, 2)}\n`)
   }
 
-  /** @returns whether a stored file still is what was stored; one that is not is removed */
-  async isWhole({ sha256, filename }: Stored): Promise<boolean> {
+  /** @returns whether a stored file still is what was stored, and its patches are; one that is not is removed */
+  async isWhole({ sha256, filename, patches }: Stored): Promise<boolean> {
     const path = this.path(sha256)
-    if (existsSync(path) && (await sha256File(path)) === sha256) return true
+    if (existsSync(path) && (await sha256File(path)) === sha256) return patches ? this.isWhole(patches) : true
     log.warn(`${filename} was damaged since it was fetched; it is fetched again`)
     rmSync(path, { force: true })
     return false

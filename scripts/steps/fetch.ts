@@ -36,7 +36,7 @@ export const step: Step = {
     ...srpmInputs(context),
   }),
   sources: (context) => wanted(context).map(({ name }) => name),
-  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].map(({ name }) => storedFile(context, name, step)),
+  outputs: (context) => [...wanted(context), ...(context.srpm ? [context.srpm] : [])].flatMap(({ name }) => storedFiles(context, name, step)),
   run: (context) => alone(context, async () => {
     const fetched: Record<string, Json> = {}
     if (context.srpm) fetched[context.source] = { ...(await fetchSrpm(context, context.srpm, DIGESTS)) }
@@ -57,7 +57,7 @@ export function fetchStep(name: string, names: (context: Context) => readonly st
     code: FETCHED_BY,
     inputs: (context) => ({ sources: sourcesNamed(names(context)) as unknown as Json, local: localIdentities(context, names(context)) }),
     sources: names,
-    outputs: (context) => names(context).map((each) => storedFile(context, each, step)),
+    outputs: (context) => names(context).flatMap((each) => storedFiles(context, each, step)),
     run: (context) => alone(context, () => fetchAll(context, sourcesNamed(names(context)))),
   }
   return step
@@ -96,12 +96,16 @@ export function sourceFile(context: Context, name: string, by: StepName = step):
 export async function bringVerified(context: Context, name: string, by: StepName = step): Promise<Stored & { path: string }> {
   const wanted = sourceFile(context, name, by)
   if (await new Store(context.paths.store).isWhole(wanted)) return wanted
-  const { sha256 } = await alone(context, () => fetchNamed(context, name))
-  if (sha256 === wanted.sha256) return wanted
+  const { sha256, patches } = await alone(context, () => fetchNamed(context, name))
+  if (sha256 === wanted.sha256 && patches?.sha256 === wanted.patches?.sha256) return wanted
   throw new Failure('source', `${wanted.filename} in the store was damaged, and what is fetched for it is another one by now.`, {
     hint: 'The same command takes the new one when it is run again.',
   })
 }
+
+/** @returns the patches that are to be applied to a source that was fetched, by their name and path: one file, or none */
+export const patchesOf = (context: Context, { patches }: Stored): { name: string; path: string }[] =>
+  patches ? [{ name: patches.filename, path: join(context.paths.store, patches.sha256) }] : []
 
 /** Of a target that is built from a source package: which, and what the user says of it. */
 function srpmInputs(context: Context): Record<string, Json> {
@@ -129,11 +133,13 @@ async function fetchNamed(context: Context, name: string): Promise<Stored> {
   return fetchSource(context, source)
 }
 
-/** @returns path of a stored file, or one that there is not when it was cut short; digests are for those who use it */
-function storedFile(context: Context, name: string, by: StepName): string {
+/** @returns paths of what is stored of a source, or of one that there is not when it was cut short; digests are for those who use it */
+function storedFiles(context: Context, name: string, by: StepName): string[] {
   const stored = readStamp(context, by)?.facts[name] as unknown as Stored | undefined
-  const path = join(context.paths.store, stored?.sha256 ?? 'not fetched')
-  return statSync(path, { throwIfNoEntry: false })?.size === stored?.size ? path : `${path}, whole`
+  return [stored, ...(stored?.patches ? [stored.patches] : [])].map((file) => {
+    const path = join(context.paths.store, file?.sha256 ?? 'not fetched')
+    return statSync(path, { throwIfNoEntry: false })?.size === file?.size ? path : `${path}, whole`
+  })
 }
 
 /** The tree of a tool is the same whatever the target takes beside it. */
@@ -186,16 +192,25 @@ async function fetchSource(context: Context, source: Source): Promise<Stored> {
   const local = localFiles(context).get(source.name)
   if (local) return takeLocal(store, source, local)
   const known = store.find(source.name)
-  if (known && acceptable(known, source) && (await store.isWhole(known))) return known
+  if (known && acceptable(known, source) && (await store.isWhole(known))) return toldOf(known)
   log.step('fetch', `${source.name}: ${source.summary}`)
   const stored = (await fetchByApt(context, store, source)) ?? (await fetchUpstream(store, source))
   log.info(`${stored.filename} ${stored.version}, ${megabytes(stored.size)}, from ${stored.from}; ${stored.verified}`)
+  return toldOf(stored)
+}
+
+/** A build goes on without patches that a mirror does not have yet; a release does not. */
+function toldOf(stored: Stored): Stored {
+  if (stored.patches === null) log.warn(`${stored.name} ${stored.version} is without the distribution's patches: its archive names them, and does not have them. To ask for them again: make distclean purge && make`)
   return stored
 }
 
-/** An upstream file stays good only as long as the lock still names it, or it is the version whose signature was good. */
-function acceptable(known: Stored, { upstream }: Source): boolean {
-  if (known.origin === 'apt') return true
+/**
+ * An upstream file stays good only as long as the lock still names it, or it is the version whose signature was good; one that
+ * apt has brought if nobody has to ask for its patches yet.
+ */
+function acceptable(known: Stored, { apt, upstream }: Source): boolean {
+  if (known.origin === 'apt') return apt.patches === undefined || known.patches !== undefined
   if (!upstream) return false
   const pinned = DIGESTS[basename(upstream.urls[0] ?? '')]
   return pinned === undefined ? known.origin === 'upstream' && known.version === upstream.version : known.sha256 === pinned
@@ -227,8 +242,10 @@ async function fetchByApt(context: Context, store: Store, source: Source): Promi
   try {
     const file = await apt.fetch(source.apt, folder, bringHint(source))
     if (!file) return undefined
-    const { version, filename, from } = file
-    return await store.add(file.path, { name: source.name, version, filename, origin: 'apt', from, verified: "apt's signature chain" })
+    const { path, patches, version, filename, ...about } = file
+    const by = { ...about, origin: 'apt', verified: "apt's signature chain" } as const
+    const stored = patches && (await store.add(patches.path, { name: `${source.name}-patches`, version: file.package?.version ?? version, filename: patches.filename, ...by }))
+    return await store.add(path, { name: source.name, version, filename, ...by, ...(stored === undefined ? {} : { patches: stored }) })
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

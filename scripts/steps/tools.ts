@@ -19,7 +19,7 @@ import { publish, requireEl6 } from '../package/publish.ts'
 import { buildPackages, fillLines, locationMacros, requirePatchNames, rpmEnvironment, setGlobals, upstreamVersion, type PackageSource } from '../package/rpm.ts'
 import { BUILD_HOST, BUILDID, SOURCE_DATE_EPOCH } from '../release.ts'
 import { TREES } from '../trees.ts'
-import { bringVerified, sourceFile, step as fetch } from './fetch.ts'
+import { bringVerified, patchesOf, sourceFile, step as fetch } from './fetch.ts'
 import { step as patch } from './patch.ts'
 
 /** A tool that becomes a package, and the libraries that are compiled into it. */
@@ -33,8 +33,8 @@ export interface PackagedTool {
 }
 
 export const PACKAGED: readonly PackagedTool[] = [
-  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 3 },
-  { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 2 },
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 4 },
+  { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 3 },
 ]
 
 /** What a spec has where the patches of a series are named, and where its changelog tells of them. */
@@ -109,6 +109,10 @@ export function toolPackages(context: Context): Record<string, string[]> {
 /** @returns the source of a packaged tool or of a library of one */
 const sourceOf = (context: Context, tool: string): ReturnType<typeof sourceFile> => sourceFile(context, toolSource(context, tool))
 
+/** @returns digests of sources, and of the patches that are applied to them */
+const sourceDigests = (context: Context, tools: readonly string[]): string[] =>
+  tools.map((tool) => sourceOf(context, tool)).flatMap(({ sha256, patches }) => [sha256, ...(patches ? [patches.sha256] : [])])
+
 /** @returns whether a file is a package of a tool, of whichever target */
 export const isToolPackage = (file: string): boolean => PACKAGED.some(({ name }) => new RegExp(`^${name}-\\d.*\\.rpm$`).test(file))
 
@@ -157,7 +161,7 @@ async function toolPatches(context: Context, tool: PackagedTool): Promise<string
 function packageStep(tool: PackagedTool): Step {
   return toolStep(tool.name, {
     inputs: async (context) => ({
-      sources: [tool.name, ...tool.libraries].map((name) => sourceOf(context, name).sha256),
+      sources: sourceDigests(context, [tool.name, ...tool.libraries]),
       files: fileDigests(context, specsFolder(context, tool.name), specsFolder(context, 'static'), ...await toolPatches(context, tool)),
       release: [tool.build, BUILDID, SOURCE_DATE_EPOCH, BUILD_HOST],
     }),
@@ -217,7 +221,10 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
 
 function toolSpec(context: Context, tool: PackagedTool, filename: string, patches: readonly string[]): string {
   const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
-  const libraries = tool.libraries.map((name): [string, string] => [`${name}_source`, sourceOf(context, name).filename])
+  const libraries = tool.libraries.flatMap((name): [string, string][] => {
+    const { filename, patches } = sourceOf(context, name)
+    return [[`${name}_source`, filename], [`${name}_patches`, patches?.filename ?? '%{nil}']]
+  })
   const filled = setGlobals(spec, {
     tool_version: upstreamVersion(filename),
     tool_source: filename,
@@ -244,8 +251,8 @@ export function fillPatches(spec: string, patches: readonly string[]): string {
 async function toolSources(context: Context, tool: PackagedTool): Promise<PackageSource[]> {
   const fetched: PackageSource[] = []
   for (const name of [tool.name, ...tool.libraries]) {
-    const { filename, path } = await bringVerified(context, toolSource(context, name))
-    fetched.push({ name: filename, path })
+    const source = await bringVerified(context, toolSource(context, name))
+    fetched.push({ name: source.filename, path: source.path }, ...patchesOf(context, source))
   }
   const own = listFiles(specsFolder(context, tool.name))
     .filter((name) => !name.endsWith('.spec'))
@@ -342,7 +349,7 @@ function stockIpvsadmStep(): Step {
   const sources = ['ipvsadm', 'popt', 'libnl']
   return toolStep(STOCK_IPVSADM, {
     inputs: (context) => ({
-      sources: sources.map((name) => sourceFile(context, name).sha256),
+      sources: sourceDigests(context, sources),
       files: fileDigests(context, join(specsFolder(context, 'static'), 'musl.sh')),
       release: [SOURCE_DATE_EPOCH],
     }),
@@ -351,7 +358,10 @@ function stockIpvsadmStep(): Step {
       rmSync(top, { recursive: true, force: true })
       mkdirSync(top, { recursive: true })
       const unpack: string[] = []
-      for (const name of sources) unpack.push(`static_unpack ${quote((await bringVerified(context, name)).path)} ${name}`)
+      for (const name of sources) {
+        const source = await bringVerified(context, name)
+        unpack.push(['static_unpack', quote(source.path), name, ...patchesOf(context, source).map(({ path }) => quote(path))].join(' '))
+      }
       await staticScript(context, STOCK_IPVSADM, STOCK_IPVSADM, top, [
         `STATIC_MAKE=-j${context.jobs}`,
         ...unpack,

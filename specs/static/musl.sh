@@ -47,11 +47,31 @@ static_kernel_headers() {
   }
 }
 
-# static_unpack TARBALL FOLDER: unpacks it whatever its top folder is called.
+# static_unpack TARBALL FOLDER [PATCHES]: unpacks it whatever its top folder is
+# called, and applies the patches in a .debian.tar, if there is one for it.
 static_unpack() {
   mkdir -p "$2"
   tar --no-same-owner -xf "$1" -C "$2" --strip-components=1
+  if [ -n "${3:-}" ]; then static_patch "$3" "$2"; fi
 }
+
+# static_patch PATCHES FOLDER: applies those of debian/patches/series in its order
+# and as dpkg-source does, which takes all of them with -p1 whatever is said there.
+static_patch() (
+  set -e
+  mkdir -p "$2.debian"
+  tar --no-same-owner -xf "$1" -C "$2.debian"
+  patches=$2.debian/debian/patches
+  [ -e "$patches/series" ] || exit 0
+  while read -r name rest || [ -n "$name" ]; do
+    case $name in
+      '' | '#'*) ;;
+      *) patch -d "$2" -p1 -F0 -N -s < "$patches/$name" ;;
+    esac
+  done < "$patches/series"
+  # All files are of one age: what was made of a patched one, such as configure, is not wanted again.
+  find "$2" -type f -exec touch -r "$1" {} +
+)
 
 # static_archive LIBRARY NAME...: puts libNAME.a there. With several names each is
 # a linker script that stands for all of them, so that their order on a linker

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { basename, dirname, join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
 import { Failure } from '../../scripts/base/errors.ts'
 import { verifyTarball } from '../../scripts/base/signature.ts'
@@ -14,12 +14,12 @@ import { bring, type Stamp, type Step } from '../../scripts/build/step.ts'
 import { findBuilder, HOST } from '../../scripts/package/builders.ts'
 import { Apt, suiteEntries, upstreamPart, withSourceEntries } from '../../scripts/source/apt.ts'
 import { pinnedKey } from '../../scripts/source/srpm.ts'
-import { Store } from '../../scripts/source/store.ts'
+import { Store, type Stored } from '../../scripts/source/store.ts'
 import { el6Kernel, SOURCES, type Source } from '../../scripts/sources.ts'
 import { step as check } from '../../scripts/steps/check.ts'
 import { step as config } from '../../scripts/steps/config.ts'
 import { step as dkms } from '../../scripts/steps/dkms.ts'
-import { fetchUpstream, sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
+import { fetchUpstream, patchesOf, sourceFile, step as fetch, unusedSources } from '../../scripts/steps/fetch.ts'
 import { revisionOf, step as prep } from '../../scripts/steps/prep.ts'
 import { createBothLines, createFixture, createKeyring, fails, tarball } from './fixture.ts'
 
@@ -299,19 +299,42 @@ test('an archive that is taken without a signature is none to vouch for a source
 
 const digestOf = (algorithm: string, path: string): string => createHash(algorithm).update(readFileSync(path)).digest('hex')
 
-/** Makes an archive in a folder, with one source package. @returns the folder */
-function createArchive(folder: string): string {
+const FORMAT = 'Format: 3.0 (quilt)\n'
+
+/**
+ * Makes an archive in a folder, with one source package.
+ *
+ * @param version that its patches are named by
+ * @returns the folder
+ */
+function createArchive(folder: string, version = '2.0-1'): string {
   const archive = join(folder, 'archive')
   mkdirSync(archive)
-  execFileSync('mv', [tarball(folder, 'tool_2.0.orig.tar.gz', { README: 'signed\n' }), archive])
+  const names = ['tool_2.0.orig.tar.gz', `tool_${version}.debian.tar.xz`]
+  for (const name of names) execFileSync('mv', [tarball(folder, name, { README: 'signed\n' }), archive])
   const sums = (algorithm: string, name: string): string => ` ${digestOf(algorithm, join(archive, name))} ${statSync(join(archive, name)).size} ${name}\n`
-  writeFileSync(join(archive, 'tool_2.0-1.dsc'), `Format: 3.0 (quilt)\nSource: tool\nVersion: 2.0-1\nChecksums-Sha256:\n${sums('sha256', 'tool_2.0.orig.tar.gz')}`)
-  const both = (algorithm: string): string => ['tool_2.0.orig.tar.gz', 'tool_2.0-1.dsc'].map((name) => sums(algorithm, name)).join('')
-  writeFileSync(join(archive, 'Sources'), `Package: tool\nFormat: 3.0 (quilt)\nBinary: tool\nVersion: 2.0-1\nDirectory: .\nFiles:\n${both('md5')}Checksums-Sha256:\n${both('sha256')}`)
+  const all = (algorithm: string, ...more: string[]): string => [...names, ...more].map((name) => sums(algorithm, name)).join('')
+  writeFileSync(join(archive, 'tool_2.0-1.dsc'), `${FORMAT}Source: tool\nVersion: 1:2.0-1\nChecksums-Sha256:\n${all('sha256')}`)
+  const both = (algorithm: string): string => all(algorithm, 'tool_2.0-1.dsc')
+  writeFileSync(join(archive, 'Sources'), `Package: tool\n${FORMAT}Binary: tool\nVersion: 1:2.0-1\nDirectory: .\nFiles:\n${both('md5')}Checksums-Sha256:\n${both('sha256')}`)
   writeFileSync(join(archive, 'Packages'), '')
   writeFileSync(join(archive, 'Release'), `Origin: Test\nDate: ${new Date().toUTCString()}\nSHA256:\n${sums('sha256', 'Sources')}${sums('sha256', 'Packages')}`)
   return archive
 }
+
+/** Signs an archive. @returns apt that has it and no other */
+function signedArchive(t: ExecutionContext, version?: string): { apt: Apt; archive: string; folder: string } {
+  const { folder, gpg } = createKeyring(t)
+  const archive = createArchive(folder, version)
+  gpg('--quick-generate-key', 'archive@example.org', 'default', 'default', 'never')
+  gpg('--output', join(archive, 'InRelease'), '--clearsign', join(archive, 'Release'))
+  gpg('--output', join(folder, 'keys.gpg'), '--export')
+  const list = join(folder, 'test.list')
+  writeFileSync(list, `deb [signed-by=${join(folder, 'keys.gpg')}] file:${archive} ./\n`)
+  return { apt: new Apt(mkdtempSync(join(folder, 'apt-')), undefined, [list]), archive, folder }
+}
+
+const PATCHED = { package: 'tool', kind: 'source', file: /\.orig\.tar/, patches: /\.debian\.tar/ } as const
 
 const aptTest = spawnSync('apt-get', ['--version']).status === 0 ? test.serial : test.serial.skip
 
@@ -360,6 +383,59 @@ test('what only a distribution has is not looked for elsewhere', async (t) => {
   const failure = await fails(t, 'source', () => fetchUpstream(new Store(join(cache, 'store')), source))
   t.is(failure.message, 'apt has no tool-trixie for this host.')
   t.regex(failure.details.hint ?? '', /SOURCE=tool-trixie=PATH$/)
+})
+
+aptTest("the distribution's patches come with the tarball that they are for, as files, and with their whole version", async (t) => {
+  const { apt, archive, folder } = signedArchive(t)
+  const file = await apt.fetch(PATCHED, join(folder, 'incoming'), '')
+  t.like(file, { filename: 'tool_2.0.orig.tar.gz', version: '2.0', from: 'source package tool 1:2.0-1', package: { name: 'tool', version: '1:2.0-1' } })
+  t.is(file?.patches?.filename, 'tool_2.0-1.debian.tar.xz')
+  t.true(lstatSync(file?.patches?.path ?? '').isFile())
+  t.is(sha256(file?.patches?.path ?? ''), sha256(join(archive, 'tool_2.0-1.debian.tar.xz')))
+})
+
+aptTest('patches of another version than the package are refused', async (t) => {
+  const { apt, folder } = signedArchive(t, '2.1-1')
+  const failure = await fails(t, 'source', () => apt.fetch(PATCHED, join(folder, 'incoming'), 'SOURCE=tool=PATH'))
+  t.is(failure.message, 'apt delivered tool_2.1-1.debian.tar.xz, which is not of tool 1:2.0-1.')
+  t.regex(failure.details.hint ?? '', /try again later\.\nSOURCE=tool=PATH$/)
+})
+
+aptTest('of an archive that does not have the patches that it names the tarball is taken, which says so; patches that are others are refused', async (t) => {
+  const { apt, archive, folder } = signedArchive(t)
+  const patches = join(archive, 'tool_2.0-1.debian.tar.xz')
+  writeFileSync(patches, 'others')
+  await fails(t, 'source', () => apt.fetch(PATCHED, join(folder, 'incoming'), ''))
+  rmSync(patches)
+  const file = await apt.fetch(PATCHED, join(folder, 'incoming'), '')
+  t.like(file, { filename: 'tool_2.0.orig.tar.gz', patches: null, package: undefined })
+  t.regex(file?.from ?? '', /^source package tool 2\.0 without the distribution's patches/)
+})
+
+test.serial('a library that apt has brought is asked for again until its patches were asked for, and when they are damaged', async (t) => {
+  const { context, root } = createFixture(t)
+  const bin = join(root, 'bin')
+  mkdirSync(bin)
+  for (const name of ['apt-get', 'apt-cache', 'curl']) writeFileSync(join(bin, name), '#!/bin/sh\nif [ "$1" != --version ]; then echo "no network" >&2; exit 6; fi\n', { mode: 0o755 })
+  const path = process.env['PATH']
+  t.teardown(() => (process.env['PATH'] = path))
+  process.env['PATH'] = `${bin}:${path}`
+  const c = context({ SOURCE: (context().variables.SOURCE ?? '').replace(/,popt=[^,]*/, '') })
+  const store = new Store(c.paths.store)
+  const about = (name: string) => ({ name, version: '1', filename: `${name}-1.tar.gz`, origin: 'apt', from: 'x', verified: 'y' }) as const
+  const add = (name: string, more: Partial<Stored> = {}) => store.add(tarball(root, `${name}-1.tar.gz`, { README: name }), { ...about(name), ...more })
+  await add('popt')
+  await fails(t, 'source', () => bring(c, fetch))
+  await add('popt', { patches: null })
+  await t.notThrowsAsync(() => bring(c, fetch))
+  const patches = await add('popt-patches')
+  await add('popt', { patches })
+  rmSync(c.paths.stamps.target, { recursive: true })
+  await bring(c, fetch)
+  t.deepEqual(patchesOf(c, sourceFile(c, 'popt')), [{ name: 'popt-patches-1.tar.gz', path: store.path(patches.sha256) }])
+  t.deepEqual(patchesOf(c, sourceFile(c, 'libnl')), [])
+  truncateSync(store.path(patches.sha256))
+  await fails(t, 'source', () => bring(c, fetch))
 })
 
 test('another release of Debian is asked for at the addresses that the host has of its archives', (t) => {

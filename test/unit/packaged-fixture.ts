@@ -40,7 +40,7 @@ ${changes}
 
 const toolSpec = (name: string, content: string): string =>
   spec(`Name: ${name}\nVersion: %{tool_version}\nRelease: %{tool_release}\nSource0: %{tool_source}`,
-    ['tool_version', 'tool_source', 'popt_source', 'openssl_source', 'libnl_source', 'tool_release', 'build_host'], content, '- @changes@')
+    ['tool_version', 'tool_source', 'popt_source', 'popt_patches', 'openssl_source', 'openssl_patches', 'libnl_source', 'libnl_patches', 'tool_release', 'build_host'], content, '- @changes@')
 
 const kernelSpec = (content: string): string =>
   spec('Name: kernel\nVersion: %{kernel_version}\nRelease: %{kernel_release}\nSource0: %{kernel_source}',

@@ -75,8 +75,8 @@ test('findings of rpmlint are found, and a run that checked too little is refuse
 })
 
 test('every spec parses as it is committed, and has the release of the project', async (t) => {
-  t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-3${BUILDID}.x86_64`])
-  t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-2${BUILDID}.x86_64`])
+  t.deepEqual(await packageNames(specOf('ipvsadm')), [`ipvsadm-1:1.31-4${BUILDID}.x86_64`])
+  t.deepEqual(await packageNames(specOf('keepalived')), [`keepalived-1:2.2.7-3${BUILDID}.x86_64`])
   const kernel = await packageNames(specOf('kernel'))
   t.true(kernel.every((name) => name.endsWith(`-${RELEASE}.x86_64`)), kernel.join())
 })
