@@ -70,17 +70,21 @@ export async function describeRelease({ context, contexts, dkms, debs, version, 
 }
 
 function ingredientOf(stored: Stored, licensed: string): Ingredient {
-  const { name, version, filename, sha256, origin, from, verified } = stored
+  const { name, version, filename, sha256, origin, from, verified, package: of } = stored
   return {
-    ...{ name, version, filename, sha256, license: SOURCE_LICENSES[licensed] ?? '' },
+    ...{ name, version: of?.version ?? version, filename, sha256, license: SOURCE_LICENSES[licensed] ?? '' },
     // Where a file was on this host is of no use to others.
     origin: origin === 'local' ? verified : `${from}; ${verified}`,
     ...(origin === 'upstream' ? { url: from } : {}),
+    ...(of ? { package: of } : {}),
   }
 }
 
-const ingredientsOf = (context: Context): Ingredient[] =>
-  fetchedSources(context).map((stored) => ingredientOf(stored, stored.name === context.source ? context.target.source : stored.name))
+/** Patches have the licence of what they are for. */
+const ingredientsOf = (context: Context): Ingredient[] => fetchedSources(context).flatMap((stored) => {
+  const licensed = stored.name === context.source ? context.target.source : stored.name
+  return [stored, ...(stored.patches ? [stored.patches] : [])].map((file) => ingredientOf(file, licensed))
+})
 
 async function muslIngredient(): Promise<Ingredient> {
   return { ...(await findMusl()), name: 'musl', purpose: 'LIBRARY', license: SOURCE_LICENSES['musl'] ?? '', origin: 'C library of the host' }

@@ -13,7 +13,7 @@ import { requireVersion, type Version } from '../build/tag.ts'
 import { toolVersions } from '../build/toolversions.ts'
 import { publish } from '../package/publish.ts'
 import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '../package/sign.ts'
-import { step as all } from '../steps/all.ts'
+import { fetchedSources, step as all } from '../steps/all.ts'
 import { debPackages, debSourceFiles, fetchDebs, step as debs } from '../steps/debs.ts'
 import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
 import { step as fetch } from '../steps/fetch.ts'
@@ -69,7 +69,7 @@ export const saysLeftOut = (context: Context): string[] => [
 /**
  * Brings the sources of all targets, before anything is built of one.
  *
- * @throws Failure of kind `source` that names all targets whose sources there are not
+ * @throws Failure of kind `source` that names all targets whose sources there are not, or libraries without the patches that they should have
  */
 export async function requireSources(context: Context): Promise<void> {
   const contexts = releasedContexts(context)
@@ -86,11 +86,20 @@ export async function requireSources(context: Context): Promise<void> {
       lacking.push({ name, left, error })
     }
   }
-  if (lacking.length === 0) return
+  if (lacking.length === 0) return requirePatches(contexts)
   const names = [...new Set(lacking.map(({ left }) => left))].join(',')
   throw new Failure('source', `Nothing is released: there are no sources for ${names}.`, {
     excerpt: lacking.map(({ name, error }) => `${name}: ${error.message}`),
     hint: [`Bring them by make fetch TARGET=NAME (make fetch-help), or say that it is to be without: WITHOUT=${names}`, ...lacking.map(({ error }) => error.details.hint ?? '')].filter(Boolean).join('\n'),
+  })
+}
+
+/** A build does without what a mirror does not have yet, and says so; what is published is for others. */
+function requirePatches(contexts: readonly Context[]): void {
+  const names = [...new Set(contexts.flatMap(fetchedSources).filter(({ patches }) => patches === null).map(({ name }) => name))]
+  if (names.length === 0) return
+  throw new Failure('source', `Nothing is released: ${names.join(' and ')} came without the security patches of the distribution, whose archive names them and does not have them.`, {
+    hint: `make distclean purge && make fetch asks for them again.\nTo release it as upstream has it, bring the file and name it: ${names.map((name) => `SOURCE=${name}=PATH`).join(', ')}`,
   })
 }
 

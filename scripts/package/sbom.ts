@@ -21,6 +21,8 @@ export interface Ingredient {
   purpose?: 'LIBRARY'
   /** Where everybody can fetch it. */
   url?: string
+  /** The distribution's source package that it belongs to, of the version that it has, if it is no other than what the distribution builds of. */
+  package?: { distribution: string; name: string }
 }
 
 /** A package of the release. */
@@ -58,7 +60,8 @@ export function packageUrl(type: string, name: string, version: string, qualifie
   return `pkg:${type}/${encodeURIComponent(name)}@${encodeURIComponent(version)}${query ? `?${query}` : ''}`
 }
 
-export const ingredientUrl = ({ name, version }: Ingredient): string => packageUrl('generic', name, version)
+export const ingredientUrl = ({ name, version, package: of }: Ingredient): string =>
+  of ? packageUrl(`deb/${of.distribution}`, of.name, version, { arch: 'source' }) : packageUrl('generic', name, version)
 
 function productUrl({ type, name, version, architecture }: Product): string {
   const [, epoch, rest = version] = /^(\d+):(.*)$/.exec(version) ?? []

@@ -15,11 +15,13 @@ import { describePackage } from '../../scripts/package/describe.ts'
 import { buildPackages } from '../../scripts/package/rpm.ts'
 import { declaredLicense, packageUrl, sbom } from '../../scripts/package/sbom.ts'
 import { requireKey } from '../../scripts/package/sign.ts'
+import { Store, type Stored } from '../../scripts/source/store.ts'
 import { SOURCE_LICENSES, SOURCES } from '../../scripts/sources.ts'
 import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
 import { fetchDebs } from '../../scripts/steps/debs.ts'
 import { step as exportStep } from '../../scripts/steps/export.ts'
 import { step as fetch } from '../../scripts/steps/fetch.ts'
+import { describeRelease } from '../../scripts/collect/facts.ts'
 import { clearSignatures, releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
 import { step as repo } from '../../scripts/steps/repo.ts'
 import { BUILDID } from '../../scripts/release.ts'
@@ -137,6 +139,54 @@ test.serial('a target whose source cannot be had is told of before anything is b
   await t.notThrowsAsync(() => requireSources(context({ VERSION: '1.1.0', WITHOUT: 'el6,deb' })))
 })
 
+/** Takes a library from the user, and puts it into the store as if apt had brought it. */
+async function bringByApt(context: Fixture['context'], folder: string, patched: boolean): Promise<Variables> {
+  const store = new Store(context().paths.store)
+  const by = { origin: 'apt', from: 'source package popt 1.0-1~deb12u2', verified: 'y', ...(patched ? { package: { distribution: 'debian', name: 'popt', version: '1.0-1~deb12u2' } } : {}) } as const
+  const add = (name: string, filename: string, more: Partial<Stored>) => store.add(tarball(folder, filename, { README: name }), { name, version: '1.0', filename, ...by, ...more })
+  const patches = patched ? await add('popt-patches', 'popt_1.0-1~deb12u2.debian.tar.xz', { version: '1.0-1~deb12u2' }) : null
+  await add('popt', 'popt_1.0.orig.tar.gz', { patches })
+  return { SOURCE: (context().variables.SOURCE ?? '').replace(/,popt=[^,]*/, '') }
+}
+
+test('nothing is released with a library that lacks the patches which the distribution has for it', async (t) => {
+  const { root, context } = createBothLines(t)
+  const released = (variables: Variables) => requireSources(context({ VERSION: '1.1.0', WITHOUT: 'el6,deb', ...variables }))
+  const unpatched = await bringByApt(context, root, false)
+  const failure = await fails(t, 'source', () => released(unpatched))
+  t.regex(failure.message, /^Nothing is released: popt came without the security patches/)
+  t.regex(failure.details.hint ?? '', /name it: SOURCE=popt=PATH$/)
+  await t.notThrowsAsync(() => released({}))
+  await t.notThrowsAsync(async () => released(await bringByApt(context, root, true)))
+})
+
+test('of a library with patches a release says which source package of the distribution it is', async (t) => {
+  const { root, context, write } = createBothLines(t)
+  write('package.json', '{"license": "GPL-2.0-only"}\n')
+  const c = context(await bringByApt(context, root, true))
+  await bring(c, fetch)
+  await bring(c, exportStep)
+  const folder = join(root, 'release')
+  const [binary, source] = (await fixturePackage(c, root, 'ipvsadm', 'popt_1.0.orig.tar.gz', 'popt_1.0-1~deb12u2.debian.tar.xz')).reverse() as [string, string]
+  for (const path of [binary, source]) cpSync(path, join(folder, c.variant, basename(path)))
+  const version = { version: '1.1.0', tag: 'v1.1.0', commit: 'a'.repeat(40), time: 0, changes: '' }
+  const facts = await describeRelease({ context: c, contexts: [c], dkms: { contexts: [], folder: join(folder, 'dkms') }, debs: [], version, folder, without: [] })
+  const document = facts.sbom as unknown as Document
+  checkSpdx(t, document)
+  const ids = ['SPDXRef-Source-popt-1.0-1-deb12u2', 'SPDXRef-Source-popt-patches-1.0-1-deb12u2']
+  t.deepEqual(document.relationships.filter(({ spdxElementId }) => spdxElementId.endsWith('.src.rpm')).map(({ relatedSpdxElement }) => relatedSpdxElement), ids)
+  for (const [name, file] of [['popt', 'popt_1.0.orig.tar.gz'], ['popt-patches', 'popt_1.0-1~deb12u2.debian.tar.xz']] as const) {
+    t.like(document.packages.find((each) => each.name === name), {
+      versionInfo: '1.0-1~deb12u2', packageFileName: file, sourceInfo: 'source package popt 1.0-1~deb12u2; y', licenseDeclared: 'MIT',
+      externalRefs: [{ referenceLocator: 'pkg:deb/debian/popt@1.0-1~deb12u2?arch=source' }],
+    })
+  }
+  const statement = (await facts.statement(new Map())) as unknown as Statement
+  checkStatement(t, statement)
+  const named = statement.predicate.buildDefinition.resolvedDependencies.filter(({ name }) => name.startsWith('popt'))
+  t.deepEqual(named.map(({ name, uri }) => [name, uri]), ['popt_1.0.orig.tar.gz', 'popt_1.0-1~deb12u2.debian.tar.xz'].map((name) => [name, 'pkg:deb/debian/popt@1.0-1~deb12u2?arch=source']))
+})
+
 const SPEC = `%global _buildhost localhost
 %global source_date_epoch_from_changelog 1
 %global use_source_date_epoch_as_buildtime 1
@@ -153,7 +203,7 @@ Version: 1.0
 Release: 1+a
 Summary: A fixture
 License: MIT AND LicenseRef-Odd
-Source0: SOURCE
+SOURCES
 ExclusiveArch: x86_64
 %description
 A fixture.
@@ -166,12 +216,13 @@ install -D -m 0644 %{SOURCE0} %{buildroot}/usr/share/NAME/data
 - First
 `
 
-/** @returns paths of a source package and its binary package */
-function fixturePackage(context: Context, folder: string, name: string, source: string): Promise<string[]> {
+/** @returns paths of a source package and its binary package, of which the first source is in */
+function fixturePackage(context: Context, folder: string, name: string, ...sources: string[]): Promise<string[]> {
   const topdir = join(folder, `${context.variant}-${name}`)
-  const path = join(folder, `${name}-${source}`)
+  const path = join(folder, `${name}-${sources[0]}`)
   writeFileSync(path, 'data\n')
-  return buildPackages(context, { name, spec: SPEC.replaceAll('NAME', name).replace('SOURCE', source), sources: [{ name: source, path }], topdir, log: join(topdir, 'log') })
+  const lines = sources.map((source, index) => `Source${index}: ${source}`).join('\n')
+  return buildPackages(context, { name, spec: SPEC.replaceAll('NAME', name).replace('SOURCES', lines), sources: sources.map((source) => ({ name: source, path })), topdir, log: join(topdir, 'log') })
 }
 
 /** Fills dist of a target with a package of a source, as if it had been built, and one that the targets have in common. */
@@ -217,7 +268,7 @@ interface Manifest {
 }
 interface Statement {
   subject: { name: string; digest: { sha256: string } }[]
-  predicate: { buildDefinition: { buildType: string; externalParameters: unknown; resolvedDependencies: { name: string; digest: Record<string, string> }[] }; runDetails: { builder: { id: string } } }
+  predicate: { buildDefinition: { buildType: string; externalParameters: unknown; resolvedDependencies: { name: string; uri?: string; digest: Record<string, string> }[] }; runDetails: { builder: { id: string } } }
 }
 
 const json = (...path: string[]): unknown => JSON.parse(read(...path))

@@ -135,7 +135,7 @@ test('patches are applied in order and counted', async (t) => {
   t.regex(spec, /test "\$number" -eq 2/)
 })
 
-for (const [tool, version] of [['ipvsadm', '1.31-3'], ['keepalived', '2.2.7-2']] as const) test(`the series of ${tool} is named, applied in order, and told of in the changelog`, async (t) => {
+for (const [tool, version] of [['ipvsadm', '1.31-4'], ['keepalived', '2.2.7-3']] as const) test(`the series of ${tool} is named, applied in order, and told of in the changelog`, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const mail = (subject: string): string => `From 0000\nFrom: A Writer <a.writer@example.org>\nDate: today\nSubject: [PATCH] ${subject}\n\nBecause.\n`
