@@ -21,7 +21,7 @@ export interface Ingredient {
   purpose?: 'LIBRARY'
   /** Where everybody can fetch it. */
   url?: string
-  /** The distribution's source package that it belongs to, of the version that it has, if it is no other than what the distribution builds of. */
+  /** The distribution's source package of that version, if it is what the distribution builds of: with its patches. */
   package?: { distribution: string; name: string }
 }
 

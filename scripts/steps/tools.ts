@@ -222,8 +222,8 @@ async function buildTool(context: Context, tool: PackagedTool): Promise<string[]
 function toolSpec(context: Context, tool: PackagedTool, filename: string, patches: readonly string[]): string {
   const spec = readFileSync(join(specsFolder(context, tool.name), `${tool.name}.spec`), 'utf8')
   const libraries = tool.libraries.flatMap((name): [string, string][] => {
-    const { filename, patches } = sourceOf(context, name)
-    return [[`${name}_source`, filename], [`${name}_patches`, patches?.filename ?? '%{nil}']]
+    const library = sourceOf(context, name)
+    return [[`${name}_source`, library.filename], [`${name}_patches`, library.patches?.filename ?? '%{nil}']]
   })
   const filled = setGlobals(spec, {
     tool_version: upstreamVersion(filename),

@@ -127,12 +127,12 @@ serialDpkgTest('the tools are built in a Debian of their release, each when some
   const { context, write, calls } = checkout(t)
   const c = context()
   await bring(c, step)
-  t.deepEqual(names(c), ['ipvsadm_1.31-5+bsnat1.3_amd64.deb', 'keepalived_2.3.3-1+bsnat1.2_amd64.deb'])
+  t.deepEqual(names(c), ['ipvsadm_1.31-5+bsnat1.4_amd64.deb', 'keepalived_2.3.3-1+bsnat1.3_amd64.deb'])
   t.is(calls().length, 2)
   const [call = ''] = calls()
   t.regex(call, /^--include=build-essential$/m)
-  t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.3\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
-  t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.3\.dsc$/m)
+  t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.4\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
+  t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.4\.dsc$/m)
   t.regex(call, /^--customize-hook=chroot "\$1" env -i [\s\S]*DEB_BUILD_OPTIONS=noautodbgsym[\s\S]*\ndpkg-buildpackage --build=binary --no-sign\n/m)
   t.regex(call, /\ntrixie\n-\n.*deb-ipvsadm\.sources\n$/)
   t.deepEqual(listFiles(join(c.paths.work, 'debs')).length, 2, 'what it took is gone')
@@ -160,8 +160,8 @@ serialDpkgTest('the command puts them into dist, from where they are signed', as
   t.deepEqual(printed.trim().split('\n'), names(c).map((name) => join(folder, name)))
   t.deepEqual(listFiles(folder), names(c))
   t.deepEqual(listFiles(join(c.paths.dist, 'DSCS')), [
-    'ipvsadm_1.31-5+bsnat1.3.debian.tar.xz', 'ipvsadm_1.31-5+bsnat1.3.dsc', 'ipvsadm_1.31.orig.tar.gz',
-    'keepalived_2.3.3-1+bsnat1.2.debian.tar.xz', 'keepalived_2.3.3-1+bsnat1.2.dsc', 'keepalived_2.3.3.orig.tar.gz',
+    'ipvsadm_1.31-5+bsnat1.4.debian.tar.xz', 'ipvsadm_1.31-5+bsnat1.4.dsc', 'ipvsadm_1.31.orig.tar.gz',
+    'keepalived_2.3.3-1+bsnat1.3.debian.tar.xz', 'keepalived_2.3.3-1+bsnat1.3.dsc', 'keepalived_2.3.3.orig.tar.gz',
   ])
   writeFileSync(sumsFile(c), '')
   await t.notThrowsAsync(() => requireMade(c))
@@ -171,7 +171,7 @@ serialDpkgTest('a Debian that nothing came out of fails, and a version or target
   const { context, write } = checkout(t, { ipvsadm: '1:1.31-5', keepalived: '1:2.2.8-1' })
   const c = context()
   write('none', '')
-  t.is((await fails(t, 'build', () => bring(c, step))).message, 'Of ipvsadm came nothing, and not ipvsadm_1.31-5+bsnat1.3_amd64.deb.')
+  t.is((await fails(t, 'build', () => bring(c, step))).message, 'Of ipvsadm came nothing, and not ipvsadm_1.31-5+bsnat1.4_amd64.deb.')
   rmSync(join(c.paths.root, 'none'))
   t.is((await fails(t, 'patch', () => bring(c, step))).message, 'No series is made for keepalived 2.2.8, which Debian 13 has.')
   await fails(t, 'usage', () => bring(context({ TARGET: 'el6' }), step))

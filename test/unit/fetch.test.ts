@@ -368,11 +368,11 @@ aptTest('what apt has of an archive in a folder is the file and no link to it, a
   const signed = `[signed-by=${join(folder, 'keys.gpg')}]`
   const all = async () => apt(signed).fetch({ ...source, kind: 'whole', file: /\.dsc$/ }, join(folder, 'incoming'), '')
   const whole = await all()
-  t.like(whole, { filename: 'tool_2.0-1.source.tar.xz', version: '2.0-1', from: 'source package tool 2.0-1' })
+  t.like(whole, { filename: 'tool_2.0-1.source.tar.xz', version: '1:2.0-1', from: 'source package tool 1:2.0-1' })
   const [bytes, unpacked] = [readFileSync(whole?.path ?? ''), join(folder, 'unpacked')]
   mkdirSync(unpacked)
   execFileSync('tar', ['--extract', '--file', whole?.path ?? '', '--directory', unpacked])
-  t.deepEqual(readdirSync(unpacked).sort(), ['tool_2.0-1.dsc', 'tool_2.0.orig.tar.gz'])
+  t.deepEqual(readdirSync(unpacked).sort(), ['tool_2.0-1.debian.tar.xz', 'tool_2.0-1.dsc', 'tool_2.0.orig.tar.gz'])
   for (const name of readdirSync(unpacked)) t.is(sha256(join(unpacked, name)), sha256(join(archive, name)), name)
   t.deepEqual(readFileSync((await all())?.path ?? ''), bytes)
 })
