@@ -172,6 +172,8 @@ export interface Target {
   }
   /** Which variable of the kernel's make adds the package's release to what `uname -r` says. */
   releaseVariable: 'LOCALVERSION' | 'EXTRAVERSION'
+  /** What the kernel's make is told besides the folder when only modules are wanted. */
+  modulesArguments?: readonly string[]
   /** How it has each flavour, or why it has none. */
   flavours: Readonly<Record<FlavourName, TargetFlavour | { lacking: string }>>
   /** The distribution whose own kernel is of this line: `make kmod` makes the modules for it, and KERNEL=stock runs them in it. */
@@ -209,6 +211,8 @@ export const TARGETS: readonly Target[] = [
     line: '6.12',
     families: [{ name: '6.12', series: 'lts-6.12', compat: ['6', '6.12'], kernels: 'Linux 6.12' }],
     source: 'linux-6.12',
+    // With M= it looks for sources in the folder of the output only, which is one of the tree's.
+    modulesArguments: ['VPATH=..'],
     // What its gateways have from Debian is not replaced by an older one.
     tools: { keepalived: 'keepalived-2.3' },
     stock: { distribution: 'Debian 13', suite: 'trixie' },

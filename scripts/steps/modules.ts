@@ -31,7 +31,7 @@ export const step: Step = {
   async run(context) {
     log.step('modules', `${MODULES_FOLDER} of Linux ${kernelRelease(context)}`)
     // Not by the modules' names: then modpost forgets the symbols of all other modules.
-    const facts = await make(context, 'modules', `M=${MODULES_FOLDER}`, 'modules')
+    const facts = await make(context, 'modules', `M=${MODULES_FOLDER}`, ...(context.target.modulesArguments ?? []), 'modules')
     const warnings = readFileSync(join(context.paths.logs, 'modules.log'), 'utf8').split('\n').filter(isWarning)
     for (const line of shorten(warnings)) log.warn(line)
     return facts
