@@ -4,17 +4,41 @@
 import assert from 'node:assert/strict'
 import { Connection } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
-import { ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
-import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, S, VIP } from '../../vm/topology.ts'
-import { counter, nat, snat, snatCommands } from './lib/configure.ts'
+import { echo, ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
+import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, ROUTER, S, VIP } from '../../vm/topology.ts'
+import { between, counter, nat, snat, snatCommands } from './lib/configure.ts'
 import { elsewhere } from './lib/elsewhere.ts'
+import { atOnce, pool, rule } from './lib/rules.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, nameError, ping, routeOf, turn } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, everyKindGoesOut, nameError, ping, routeOf, turn, withNeighbour } from './lib/traffic.ts'
 
 const [P0 = '', P1 = ''] = POOL
 const UNTOUCHED = 'issue 2: inside to inside, expired real-server replies and the gateway\'s own traffic untouched; defect 5'
 const OTHERS = 'issue 2: IPv6 and other protocols pass'
 const STOCK = 'issue 2: LVS NAT (also DR, fwmark and persistent services) untouched beside SNAT'
+const VMAC = 'a reader of the engine: keepalived\'s use_vmac has the virtual addresses on a macvlan, and the routes below it'
+const CLOSED = 'a reader of the engine: who has no default route, or has it in a table of its own, sends nothing out as it is'
+const VMAC_ADDRESS = '00:00:5e:00:01:33'
+/** Neighbours of the gateway by the outside link, outside and inside. */
+const NEIGHBOUR = '203.0.113.77'
+const INSIDE_NEIGHBOUR = '10.9.0.5'
+
+/** Has a macvlan `vmac` of the outside device for as long as `work` takes. */
+const withMacvlan = (lab: Lab, work: () => Promise<void>): Promise<void> => between(lab, `
+  ip link add link outside name vmac address ${VMAC_ADDRESS} type macvlan
+  ip link set vmac up`, `
+  ip link del vmac
+  ip route replace default via ${ROUTER}`, work)
+
+/** Has routes instead of a default route, and a pool address on no device that tells, for as long as `work` takes. */
+const withRoutes = (lab: Lab, routes: readonly string[], work: () => Promise<void>): Promise<void> => between(lab, `
+  ip addr add ${P0}/32 dev lo
+  ip route del default
+  ${routes.map((route) => `ip route add ${route} via ${ROUTER}`).join('\n  ')}`, `
+  ip addr del ${P0}/32 dev lo
+  ${routes.map((route) => `ip route del ${route}`).join('\n  ')}
+  ip route replace default via ${ROUTER}`, work)
+const SOME_ROUTES = ['198.51.100.0/24', '192.0.2.0/24']
 
 export default suite('scope', [
   test('inside hosts talk to each other with their own addresses', UNTOUCHED, async (lab) => {
@@ -196,6 +220,89 @@ export default suite('scope', [
     await ask({ client: lab.a, sent: `${A}:40012 > ${S}:53`, server: lab.net, seen: `${P0}:40012 > ${S}:53` })
     await ask({ client: lab.a, sent: `${A}:40013 > ${C}:53`, server: lab.c, seen: `${A}:40013 > ${C}:53` })
     await lab.gateway.sh(`ip addr del ${P0}/32 dev lo`)
+  }),
+
+  ...(['a service', 'a rule'] as const).map((by) =>
+    test(`a pool address on a macvlan of the outside device is outside, by ${by}`, VMAC, async (lab) => {
+      await withMacvlan(lab, async () => {
+        await lab.gateway.sh(`ip addr add ${P0}/32 dev vmac`)
+        if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+        else await atOnce(lab, ...pool('out', [P0]), rule('192.168.0.0/16', 'out'))
+        await everyKindGoesOut(lab, P0)
+        // To the address of the macvlan, as the switch has it.
+        lab.a.send(udp(`${A}:40002 > ${S}:53`, 'question'))
+        await lab.net.expect(`udp ${P0}:40002 > ${S}:53`)
+        lab.net.send(udp(`${S}:53 > ${P0}:40002`, 'answer'), VMAC_ADDRESS)
+        await lab.a.expect(`udp ${S}:53 > ${A}:40002`)
+        await ask({ client: lab.c, sent: `${C}:40003 > ${A}:53`, server: lab.a, seen: `${C}:40003 > ${A}:53` })
+        assertNothingPrivateLeft(lab)
+        const created = await counter(lab, 'created')
+        lab.net.send(udp(`${CLIENT}:5001 > ${A}:9`, 'routed'))
+        await lab.a.expect(`udp ${CLIENT}:5001 > ${A}:9`)
+        await withNeighbour(lab, NEIGHBOUR, async (neighbour) => {
+          neighbour.send(udp(`${NEIGHBOUR}:5001 > ${S}:53`, 'no relay'))
+          await lab.net.expect(`udp ${NEIGHBOUR}:5001 > ${S}:53`)
+        })
+        assert.equal(await counter(lab, 'created'), created)
+      })
+    }),
+  ),
+
+  test('a macvlan that the default route leads by says nothing of the device below it', VMAC, async (lab) => {
+    // Both sides on one wire, and the macvlan is the gateway's outside.
+    await withMacvlan(lab, async () => {
+      await lab.gateway.sh(`set -e
+        ip addr add 10.9.0.1/24 dev outside
+        ip addr add ${P0}/24 dev vmac
+        ip route replace default via ${ROUTER} dev vmac`)
+      await snat(lab, { pool: [P0], device: 'none' })
+      await withNeighbour(lab, INSIDE_NEIGHBOUR, async (neighbour) => {
+        neighbour.send(udp(`${INSIDE_NEIGHBOUR}:40001 > ${S}:53`, 'question'))
+        await lab.net.expect(`udp ${P0}:40001 > ${S}:53`)
+      })
+    })
+  }),
+
+  ...(['a service', 'a zone', 'a zone without addresses'] as const).map((by) =>
+    test(`while no device of the outside is known, nothing leaves by a router with its private address, by ${by}`, CLOSED, async (lab) => {
+      await withRoutes(lab, SOME_ROUTES, async () => {
+        if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+        else if (by === 'a zone') await atOnce(lab, ...pool('out', [P0]), rule('192.168.0.0/16', 'out'))
+        else await lab.gateway.sh('ipvsadm -K --zone 192.168.0.0/16')
+        lab.a.send([udp(`${A}:40001 > ${S}:53`, 'x'), tcp(`${A}:40001 > ${S}:80`, 'S'), tcp(`${A}:40002 > ${S}:80`, 'A'), echo(`${A} > ${S}`, 'request', { echoId: 7 })])
+        await lab.settle()
+        assertNothingPrivateLeft(lab)
+        assert.equal(await counter(lab, 'created'), 0)
+        assert.equal(await counter(lab, 'drop_no_way'), 3)
+        assert.equal(await counter(lab, 'drop_no_conn'), 1)
+        // Between neighbours of the gateway everything passes, and from outside to inside.
+        await ask({ client: lab.a, sent: `${A}:40003 > ${C}:53`, server: lab.c, seen: `${A}:40003 > ${C}:53` })
+        lab.net.send(udp(`${CLIENT}:5001 > ${A}:9`, 'routed'))
+        await lab.a.expect(`udp ${CLIENT}:5001 > ${A}:9`)
+        // As soon as it is, the same goes out.
+        if (by === 'a zone without addresses') return
+        await lab.gateway.sh(`ip route add default via ${ROUTER}`)
+        await everyKindGoesOut(lab, P0)
+        await lab.gateway.sh('ip route del default')
+      })
+    }),
+  ),
+
+  test('a default route in two halves tells where the outside is', CLOSED, async (lab) => {
+    await withRoutes(lab, ['0.0.0.0/1', '128.0.0.0/1'], async () => {
+      await snat(lab, { pool: [P0], device: 'none' })
+      await everyKindGoesOut(lab, P0)
+      await ask({ client: lab.a, sent: `${A}:40003 > ${C}:53`, server: lab.c, seen: `${A}:40003 > ${C}:53` })
+    })
+  }),
+
+  test('while no device of the outside is known, rules that name one, or a destination, go on', CLOSED, async (lab) => {
+    await withRoutes(lab, SOME_ROUTES, async () => {
+      await atOnce(lab, ...pool('out', [P0]), rule(`${A}/32`, 'out', { oif: 'outside' }), rule(`${B}/32`, 'out', { to: `${S}/32` }), rule(`${C}/32`, 'accept'))
+      await ask({ client: lab.a, sent: `${A}:40001 > ${S}:53`, server: lab.net, seen: `${P0}:40001 > ${S}:53` })
+      await ask({ client: lab.b, sent: `${B}:40001 > ${S}:53`, server: lab.net, seen: `${P0}:* > ${S}:53` })
+      await ask({ client: lab.c, sent: `${C}:40001 > ${S}:53`, server: lab.net, seen: `${C}:40001 > ${S}:53` })
+    })
   }),
 
   test('another network namespace has its own services, counters and end', 'issue 2: namespace-aware', async (lab) => {

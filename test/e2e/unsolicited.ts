@@ -2,13 +2,13 @@
 /** Packets that nobody inside has asked for: what outside sends is never taken for something that goes out. */
 
 import assert from 'node:assert/strict'
-import { Connection, Host } from '../../vm/host/index.ts'
+import { Connection, type Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, fragment, icmp, icmpError, ipv4, PROTOCOL, summary, tcp, udp } from '../../vm/packet/index.ts'
 import { A, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
 import { between, counter, nat, snat, snatCommands, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
-import { ask, assertNothingPrivateLeft, everyKindGoesOut, until } from './lib/traffic.ts'
+import { ask, assertNothingPrivateLeft, everyKindGoesOut, until, withNeighbour } from './lib/traffic.ts'
 
 const OUTSIDE = 'issue 10, A 1: a packet that comes in by an outside device is never new outbound'
 const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, and what comes unsolicited ends here'
@@ -44,16 +44,6 @@ function assertNothingSentOf(lab: Lab, address: string): void {
   for (const link of ['inside', 'inside2', 'outside'] as const) {
     const sent = lab.sent(link).filter(({ ip }) => ip?.src === address || ip?.dst === address)
     assert.deepEqual(sent.map(summary), [], `sent by ${link}`)
-  }
-}
-
-/** Puts a host on the outside link that has the gateway as its router, for as long as `work` takes. */
-async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>): Promise<void> {
-  const neighbour = new Host(lab.links.outside, { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY.outside.mac })
-  try {
-    await work(neighbour)
-  } finally {
-    lab.links.outside.detach(neighbour)
   }
 }
 

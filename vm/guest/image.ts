@@ -13,7 +13,7 @@ import { closure, moduleName } from './modules.ts'
 /** Modules of the guest; `*` ends a prefix. Those that are missing are taken to be built in. */
 const MODULES = [
   'virtio_pci', 'virtio_console', 'e1000e', 'ip_vs', 'ip_vs_*', 'nf_conntrack', 'nf_conntrack_ipv4', 'nf_nat',
-  'iptable_*', 'ip_tables', 'xt_*', 'ipt_*', 'veth', 'dummy', 'pktgen', 'tun', 'ipip', 'ip_gre', 'af_packet', 'ipv6', 'sch_netem', 'vrf', '8021q',
+  'iptable_*', 'ip_tables', 'xt_*', 'ipt_*', 'veth', 'dummy', 'pktgen', 'tun', 'ipip', 'ip_gre', 'af_packet', 'ipv6', 'sch_netem', 'vrf', '8021q', 'macvlan',
   'nfnetlink_queue', 'nf_tables', 'nft_*', 'nf_flow_table', 'nf_flow_table_inet',
   // What libcrc32c asks the crypto layer for; modules.dep does not know of it. (crc32c_intel needs a CPU that we do not show.)
   'crc32c_generic', 'crc32c',

@@ -4,9 +4,9 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Lab } from '../../../vm/lab.ts'
-import { Connection, type Host } from '../../../vm/host/index.ts'
+import { Connection, Host } from '../../../vm/host/index.ts'
 import { echo, type Packet, sides, summary, udp } from '../../../vm/packet/index.ts'
-import { A, S } from '../../../vm/topology.ts'
+import { A, GATEWAY, S } from '../../../vm/topology.ts'
 
 /** @returns `A > B` as `B > A` */
 export const turn = (route: string): string => sides(route).reverse().join(' > ')
@@ -134,6 +134,16 @@ export async function during<T>(lab: Lab, send: (round: number) => void, work: (
 export function assertNothingPrivateLeft(lab: Lab): void {
   const leaked = lab.sent('outside').filter((packet) => packet.ip?.src.startsWith('192.168.'))
   assert.deepEqual(leaked.slice(0, 5).map(summary), [], `${leaked.length} packets left with a private address`)
+}
+
+/** Puts a host on the outside link that has the gateway as its router, for as long as `work` takes. */
+export async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>): Promise<void> {
+  const neighbour = new Host(lab.links.outside, { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY.outside.mac })
+  try {
+    await work(neighbour)
+  } finally {
+    lab.links.outside.detach(neighbour)
+  }
 }
 
 /** Collects the fragments of one datagram at a host. @returns the first fragment, and the reassembled IP payload */

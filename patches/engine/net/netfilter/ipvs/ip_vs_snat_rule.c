@@ -78,7 +78,17 @@ static void snat_scope_add_addr(struct snat_scope *scope,
 				struct netns_ipvs *ipvs, __be32 addr)
 {
 	if (!ip_vs_snat_for_addr_dev(ipvs, addr, snat_scope_add, scope))
-		ip_vs_snat_for_route_devs(ipvs, addr, snat_scope_add, scope);
+		ip_vs_snat_for_route_devs(ipvs, addr, 32, snat_scope_add,
+					  scope);
+}
+
+/* Where the default route leads to, which may be in two halves */
+static void snat_scope_add_default(struct snat_scope *scope,
+				   struct netns_ipvs *ipvs)
+{
+	ip_vs_snat_for_route_devs(ipvs, 0, 1, snat_scope_add, scope);
+	ip_vs_snat_for_route_devs(ipvs, htonl(1U << 31), 1, snat_scope_add,
+				  scope);
 }
 
 static bool snat_scope_add_service(struct snat_scope *scope,
@@ -148,6 +158,35 @@ static bool snat_scope_add_rules(struct snat_scope *scope,
 	return empty;
 }
 
+static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
+{
+	int i;
+
+	for (i = 0; i < scope->num; i++) {
+		if (scope->ifindex[i] == ifindex)
+			return true;
+	}
+	return false;
+}
+
+/* A device that shares a card with others may only hold the addresses (keepalived's
+ * use_vmac), and what goes out leaves by the card itself. Not if the default route
+ * leads by that device: then inside hosts may be on the card.
+ */
+static void snat_scope_add_cards(struct snat_scope *scope,
+				 struct netns_ipvs *ipvs)
+{
+	struct snat_scope routed = { };
+	int i, num = scope->num;
+
+	snat_scope_add_default(&routed, ipvs);
+	for (i = 0; i < num; i++) {
+		if (!snat_scope_has(&routed, scope->ifindex[i]))
+			ip_vs_snat_for_card(ipvs, scope->ifindex[i],
+					    snat_scope_add, scope);
+	}
+}
+
 /* Stock tools say nothing of inside and outside, nor need rules do so, so the pools
  * have to. If they don't tell, outside is where the default route leads to.
  */
@@ -164,7 +203,8 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 		memcpy(scope->ifindex, old->ifindex, sizeof(scope->ifindex));
 	}
 	if (!scope->num)
-		ip_vs_snat_for_route_devs(ipvs, 0, snat_scope_add, scope);
+		snat_scope_add_default(scope, ipvs);
+	snat_scope_add_cards(scope, ipvs);
 	if (!scope->num)
 		IP_VS_ERR_RL("SNAT: no outside device, neither by pool nor by default route\n");
 }
@@ -206,17 +246,6 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 	return scope;
 }
 
-static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
-{
-	int i;
-
-	for (i = 0; i < scope->num; i++) {
-		if (scope->ifindex[i] == ifindex)
-			return true;
-	}
-	return false;
-}
-
 static struct snat_scope *snat_scope_get(struct netns_ipvs *ipvs,
 					 struct ip_vs_service *svc,
 					 enum snat_svc which)
@@ -240,25 +269,6 @@ static bool snat_one_armed(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 	       ip_vs_snat_on_link(ipvs, in, ip_hdr(skb)->saddr);
 }
 
-/* Does a packet go from the inside to the outside, as the pool of a service tells?
- * What comes from the outside never does, whatever its source address.
- */
-static bool snat_goes_out(struct netns_ipvs *ipvs, struct ip_vs_service *svc,
-			  enum snat_svc which, const struct sk_buff *skb,
-			  const struct net_device *in,
-			  const struct net_device *out)
-{
-	struct snat_scope *scope = snat_scope_get(ipvs, svc, which);
-	/* Not the VRF that the device belongs to */
-	int iif = ip_vs_snat_iif(skb, in);
-
-	if (!scope || !snat_scope_has(scope, out->ifindex))
-		return false;
-	if (likely(!snat_scope_has(scope, iif)))
-		return true;
-	return snat_one_armed(ipvs, skb, iif, in, out);
-}
-
 /* Rules */
 
 /* A packet that rules are asked about */
@@ -272,7 +282,41 @@ struct snat_query {
 	u8			protocol;	/* 0: all, with all ports */
 	bool			from_inside;	/* if the rule doesn't tell */
 	bool			to_outside;
+	bool			astray;		/* see snat_goes_astray() */
 };
+
+/* While no device of the outside is known (there is no default route, or only in a
+ * table of its own), what leaves by another device than it came in, and towards a
+ * router, may be on its way to the outside. Who decides about it must not let it go
+ * with its private address.
+ */
+static bool snat_goes_astray(const struct snat_query *q,
+			     const struct snat_scope *scope)
+{
+	if (likely(scope && scope->num))
+		return false;
+	return q->in == q->out ?
+	       snat_one_armed(q->ipvs, q->skb, q->in->ifindex, q->in, q->out) :
+	       ip_vs_snat_via_router(q->skb);
+}
+
+/* Does a packet go from the inside to the outside, as the pool of a service tells?
+ * What comes from the outside never does, whatever its source address.
+ */
+static bool snat_goes_out(struct snat_query *q, struct ip_vs_service *svc,
+			  enum snat_svc which)
+{
+	struct snat_scope *scope = snat_scope_get(q->ipvs, svc, which);
+
+	q->astray = snat_goes_astray(q, scope);
+	if (unlikely(q->astray))
+		return true;
+	if (!scope || !snat_scope_has(scope, q->out->ifindex))
+		return false;
+	if (likely(!snat_scope_has(scope, q->in->ifindex)))
+		return true;
+	return snat_one_armed(q->ipvs, q->skb, q->in->ifindex, q->in, q->out);
+}
 
 static bool snat_is_oif(const struct snat_config *config,
 			const struct net_device *dev)
@@ -321,6 +365,13 @@ static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
 	q->to_outside = snat_is_outside(config, scope, out);
 	q->from_inside = !snat_is_outside(config, scope, q->in) ||
 			 snat_one_armed(ipvs, skb, q->in->ifindex, q->in, out);
+	q->astray = !q->to_outside && snat_goes_astray(q, scope);
+}
+
+/* Does a rule itself tell which packets leave for the outside? */
+static bool snat_rule_tells(const struct snat_rule_spec *spec)
+{
+	return *spec->oif || spec->gw || spec->dst_len;
 }
 
 static bool snat_rule_goes_out(const struct snat_rule_spec *spec,
@@ -330,7 +381,7 @@ static bool snat_rule_goes_out(const struct snat_rule_spec *spec,
 		return false;
 	if (*spec->oif)
 		return !strcmp(spec->oif, q->out->name);
-	return q->to_outside || spec->gw || spec->dst_len;
+	return q->to_outside || q->astray || snat_rule_tells(spec);
 }
 
 /* Does a rule match a packet whose addresses and port do? */
@@ -569,8 +620,7 @@ static enum snat_action snat_match_source(struct snat_query *q,
 	}
 	source->svc = snat_find_service(q->ipvs, ip_hdr(q->skb)->protocol,
 					&which);
-	if (source->svc && snat_goes_out(q->ipvs, source->svc, which, q->skb,
-					 q->in, q->out))
+	if (source->svc && snat_goes_out(q, source->svc, which))
 		return SNAT_ACT_TRANSLATE;
 	return SNAT_ACT_PASS;
 }
@@ -614,6 +664,14 @@ static void snat_rule_count(const struct snat_source *source,
 	if (source->rule)
 		ip_vs_snat_stats_packet(&source->rule->tally->stats, skb->len,
 					true);
+}
+
+/* Would a packet be translated if a device of the outside was known? */
+static bool snat_is_astray(const struct snat_query *q,
+			   const struct snat_source *source)
+{
+	return unlikely(q->astray) &&
+	       (!source->rule || !snat_rule_tells(&source->rule->spec));
 }
 
 /* Nobody answers it, it's going to be encrypted, or connection tracking translates it:
@@ -672,6 +730,10 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	 */
 	if (t->protocol == IPPROTO_TCP && !syn) {
 		snat_count(ipvs, SNAT_CTR_DROP_NO_CONN);
+		return SNAT_ACT_DROP;
+	}
+	if (snat_is_astray(&q, source)) {
+		snat_count(ipvs, SNAT_CTR_DROP_NO_WAY);
 		return SNAT_ACT_DROP;
 	}
 	return SNAT_ACT_TRANSLATE;

@@ -33,6 +33,7 @@
 #include <net/ip_fib.h>
 #include <net/net_namespace.h>
 #include <net/route.h>
+#include <net/rtnetlink.h>
 #include <net/sock.h>
 #include <net/tcp.h>
 #include <net/udp.h>
@@ -393,11 +394,11 @@ static inline void ip_vs_snat_fib_put(struct fib_info *fi)
 	kfree(fi);
 }
 
-/* Call back with every device of the route to an address, or of the default
- * route for address 0.
+/* Call back with every device of the route to an address, if its net is no smaller than
+ * that
  */
 static inline void
-ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
+ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
@@ -408,13 +409,34 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
 	fi = ip_vs_snat_fib_lookup(ipvs, addr, &res);
 	if (!fi)
 		return;
-	if (res.type == RTN_UNICAST && (addr || !res.prefixlen)) {
+	if (res.type == RTN_UNICAST && res.prefixlen <= max_len) {
 		for (i = 0; i < fi->fib_nhs; i++) {
 			if (fi->fib_nh[i].nh_dev)
 				fn(data, fi->fib_nh[i].nh_dev);
 		}
 	}
 	ip_vs_snat_fib_put(fi);
+}
+
+/* Call back with the card that a device shares with others, which have addresses of their
+ * own
+ */
+static inline void
+ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
+		    void (*fn)(void *data, struct net_device *dev), void *data)
+{
+	struct net_device *dev = dev_get_by_index(ipvs->net, ifindex);
+	struct net_device *card = NULL;
+
+	if (!dev)
+		return;
+	if (dev->rtnl_link_ops && !strcmp(dev->rtnl_link_ops->kind, "macvlan"))
+		card = dev_get_by_index(ipvs->net, dev->iflink);
+	if (card) {
+		fn(data, card);
+		dev_put(card);
+	}
+	dev_put(dev);
 }
 
 /* Does the packet leave towards a router, not towards its destination? */

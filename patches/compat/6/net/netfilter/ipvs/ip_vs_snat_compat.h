@@ -24,6 +24,7 @@
 #include <net/ip_fib.h>
 #include <net/nexthop.h>
 #include <net/route.h>
+#include <net/rtnetlink.h>
 #include <net/tcp.h>
 #include <net/udp.h>
 #include <net/ip_vs_snat.h>
@@ -259,11 +260,11 @@ ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
 	return dev;
 }
 
-/* Call back with every device of the route to an address, or of the default
- * route for address 0, called under RCU lock.
+/* Call back with every device of the route to an address, if its net is no smaller than
+ * that. Called under RCU lock.
  */
 static inline void
-ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
+ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
@@ -272,7 +273,7 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
 	int i;
 
 	if (fib_lookup(ipvs->net, &fl4, &res, FIB_LOOKUP_NOREF) ||
-	    res.type != RTN_UNICAST || (!addr && res.prefixlen))
+	    res.type != RTN_UNICAST || res.prefixlen > max_len)
 		return;
 	for (i = 0; i < fib_info_num_path(res.fi); i++) {
 		struct net_device *dev = fib_info_nhc(res.fi, i)->nhc_dev;
@@ -280,6 +281,26 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr,
 		if (dev)
 			fn(data, dev);
 	}
+}
+
+/* Call back with the card that a device shares with others, which have addresses of their
+ * own. Called under RCU lock.
+ */
+static inline void
+ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
+		    void (*fn)(void *data, struct net_device *dev), void *data)
+{
+	struct net_device *dev = dev_get_by_index_rcu(ipvs->net, ifindex);
+	struct net_device *card;
+
+	if (!dev || !dev->rtnl_link_ops ||
+	    (strcmp(dev->rtnl_link_ops->kind, "macvlan") &&
+	     strcmp(dev->rtnl_link_ops->kind, "ipvlan")))
+		return;
+	card = dev_get_by_index_rcu(ipvs->net, dev_get_iflink(dev));
+	/* It may be in another namespace, where another one has that number here */
+	if (card && netdev_has_upper_dev_all_rcu(card, dev))
+		fn(data, card);
 }
 
 /* Does the packet leave towards a router, not towards its destination? */
