@@ -7,18 +7,23 @@ import type { Lab } from '../../vm/lab.ts'
 import { echo, fragment, icmp, icmpError, ipv4, PROTOCOL, summary, tcp, udp } from '../../vm/packet/index.ts'
 import { A, C, CLIENT, GATEWAY, POOL, ROUTER, S, S2, VIP } from '../../vm/topology.ts'
 import { between, counter, nat, snat, snatCommands, vsSysctl } from './lib/configure.ts'
+import { atOnce, pool, rule } from './lib/rules.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, everyKindGoesOut, until, withNeighbour } from './lib/traffic.ts'
 
 const OUTSIDE = 'issue 10, A 1: a packet that comes in by an outside device is never new outbound'
 const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, and what comes unsolicited ends here'
 const ERRORS = 'issue 10, A 6; RFC 5508, REQ-5: an ICMP error from inside about no connection is dropped and counted'
+const PAST = 'a reader of the engine: an ICMP redirect leads a host past the gateway, with its private address'
 const SILENT = 'issue 10, D; RFC 5382, REQ-4: an unsolicited SYN is not answered at once'
 const [P0 = '', P1 = ''] = POOL
 /** A pool address that is routed to the gateway, and that the gateway itself routes to the router outside. */
 const ROUTED = '192.0.2.77'
 /** A neighbour of the gateway outside, that uses it as its router. */
 const NEIGHBOUR = '203.0.113.77'
+const REDIRECT = 'type=5 code=1'
+/** How long the kernel waits before it redirects a host again. */
+const REDIRECT_LOAD = '/proc/sys/net/ipv4/route/redirect_load'
 
 /** Packets of every kind from `from` to a pool address. */
 const strays = (from: string, to: string): Buffer[] => [
@@ -46,6 +51,14 @@ function assertNothingSentOf(lab: Lab, address: string): void {
     assert.deepEqual(sent.map(summary), [], `sent by ${link}`)
   }
 }
+
+/** Has redirects sent, as kernels do by themselves, for as long as `work` takes. */
+const withRedirects = (lab: Lab, work: () => Promise<void>): Promise<void> => between(lab, `
+  for file in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 1 >$file; done
+  cat ${REDIRECT_LOAD} >/tmp/load
+  echo 0 >${REDIRECT_LOAD}`, `
+  cat /tmp/load >${REDIRECT_LOAD}
+  for file in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 >$file; done`, work)
 
 /** What would go out if it came from inside. @param from its source, without the port */
 const outbound = (from: string, to = S): Buffer[] => [
@@ -245,6 +258,40 @@ export default suite('unsolicited', [
       neighbour.send(outbound(NEIGHBOUR, ROUTER))
       await expectUnmodified(lab, NEIGHBOUR, ROUTER)
       assert.equal(await counter(lab, 'created'), 2)
+    })
+  }),
+
+  test('with one link for all, no host is told to go past the gateway', PAST, async (lab) => {
+    await withRedirects(lab, async () => {
+      await snat(lab, { pool: [P0] })
+      await withNeighbour(lab, NEIGHBOUR, async (neighbour) => {
+        neighbour.send(udp(`${NEIGHBOUR}:40001 > ${S2}:53`, 'not translated yet'))
+        await neighbour.expect(`icmp * > ${NEIGHBOUR} ${REDIRECT} [udp ${NEIGHBOUR}:40001 > ${S2}:53]`)
+        await vsSysctl(lab, 'snat_one_armed', '1')
+        await ask({ client: neighbour, sent: `${NEIGHBOUR}:40001 > ${S}:53`, server: lab.net, seen: `${P0}:40001 > ${S}:53` })
+        // What cannot be translated would lead the host past the gateway, too.
+        neighbour.send([ipv4(`${NEIGHBOUR} > ${S}`, PROTOCOL.gre, Buffer.alloc(16)), tcp(`${NEIGHBOUR}:40002 > ${S}:80`, 'S'), echo(`${NEIGHBOUR} > ${S}`, 'request', { echoId: 7 })])
+        await lab.settle()
+        neighbour.refuse(`icmp * > * ${REDIRECT} **`)
+        // To a neighbour of its own it goes without the gateway.
+        neighbour.send(udp(`${NEIGHBOUR}:40001 > ${ROUTER}:53`, 'next door'))
+        await neighbour.expect(`icmp * > ${NEIGHBOUR} ${REDIRECT} [udp ${NEIGHBOUR}:40001 > ${ROUTER}:53]`)
+      })
+    })
+  }),
+
+  test('a rule about packets that leave by the device that they come in by keeps hosts from being told to go past the gateway', PAST, async (lab) => {
+    await withRedirects(lab, async () => {
+      await lab.gateway.sh(`ip addr add ${P0}/32 dev outside`)
+      await atOnce(lab, ...pool('out', [P0]), rule(`${NEIGHBOUR}/32`, 'out', { iif: 'outside', oif: 'outside', to: `${S}/32`, mark: 7, markMask: 0xff }))
+      await withNeighbour(lab, NEIGHBOUR, async (neighbour) => {
+        neighbour.send(udp(`${NEIGHBOUR}:40001 > ${S}:53`, 'may get a mark'))
+        await lab.settle()
+        neighbour.send(udp(`${NEIGHBOUR}:40001 > ${S2}:53`, 'no rule is about it'))
+        await neighbour.expect(`icmp * > ${NEIGHBOUR} ${REDIRECT} [udp ${NEIGHBOUR}:40001 > ${S2}:53]`)
+        await lab.settle()
+        neighbour.refuse(`icmp * > * ${REDIRECT} **`)
+      })
     })
   }),
 

@@ -661,6 +661,8 @@ bool snat_from_server(struct netns_ipvs *ipvs, const struct snat_tuple *t);
 bool snat_is_decided(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		     const struct snat_tuple *t, const struct net_device *in,
 		     const struct net_device *out);
+bool snat_leads_past(struct netns_ipvs *ipvs, const struct iphdr *about,
+		     __be32 router, const struct net_device *dev);
 bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		       const struct net_device *in,
 		       const struct net_device *out);

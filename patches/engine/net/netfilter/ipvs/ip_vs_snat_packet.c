@@ -673,6 +673,27 @@ static bool snat_reject(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	return snat_send_out(skb, cp, thoff) == NF_ACCEPT;
 }
 
+/* An inside host on the device by which its packets leave is told to send them to the
+ * next router itself (that is done before they are translated)
+ */
+static bool snat_misleads(struct netns_ipvs *ipvs, const struct sk_buff *skb,
+			  unsigned int thoff)
+{
+	const struct iphdr *about;
+	struct icmphdr _ic, *ic;
+	struct iphdr _about;
+
+	if (ip_hdr(skb)->protocol != IPPROTO_ICMP)
+		return false;
+	ic = skb_header_pointer(skb, thoff, sizeof(_ic), &_ic);
+	if (likely(!ic || ic->type != ICMP_REDIRECT))
+		return false;
+	about = skb_header_pointer(skb, thoff + sizeof(*ic), sizeof(_about),
+				   &_about);
+	return about && snat_leads_past(ipvs, about, ic->un.gateway,
+					skb_dst(skb)->dev);
+}
+
 static noinline unsigned int snat_own_packet(struct netns_ipvs *ipvs,
 					     struct sk_buff *skb)
 {
@@ -680,6 +701,8 @@ static noinline unsigned int snat_own_packet(struct netns_ipvs *ipvs,
 
 	if (unlikely(snat_is_icmp_error(skb, thoff)))
 		return snat_icmp_own_error(ipvs, skb, thoff);
+	if (unlikely(snat_misleads(ipvs, skb, thoff)))
+		return NF_DROP;
 	snat_yield_to_host(ipvs, skb, thoff);
 	return snat_reject(ipvs, skb, thoff) ? NF_ACCEPT : NF_DROP;
 }

@@ -257,33 +257,36 @@ static struct snat_scope *snat_scope_get(struct netns_ipvs *ipvs,
 	return scope;
 }
 
-/* With one device for both sides, the administrator has to say so; then inside is
- * who's a neighbour there, and outside starts at the next router.
- */
-static bool snat_one_armed(struct netns_ipvs *ipvs, const struct sk_buff *skb,
-			   int iif, const struct net_device *in,
-			   const struct net_device *out)
-{
-	return iif == out->ifindex && READ_ONCE(ipvs->snat->set.one_armed) &&
-	       ip_vs_snat_via_router(skb) &&
-	       ip_vs_snat_on_link(ipvs, in, ip_hdr(skb)->saddr);
-}
-
 /* Rules */
 
 /* A packet that rules are asked about */
 struct snat_query {
 	struct netns_ipvs	*ipvs;
-	const struct sk_buff	*skb;
 	const struct net_device	*in;		/* not a VRF */
 	const struct net_device	*out;
 	u64			nets;		/* source and destination */
+	__be32			saddr;
+	__be32			nexthop;
+	u32			mark;
 	u16			dport;
 	u8			protocol;	/* 0: all, with all ports */
+	u8			svc_protocol;	/* whose service it's for */
+	bool			any_mark;
+	bool			via_router;
 	bool			from_inside;	/* if the rule doesn't tell */
 	bool			to_outside;
 	bool			astray;		/* see snat_goes_astray() */
 };
+
+/* With one device for both sides, the administrator has to say so; then inside is
+ * who's a neighbour there, and outside starts at the next router.
+ */
+static bool snat_one_armed(const struct snat_query *q)
+{
+	return q->in->ifindex == q->out->ifindex &&
+	       READ_ONCE(q->ipvs->snat->set.one_armed) && q->via_router &&
+	       ip_vs_snat_on_link(q->ipvs, q->in, q->saddr);
+}
 
 /* While no device of the outside is known (there is no default route, or only in a
  * table of its own), what leaves by another device than it came in, and towards a
@@ -295,9 +298,8 @@ static bool snat_goes_astray(const struct snat_query *q,
 {
 	if (likely(scope && scope->num))
 		return false;
-	return q->in == q->out ?
-	       snat_one_armed(q->ipvs, q->skb, q->in->ifindex, q->in, q->out) :
-	       ip_vs_snat_via_router(q->skb);
+	return q->in->ifindex == q->out->ifindex ? snat_one_armed(q) :
+						   q->via_router;
 }
 
 /* Does a packet go from the inside to the outside, as the pool of a service tells?
@@ -315,7 +317,7 @@ static bool snat_goes_out(struct snat_query *q, struct ip_vs_service *svc,
 		return false;
 	if (likely(!snat_scope_has(scope, q->in->ifindex)))
 		return true;
-	return snat_one_armed(q->ipvs, q->skb, q->in->ifindex, q->in, q->out);
+	return snat_one_armed(q);
 }
 
 static bool snat_is_oif(const struct snat_config *config,
@@ -345,27 +347,36 @@ static bool snat_is_outside(const struct snat_config *config,
 	       snat_is_oif(config, dev);
 }
 
+/* Which sides the devices of a packet belong to */
+static void snat_query_sides(struct snat_query *q,
+			     const struct snat_config *config)
+{
+	struct snat_scope *scope = snat_scope_get(q->ipvs, NULL, SNAT_SVC_RULES);
+
+	q->to_outside = snat_is_outside(config, scope, q->out);
+	q->from_inside = !snat_is_outside(config, scope, q->in) ||
+			 snat_one_armed(q);
+	q->astray = !q->to_outside && snat_goes_astray(q, scope);
+}
+
 static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
 			    const struct snat_config *config,
 			    const struct sk_buff *skb,
 			    const struct net_device *in,
 			    const struct net_device *out)
 {
-	struct snat_scope *scope;
-
 	memset(q, 0, sizeof(*q));
 	q->ipvs = ipvs;
-	q->skb = skb;
 	q->in = ip_vs_snat_in_dev(skb, in);
 	q->out = out;
-	if (!config)
-		return;
-	scope = snat_scope_get(ipvs, NULL, SNAT_SVC_RULES);
-	q->nets = snat_nets(ntohl(ip_hdr(skb)->saddr), ntohl(ip_hdr(skb)->daddr));
-	q->to_outside = snat_is_outside(config, scope, out);
-	q->from_inside = !snat_is_outside(config, scope, q->in) ||
-			 snat_one_armed(ipvs, skb, q->in->ifindex, q->in, out);
-	q->astray = !q->to_outside && snat_goes_astray(q, scope);
+	q->saddr = ip_hdr(skb)->saddr;
+	q->nets = snat_nets(ntohl(q->saddr), ntohl(ip_hdr(skb)->daddr));
+	q->nexthop = ip_vs_snat_nexthop(skb);
+	q->mark = skb->mark;
+	q->svc_protocol = ip_hdr(skb)->protocol;
+	q->via_router = ip_vs_snat_via_router(skb);
+	if (config)
+		snat_query_sides(q, config);
 }
 
 /* Does a rule itself tell which packets leave for the outside? */
@@ -393,9 +404,9 @@ static bool snat_rule_matches(const struct snat_match *match,
 	if (match->protocol && q->protocol && match->protocol != q->protocol)
 		return false;
 	spec = &match->rule->spec;
-	if ((q->skb->mark & spec->mark_mask) != spec->mark)
+	if (!q->any_mark && (q->mark & spec->mark_mask) != spec->mark)
 		return false;
-	if (spec->gw && spec->gw != ip_vs_snat_nexthop(q->skb))
+	if (spec->gw && spec->gw != q->nexthop)
 		return false;
 	return snat_rule_goes_out(spec, q);
 }
@@ -533,24 +544,22 @@ bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		       const struct net_device *out)
 {
 	struct snat_config *config = rcu_dereference(ipvs->snat->config);
-	int iif = ip_vs_snat_iif(skb, in);
 	struct ip_vs_service *svc;
 	struct snat_scope *scope;
 	enum snat_svc which;
 	struct snat_query q;
 	bool outside;
 
-	if (config) {
-		snat_query_init(&q, ipvs, config, skb, in, out);
+	snat_query_init(&q, ipvs, config, skb, in, out);
+	if (config)
 		return !q.from_inside;
-	}
-	svc = snat_find_service(ipvs, ip_hdr(skb)->protocol, &which);
+	svc = snat_find_service(ipvs, q.svc_protocol, &which);
 	if (!svc)
-		return iif == out->ifindex &&
+		return q.in->ifindex == out->ifindex &&
 		       !READ_ONCE(ipvs->snat->set.one_armed);
 	scope = snat_scope_get(ipvs, svc, which);
-	outside = scope && snat_scope_has(scope, iif) &&
-		  !snat_one_armed(ipvs, skb, iif, in, out);
+	outside = scope && snat_scope_has(scope, q.in->ifindex) &&
+		  !snat_one_armed(&q);
 	ip_vs_snat_service_put(svc);
 	return outside;
 }
@@ -618,8 +627,7 @@ static enum snat_action snat_match_source(struct snat_query *q,
 			return SNAT_ACT_TRANSLATE;
 		}
 	}
-	source->svc = snat_find_service(q->ipvs, ip_hdr(q->skb)->protocol,
-					&which);
+	source->svc = snat_find_service(q->ipvs, q->svc_protocol, &which);
 	if (source->svc && snat_goes_out(q, source->svc, which))
 		return SNAT_ACT_TRANSLATE;
 	return SNAT_ACT_PASS;
@@ -629,6 +637,17 @@ static void snat_query_tuple(struct snat_query *q, const struct snat_tuple *t)
 {
 	q->protocol = t->protocol;
 	q->dport = ntohs(t->rport);
+}
+
+/* Does a rule or the service decide on a packet? */
+static bool snat_query_decides(struct snat_query *q,
+			       const struct snat_config *config)
+{
+	struct snat_source source = { };
+	enum snat_action action = snat_match_source(q, config, &source);
+
+	snat_source_put(&source);
+	return action != SNAT_ACT_PASS || source.rule;
 }
 
 /**
@@ -646,15 +665,43 @@ bool snat_is_decided(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 		     const struct net_device *out)
 {
 	struct snat_config *config = rcu_dereference(ipvs->snat->config);
-	struct snat_source source = { };
-	enum snat_action action;
 	struct snat_query q;
 
 	snat_query_init(&q, ipvs, config, skb, in, out);
 	snat_query_tuple(&q, t);
-	action = snat_match_source(&q, config, &source);
-	snat_source_put(&source);
-	return action != SNAT_ACT_PASS || source.rule;
+	return snat_query_decides(&q, config);
+}
+
+/**
+ * snat_leads_past - would a redirect lead an inside host past this gateway?
+ * @ipvs:	the network namespace
+ * @about:	the packet that it's about, or the head of it
+ * @router:	by whom the host is to send such packets
+ * @dev:	the device by which that came in, and leaves
+ *
+ * It's about all packets to that destination, of whatever protocol and mark.
+ *
+ * Return: whether a rule or the service may decide on some of them.
+ */
+bool snat_leads_past(struct netns_ipvs *ipvs, const struct iphdr *about,
+		     __be32 router, const struct net_device *dev)
+{
+	struct snat_config *config = rcu_dereference(ipvs->snat->config);
+	struct snat_query q = {
+		.ipvs		= ipvs,
+		.in		= dev,
+		.out		= dev,
+		.nets		= snat_nets(ntohl(about->saddr),
+					    ntohl(about->daddr)),
+		.saddr		= about->saddr,
+		.nexthop	= router,
+		.any_mark	= true,
+		.via_router	= router != about->daddr,
+	};
+
+	if (config)
+		snat_query_sides(&q, config);
+	return snat_query_decides(&q, config);
 }
 
 /* What a rule itself does with a packet */
