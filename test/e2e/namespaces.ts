@@ -12,6 +12,7 @@ import { ask } from './lib/traffic.ts'
 
 const NAMESPACES = 'issue 12: per namespace on 6.1; defect 15: no namespaces'
 const PRIVILEGE = 'issue 12: CAP_NET_ADMIN in the namespace\'s owner'
+const LOG = 'a reader of the engine: an unprivileged user writes the log of the host, and hides lines of the gateway'
 const [P0 = ''] = POOL
 const INSIDE_NET = '192.168.0.0/16'
 const COMMANDS = 20
@@ -77,6 +78,38 @@ export default suite('namespaces', [
     assert.deepEqual(await errorsOf(lab, `setuidgid ${NOBODY} unshare -r`, [ADD_POOL]), [EPERM])
     assert.deepEqual(await errorsOf(lab, `setuidgid ${NOBODY} unshare -r -n`, [ADD_POOL]), [0])
     assert.deepEqual(await list(lab, 'getPool'), [])
+  }, { needs: ['ipvs-namespaces', 'user-namespaces'] }),
+
+  test('who has a user namespace of his own does not write the log of the host', LOG, async (lab) => {
+    const from = lab.gateway.klog.lines.length
+    const seen = await lab.gateway.sh(`
+      set -e
+      modprobe veth
+      setuidgid ${NOBODY} unshare -r -n sh -c '
+        set -e
+        ip link set lo up
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        ip link add type veth
+        ip addr add 192.168.1.1/24 dev veth0; ip link set veth0 up
+        unshare -n sleep 1000 & host=$!
+        until [ "$(readlink /proc/$host/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do usleep 50000; done
+        ip link set veth1 netns $host
+        nsenter -t $host -n sh -c "ip addr add 192.168.1.2/24 dev veth1; ip link set veth1 up; ip route add default via 192.168.1.1"
+        ip link add type veth; ip link set veth1 up; ip link set veth2 up; ip addr add 10.9.9.8/24 dev veth2
+        ip route add 198.51.100.0/24 via 10.9.9.7
+        ipvsadm --add-pool one --ports 50000-50000 -z 10.9.9.8
+        ipvsadm --add-rule --id 1 -F 192.168.0.0/16 --pool one
+        nsenter -t $host -n sh -c "ping -c 1 -W 1 198.51.100.7; ping -c 1 -W 1 198.51.100.7" || true
+        ipvsadm --delete-rule --id 1
+        ipvsadm --delete-pool one
+        ipvsadm --add-pool nowhere -z 10.99.99.8
+        ipvsadm --add-rule -F 192.168.0.0/16 --pool nowhere
+        nsenter -t $host -n ping -c 1 -W 1 198.51.100.7 || true
+        cat /proc/net/ip_vs_snat
+        kill $host'`)
+    assert.match(seen, /^exhausted\s+1$/m)
+    assert.match(seen, /^drop_no_way\s+1$/m)
+    assert.deepEqual(lab.gateway.klog.lines.slice(from).filter((line) => line.includes('SNAT')), [])
   }, { needs: ['ipvs-namespaces', 'user-namespaces'] }),
 
   test('a namespace that ends takes rules, pools, flows and an open change along', NAMESPACES, async (lab) => {

@@ -331,9 +331,9 @@ struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 refuse:
 	snat_count(ipvs, why);
 	if (why == SNAT_CTR_LIMIT_CONNS)
-		snat_complain(inside, "table full");
+		snat_complain(ipvs, inside, "table full");
 	else if (why == SNAT_CTR_LIMIT_HOST)
-		snat_complain(inside, "too many connections");
+		snat_complain(ipvs, inside, "too many connections");
 	return NULL;
 }
 

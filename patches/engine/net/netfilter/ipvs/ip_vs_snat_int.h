@@ -124,6 +124,7 @@ struct snat_scope {
 	struct rcu_head	rcu_head;
 	int		route_gen;
 	int		pool_gen;
+	struct netns_ipvs *ipvs;
 	int		num;
 	int		ifindex[SNAT_SCOPE_DEVS];
 };
@@ -632,14 +633,14 @@ void snat_hot_flush(struct ip_vs_snat *snat);
 void __snat_complain(const struct snat_tuple *inside, const char *what);
 
 /* Log that a flow was refused. Each reason has a rate limit of its own, so that one
- * does not hide the other.
+ * does not hide the other. Who is no administrator of this host does not write its log.
  */
-#define snat_complain(inside, what)					\
+#define snat_complain(ipvs, inside, what)				\
 do {									\
 	static DEFINE_RATELIMIT_STATE(_rs, DEFAULT_RATELIMIT_INTERVAL,	\
 				      DEFAULT_RATELIMIT_BURST);		\
 									\
-	if (__ratelimit(&_rs))						\
+	if (ip_vs_snat_trusted(ipvs) && __ratelimit(&_rs))		\
 		__snat_complain(inside, what);				\
 } while (0)
 

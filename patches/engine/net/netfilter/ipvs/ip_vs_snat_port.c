@@ -662,7 +662,7 @@ static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
 
 	snat_count(s->ipvs, SNAT_CTR_EXHAUSTED);
 	snat_count_drop(s->source, SNAT_RULE_DROP_NO_PORT);
-	snat_complain(s->inside, "no free port");
+	snat_complain(s->ipvs, s->inside, "no free port");
 	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
 	return NULL;
 }
@@ -691,10 +691,10 @@ static void snat_refuse_block(struct snat_search *s, long err)
 	snat_count_drop(s->source, SNAT_RULE_DROP_NO_BLOCK);
 	if (err == -EDQUOT) {
 		snat_count(s->ipvs, SNAT_CTR_LIMIT_BLOCKS);
-		snat_complain(s->inside, "too many blocks of ports");
+		snat_complain(s->ipvs, s->inside, "too many blocks of ports");
 	} else {
 		snat_count(s->ipvs, SNAT_CTR_NO_BLOCK);
-		snat_complain(s->inside, "no free block of ports");
+		snat_complain(s->ipvs, s->inside, "no free block of ports");
 	}
 	snat_memo_put(s->ipvs->snat, s->ipvs->snat->refused, s->inside);
 }
@@ -759,7 +759,7 @@ static void snat_no_pool(struct netns_ipvs *ipvs,
 	snat_count(ipvs, SNAT_CTR_DROP_NO_POOL);
 	snat_count_drop(source, SNAT_RULE_DROP_EMPTY);
 	if (!source->pool || source->pool->num_addrs)
-		snat_complain(inside, "no usable pool address");
+		snat_complain(ipvs, inside, "no usable pool address");
 }
 
 /**

@@ -66,6 +66,8 @@ static void snat_scope_add(void *data, struct net_device *dev)
 			return;
 	}
 	if (scope->num == SNAT_SCOPE_DEVS) {
+		if (!ip_vs_snat_trusted(scope->ipvs))
+			return;
 		IP_VS_ERR_RL("SNAT: %s is taken for inside, %d devices are outside already\n",
 			     dev->name, SNAT_SCOPE_DEVS);
 		return;
@@ -176,7 +178,7 @@ static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
 static void snat_scope_add_cards(struct snat_scope *scope,
 				 struct netns_ipvs *ipvs)
 {
-	struct snat_scope routed = { };
+	struct snat_scope routed = { .ipvs = ipvs };
 	int i, num = scope->num;
 
 	snat_scope_add_default(&routed, ipvs);
@@ -205,7 +207,7 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 	if (!scope->num)
 		snat_scope_add_default(scope, ipvs);
 	snat_scope_add_cards(scope, ipvs);
-	if (!scope->num)
+	if (!scope->num && ip_vs_snat_trusted(ipvs))
 		IP_VS_ERR_RL("SNAT: no outside device, neither by pool nor by default route\n");
 }
 
@@ -230,6 +232,7 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 	/* The old one is better than none */
 	if (!scope)
 		return old;
+	scope->ipvs = ipvs;
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
