@@ -563,6 +563,7 @@ export default suite('ipvsadm', [
     assert.match(plain, /-> 192\.168\.1\.2:8080 +Masq/)
     assert.equal(await lab.gateway.sh('ipvsadm -ln'), `${plain}SNAT: 2 rules, 2 pools (ipvsadm -G)\n`)
     assert.equal(await leavesAs(lab, A, 5001), P1, 'of the zone')
+    await lab.gateway.sh(`ip route add 172.16.0.0/16 via ${C}`)
     lab.c.send(udp(`172.16.0.9:5002 > ${S}:53`, 'of no rule'))
     await lab.net.expect(`udp ${P0}:5002 > ${S}:53`)
     await lab.gateway.sh('ipvsadm-stock -C')

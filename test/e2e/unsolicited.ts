@@ -15,6 +15,7 @@ const OUTSIDE = 'issue 10, A 1: a packet that comes in by an outside device is n
 const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, and what comes unsolicited ends here'
 const ERRORS = 'issue 10, A 6; RFC 5508, REQ-5: an ICMP error from inside about no connection is dropped and counted'
 const PAST = 'a reader of the engine: an ICMP redirect leads a host past the gateway, with its private address'
+const REFLECTED = 'a reader of the engine: what is sent with an outside address is answered to that, by the gateway'
 const SILENT = 'issue 10, D; RFC 5382, REQ-4: an unsolicited SYN is not answered at once'
 const [P0 = '', P1 = ''] = POOL
 /** A pool address that is routed to the gateway, and that the gateway itself routes to the router outside. */
@@ -180,6 +181,30 @@ export default suite('unsolicited', [
     assert.deepEqual(lab.sent('outside').filter(({ ip }) => ip?.dst === S || ip?.dst === ROUTED).map(summary), [])
     assert.equal(await counter(lab, 'created'), 0)
   }),
+
+  ...(['a service', 'a rule'] as const).map((by) =>
+    test(`an inside host that names an outside address as its source has no answers sent there, by ${by}`, REFLECTED, async (lab) => {
+      await lab.gateway.sh(`ip addr add ${P0}/32 dev outside`)
+      if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+      else await atOnce(lab, ...pool('out', [P0]), rule('0.0.0.0/0', 'out'))
+      lab.a.send(outbound(CLIENT))
+      lab.a.send(outbound(NEIGHBOUR))
+      await lab.settle()
+      assert.deepEqual(lab.sent('outside').filter(({ ip }) => ip?.dst === S).map(summary), [])
+      assert.equal(await counter(lab, 'created'), 0)
+      assert.equal(await counter(lab, 'drop_unsolicited'), 6)
+      // Whoever lives inside may come by another device than the gateway answers him by, or from behind a router.
+      await between(lab, `ip route add 10.7.0.0/16 via ${A}; ip rule add iif outside lookup 77; ip route add 10.8.0.0/16 via ${A} table 77`,
+        `ip route del 10.7.0.0/16; ip rule del iif outside lookup 77; ip route flush table 77`, async () => {
+          for (const source of [C, '10.7.0.5', '10.8.0.5']) {
+            lab.a.send(udp(`${source}:40005 > ${S}:53`, 'question'))
+            const { udp: header } = await lab.net.expect(`udp ${P0}:* > ${S}:53`)
+            lab.net.send(udp(`${S}:53 > ${P0}:${header?.sport}`, 'answer'))
+            await (source === C ? lab.c : lab.a).expect(`udp ${S}:53 > ${source}:40005`)
+          }
+        })
+    }),
+  ),
 
   test('a flow lets in its own remote only, and the rest is not sent back', TOWARDS, async (lab) => {
     await snat(lab, { pool: [ROUTED], device: 'none' })

@@ -80,7 +80,7 @@ static void snat_scope_add_addr(struct snat_scope *scope,
 				struct netns_ipvs *ipvs, __be32 addr)
 {
 	if (!ip_vs_snat_for_addr_dev(ipvs, addr, snat_scope_add, scope))
-		ip_vs_snat_for_route_devs(ipvs, addr, 32, snat_scope_add,
+		ip_vs_snat_for_route_devs(ipvs, addr, 32, 0, snat_scope_add,
 					  scope);
 }
 
@@ -88,8 +88,8 @@ static void snat_scope_add_addr(struct snat_scope *scope,
 static void snat_scope_add_default(struct snat_scope *scope,
 				   struct netns_ipvs *ipvs)
 {
-	ip_vs_snat_for_route_devs(ipvs, 0, 1, snat_scope_add, scope);
-	ip_vs_snat_for_route_devs(ipvs, htonl(1U << 31), 1, snat_scope_add,
+	ip_vs_snat_for_route_devs(ipvs, 0, 1, 0, snat_scope_add, scope);
+	ip_vs_snat_for_route_devs(ipvs, htonl(1U << 31), 1, 0, snat_scope_add,
 				  scope);
 }
 
@@ -724,6 +724,50 @@ static bool snat_is_astray(const struct snat_query *q,
 	       (!source->rule || !snat_rule_tells(&source->rule->spec));
 }
 
+/* The devices by which a source would be answered */
+struct snat_home {
+	const struct snat_config *config;
+	const struct snat_scope	*scope;
+	int			iif;
+	bool			inside;
+	bool			outside;
+};
+
+static void snat_home_add(void *data, struct net_device *dev)
+{
+	struct snat_home *home = data;
+
+	if (dev->ifindex != home->iif &&
+	    (home->config ? snat_is_outside(home->config, home->scope, dev) :
+	     home->scope && snat_scope_has(home->scope, dev->ifindex)))
+		home->outside = true;
+	else
+		home->inside = true;
+}
+
+/* Does the source of a packet live outside, whatever device that came in by? What is
+ * answered to it would leave for the outside again, from this gateway.
+ */
+static bool snat_lives_outside(const struct snat_query *q,
+			       const struct snat_config *config,
+			       const struct snat_source *source)
+{
+	enum snat_svc which = SNAT_SVC_RULES;
+	struct snat_home home = {
+		.config	= config,
+		.iif	= q->in->ifindex,
+	};
+
+	if (!config)
+		which = source->svc->protocol == IPPROTO_TCP ? SNAT_SVC_TCP :
+							       SNAT_SVC_UDP;
+	/* It's up to date, or was a moment ago, when this packet was decided on */
+	home.scope = rcu_dereference(q->ipvs->snat->scope[which]);
+	ip_vs_snat_for_route_devs(q->ipvs, q->saddr, 32, q->out->ifindex,
+				  snat_home_add, &home);
+	return home.outside && !home.inside;
+}
+
 /* Nobody answers it, it's going to be encrypted, or connection tracking translates it:
  * rules may drop it, not translate it.
  */
@@ -784,6 +828,11 @@ enum snat_action snat_match(struct netns_ipvs *ipvs, struct sk_buff *skb,
 	}
 	if (snat_is_astray(&q, source)) {
 		snat_count(ipvs, SNAT_CTR_DROP_NO_WAY);
+		return SNAT_ACT_DROP;
+	}
+	/* Who comes by IPsec has shown who he is, and is answered by that */
+	if (!skb_sec_path(skb) && snat_lives_outside(&q, config, source)) {
+		snat_count(ipvs, SNAT_CTR_DROP_UNSOLICITED);
 		return SNAT_ACT_DROP;
 	}
 	return SNAT_ACT_TRANSLATE;

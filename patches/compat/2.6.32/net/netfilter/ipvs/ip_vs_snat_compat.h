@@ -355,10 +355,10 @@ ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
  * be put back.
  */
 static inline struct fib_info *ip_vs_snat_fib_lookup(struct netns_ipvs *ipvs,
-						     __be32 addr,
+						     __be32 addr, int iif,
 						     struct fib_result *res)
 {
-	struct flowi fl = { .nl_u.ip4_u.daddr = addr };
+	struct flowi fl = { .iif = iif, .nl_u.ip4_u.daddr = addr };
 	int err;
 
 	memset(res, 0, sizeof(*res));
@@ -395,10 +395,11 @@ static inline void ip_vs_snat_fib_put(struct fib_info *fi)
 }
 
 /* Call back with every device of the route to an address, if its net is no smaller than
- * that
+ * that: of what comes in by a device, or, with 0, of this host's own
  */
 static inline void
 ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
+			  int iif,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
@@ -406,7 +407,7 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 	struct fib_info *fi;
 	int i;
 
-	fi = ip_vs_snat_fib_lookup(ipvs, addr, &res);
+	fi = ip_vs_snat_fib_lookup(ipvs, addr, iif, &res);
 	if (!fi)
 		return;
 	if (res.type == RTN_UNICAST && res.prefixlen <= max_len) {
@@ -454,7 +455,7 @@ static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
 	bool found = false;
 	int i;
 
-	fi = ip_vs_snat_fib_lookup(ipvs, addr, &res);
+	fi = ip_vs_snat_fib_lookup(ipvs, addr, 0, &res);
 	if (!fi)
 		return false;
 	for (i = 0; res.type == RTN_UNICAST && i < fi->fib_nhs; i++) {

@@ -261,14 +261,15 @@ ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
 }
 
 /* Call back with every device of the route to an address, if its net is no smaller than
- * that. Called under RCU lock.
+ * that: of what comes in by a device, or, with 0, of this host's own. Called under RCU lock.
  */
 static inline void
 ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
+			  int iif,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
-	struct flowi4 fl4 = { .daddr = addr };
+	struct flowi4 fl4 = { .daddr = addr, .flowi4_iif = iif };
 	struct fib_result res = { };
 	int i;
 
