@@ -288,6 +288,15 @@ export default suite('exhaustion', [
     }, { limit: LIMIT_S }),
   ),
 
+  test('ports that a service has on all of an address make no maps', 'a reader of the engine: only what a map can tell is worth one', async (lab) => {
+    await snat(lab, { pool: [P0, P1] })
+    await lab.gateway.sh(`ipvsadm -A -t ${P0}:0 -s rr -p 10; ipvsadm -a -t ${P0}:0 -r ${A}:0 -m`)
+    for (let port = 1; port <= 40; port++) lab.b.send(tcp(`${B}:40001 > ${S}:${port}`, 'S'))
+    await lab.settle()
+    assert.equal(lab.sent('outside', `tcp ${P1}:* > ${S}:* S`).length, 40)
+    assert.equal(await counter(lab, 'port_maps'), 0, 'maps of 64,512 ports, none of which is taken')
+  }),
+
   test('a flow that was refused costs no search for each of its packets', `${REFUSAL}; defect 9: 10,000 tries per SYN`, async (lab) => {
     const packets = 300
     await smallPool(lab, UDP)

@@ -15,7 +15,7 @@
 #define SNAT_ADDR_TRIES		4
 #define SNAT_BLOCK_TAKES	4	/* while other CPUs, or other sockets, have them */
 
-/* Ports found in use, one after the other, before they are mapped. With three in
+/* Ports found in use or reserved before they are mapped. With three in
  * four in use, it takes a thousand new connections until that happens.
  */
 #define SNAT_HOT_MISSES		24
@@ -383,18 +383,30 @@ struct snat_search {
 	u32			base;		/* hash of port 0 */
 	u32			range;
 	u32			conflicts;
+	u32			mappable;	/* of these, see snat_port_mappable() */
 	int			ifindex;
 	bool			local;
 };
 
-/* Is the port of the outside tuple free, apart from SNAT connections? The answer
- * may be out of date when the connection is inserted, that's no harm.
+/* Is the port of the outside tuple one that a map would tell to leave alone? */
+static bool snat_port_mappable(const struct snat_search *s, u32 hash)
+{
+	const unsigned long *reserved;
+
+	if (snat_in_taken(s->ipvs->snat, &s->outside, hash))
+		return true;
+	reserved = snat_reserved(s->ipvs, s->outside.protocol);
+	return reserved && test_bit(ntohs(s->outside.lport), reserved);
+}
+
+/* Is the port of the outside tuple free, apart from SNAT connections and those that are
+ * reserved? The answer may be out of date when the connection is inserted, that's no
+ * harm.
  */
 static bool snat_port_allowed(struct snat_search *s)
 {
 	const struct snat_tuple *t = &s->outside;
 	struct netns_ipvs *ipvs = s->ipvs;
-	const unsigned long *reserved;
 
 	/* Of another pool, or of a service */
 	if (!s->block && snat_port_in_blocks(s->dest, ntohs(t->lport)))
@@ -402,9 +414,7 @@ static bool snat_port_allowed(struct snat_search *s)
 	if (t->protocol == IPPROTO_ICMP)
 		return true;
 
-	reserved = snat_reserved(ipvs, t->protocol);
-	if ((reserved && test_bit(ntohs(t->lport), reserved)) ||
-	    ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
+	if (ip_vs_snat_has_service(ipvs, t->protocol, t->laddr, t->lport))
 		return false;
 	if (s->local &&
 	    ip_vs_snat_has_socket(ipvs, t->protocol, t->raddr, t->rport,
@@ -439,8 +449,11 @@ static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 	bool taken;
 
 	s->outside.lport = htons(port);
-	if (snat_in_taken(s->ipvs->snat, &s->outside, s->base + port) ||
-	    !snat_port_allowed(s))
+	if (snat_port_mappable(s, s->base + port)) {
+		s->mappable++;
+		goto conflict;
+	}
+	if (!snat_port_allowed(s))
 		goto conflict;
 
 	mine = ip_vs_snat_conn_new(s->ipvs, s->dest, inside->protocol,
@@ -460,6 +473,7 @@ static struct ip_vs_conn *snat_try_port(struct snat_search *s, u32 port)
 		s->host = NULL;
 		return cp;
 	}
+	s->mappable++;
 
 conflict:
 	s->conflicts++;
@@ -547,7 +561,7 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 		cp = snat_try_port(s, first + snat_next_place(&state, num));
 		if (cp)
 			return cp;
-		if (i < SNAT_HOT_MISSES || hot)
+		if (s->mappable <= SNAT_HOT_MISSES || hot)
 			continue;
 		hot = snat_hot_create(snat, &s->outside, s->range);
 		if (hot)
@@ -594,6 +608,7 @@ static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
 	s->base = snat_hash(snat, &s->outside, 0);
 	s->local = snat_addr_is_local(s->ipvs, dest);
 	s->conflicts = 0;
+	s->mappable = 0;
 
 	cp = snat_search_ports(s);
 	if (s->conflicts) {
