@@ -2,7 +2,8 @@
 /** Ports of the pool: used up, reserved, and never given twice. */
 
 import assert from 'node:assert/strict'
-import { Connection } from '../../vm/host/index.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { CLIENT_SEQ, Connection } from '../../vm/host/index.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, POOL, S, S2, VIP } from '../../vm/topology.ts'
 import { counter, nat, snat, vsSysctl } from './lib/configure.ts'
@@ -11,6 +12,11 @@ import { ask, assertNothingPrivateLeft, ping, routeOf } from './lib/traffic.ts'
 
 const [P0 = '', P1 = ''] = POOL
 const EXHAUSTION = 'issue 2: port exhaustion with a tiny pool (the rest goes on, counter and rate-limited log); defect 14'
+const OVER = 'a reader of the engine: 268 short connections a second use up the ports of an address for a remote, with what is over'
+/** More than the connections that have ended, which began at CLIENT_SEQ, have sent. */
+const AHEAD = CLIENT_SEQ + 1000
+/** More than a port rests that a connection has left, when there are no others. */
+const REST_MS = 4000
 /** Far above what net_ratelimit lets through in the moments that a test lasts (10 at once, then one in 5 s). */
 const LOG_LINES = 30
 
@@ -52,6 +58,40 @@ export default suite('ports', [
     for (let tries = 0; tries < 50 && (await counter(lab, 'conns')) > 0; tries++) await new Promise((resolve) => setTimeout(resolve, 200))
     await ask({ client: lab.b, sent: `${B}:40000 > ${S}:53`, server: lab.net, seen: `${P0}:50000 > ${S}:53` })
   }),
+
+  ...(['closed by both sides', 'reset by the server'] as const).map((end) =>
+    test(`ports of connections that are ${end} are given again when there are no others`, OVER, async (lab) => {
+      await vsSysctl(lab, 'snat_port_range', '50000 50003')
+      await snat(lab, { pool: [P0] })
+      const open: Connection[] = []
+      for (let port = 50000; port < 50004; port++) {
+        open.push(await Connection.open({ client: lab.a, sent: `${A}:${port} > ${S}:80`, server: lab.net, seen: `${P0}:${port} > ${S}:80` }))
+      }
+      const [one, two, ...rest] = open
+      for (const connection of [one, two]) {
+        if (end === 'reset by the server') await connection?.abort('server')
+        else await connection?.finish()
+      }
+      // What has only just ended may have packets on their way.
+      lab.b.send(tcp(`${B}:41000 > ${S}:80`, 'S', { seq: AHEAD }))
+      await lab.settle()
+      lab.net.refuse(`tcp *:* > ${S}:80 S`)
+      await delay(REST_MS)
+      // A server that waits for what is late takes a number that is ahead for that of a new connection, and no other (RFC 6191).
+      lab.b.send(tcp(`${B}:41001 > ${S}:80`, 'S', { seq: 1 }))
+      await lab.settle()
+      lab.net.refuse(`tcp *:* > ${S}:80 S`)
+      lab.b.send([41002, 41003].map((port) => tcp(`${B}:${port} > ${S}:80`, 'S', { seq: AHEAD })))
+      const given = [await lab.net.expect(`tcp ${P0}:* > ${S}:80 S`), await lab.net.expect(`tcp ${P0}:* > ${S}:80 S`)]
+      assert.deepEqual(given.map(routeOf).sort(), [`${P0}:50000 > ${S}:80`, `${P0}:50001 > ${S}:80`])
+      assert.equal(await counter(lab, 'early_drop'), 2)
+      lab.b.send(tcp(`${B}:41004 > ${S}:80`, 'S', { seq: AHEAD }))
+      await lab.settle()
+      lab.net.refuse(`tcp *:* > ${S}:80 S`)
+      assert.equal(await counter(lab, 'exhausted'), 3)
+      for (const connection of rest) await connection.request('goes on')
+    }),
+  ),
 
   test('a full address hands over to the next one', 'issue 2: fallback to the next pool address; defect 9: one address tried, then drop', async (lab) => {
     await vsSysctl(lab, 'snat_port_range', '50000 50001')

@@ -23,6 +23,12 @@
 #define SNAT_HOT_RUN		8	/* ports to try before going elsewhere */
 #define SNAT_HOT_MAX		256	/* maps, of up to 8 KiB each */
 
+/* How long nothing was heard of a connection that is over before another one may have its
+ * port, when there are no others. What is late, such as a FIN that is repeated, has come
+ * by then.
+ */
+#define SNAT_PORT_REST		(3 * HZ)
+
 /* How long a flow is refused that has found no port a moment ago */
 #define SNAT_REFUSED		(HZ / 4)
 
@@ -378,8 +384,10 @@ struct snat_search {
 	struct ip_vs_snat_host	*host;
 	struct snat_block	*block;		/* to look in, if there are any */
 	const struct snat_source *source;
+	const struct sk_buff	*skb;
 	const struct snat_tuple	*inside;
 	struct snat_tuple	outside;
+	bool			over;		/* take ports of those that are over */
 	u32			base;		/* hash of port 0 */
 	u32			range;
 	u32			conflicts;
@@ -573,6 +581,62 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 	return snat_search_map(s, hot, &state);
 }
 
+/* May a new connection have the port of one that is over? A server that has closed first
+ * waits for what is late, and takes no number for that of a new connection that isn't
+ * ahead (RFC 6191).
+ */
+static bool snat_port_rested(const struct ip_vs_conn *cp, u32 seq)
+{
+	unsigned long last = READ_ONCE(cp->timer.expires) - cp->timeout;
+
+	return snat_tcp_ended(cp) && time_after(jiffies, last + SNAT_PORT_REST) &&
+	       after(seq, READ_ONCE(cp->snat.tcp_end[SNAT_DIR_OUT]));
+}
+
+/* Have a connection of TCP that is over let a port go */
+static bool snat_port_release(struct snat_search *s, u32 port, u32 seq)
+{
+	struct ip_vs_snat *snat = s->ipvs->snat;
+	struct ip_vs_conn *cp;
+
+	s->outside.lport = htons(port);
+	cp = snat_in_get(snat, &s->outside);
+	if (!cp)
+		return false;
+	if (!snat_port_rested(cp, seq)) {
+		__ip_vs_conn_put(cp);
+		return false;
+	}
+	snat_conn_retire(cp);
+	snat_count(s->ipvs, SNAT_CTR_EARLY_DROP);
+	return true;
+}
+
+/* All ports are taken: look at some of them, or at all if they are few, for connections
+ * that are over
+ */
+static struct ip_vs_conn *snat_search_over(struct snat_search *s)
+{
+	u32 first = s->range >> 16, num = (s->range & 0xffff) - first + 1;
+	struct ip_vs_conn *cp = NULL;
+	struct tcphdr _th, *th;
+	u32 i, start, port;
+	u64 state;
+
+	th = skb_header_pointer(s->skb, ip_hdrlen(s->skb), sizeof(_th), &_th);
+	if (!th)
+		return NULL;
+	state = ip_vs_snat_random() | 1;
+	start = snat_next_place(&state, num);
+	for (i = 0; i < min_t(u32, num, SNAT_PORT_TRIES) && !cp; i++) {
+		port = first + (num <= SNAT_PORT_TRIES ? (start + i) % num :
+				snat_next_place(&state, num));
+		if (snat_port_release(s, port, ntohl(th->seq)))
+			cp = snat_try_port(s, port);
+	}
+	return cp;
+}
+
 /* Is a pool address one of the gateway's own? The answer is kept until routes change, and
  * all addresses have one: it's the generation of routes << 2 | 2 | local.
  */
@@ -610,12 +674,12 @@ static struct ip_vs_conn *snat_try_dest(struct snat_search *s,
 	s->conflicts = 0;
 	s->mappable = 0;
 
-	cp = snat_search_ports(s);
+	cp = s->over ? snat_search_over(s) : snat_search_ports(s);
 	if (s->conflicts) {
 		snat_count_add(s->ipvs, SNAT_CTR_PORT_CONFLICTS, s->conflicts);
 		atomic_add(s->conflicts, &dest->snat_conflicts);
 	}
-	if (!cp && !s->block)
+	if (!cp && !s->block && !s->over)
 		atomic_inc(&dest->snat_exhausted);
 	return cp;
 }
@@ -654,8 +718,9 @@ static void snat_count_drop(const struct snat_source *source,
 		atomic_long_inc(&source->rule->tally->drops[why]);
 }
 
-static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
-					struct ip_vs_dest *first, u32 place)
+/* A port of some pool addresses, one after the other: NULL if there is none */
+static struct ip_vs_conn *snat_try_dests(struct snat_search *s,
+					 struct ip_vs_dest *first, u32 place)
 {
 	struct ip_vs_dest *dest = first;
 	struct ip_vs_conn *cp;
@@ -663,17 +728,36 @@ static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
 
 	do {
 		cp = snat_try_dest(s, dest);
-		if (IS_ERR(cp)) {
-			snat_count(s->ipvs, SNAT_CTR_DROP_OTHER);
-			return NULL;
-		}
 		if (cp) {
-			if (tries)
+			if (tries && !IS_ERR(cp))
 				snat_count(s->ipvs, SNAT_CTR_NEXT_ADDRESS);
 			return cp;
 		}
 		dest = snat_next_dest(s->source, dest, &place);
 	} while (++tries < SNAT_ADDR_TRIES && dest && dest != first);
+	return NULL;
+}
+
+/* Is it worth the while to look once more, for ports of connections that are over? */
+static bool snat_looks_for_over(struct snat_search *s)
+{
+	s->over = s->inside->protocol == IPPROTO_TCP;
+	return s->over;
+}
+
+static struct ip_vs_conn *snat_try_pool(struct snat_search *s,
+					struct ip_vs_dest *first, u32 place)
+{
+	struct ip_vs_conn *cp = snat_try_dests(s, first, place);
+
+	if (!cp && snat_looks_for_over(s))
+		cp = snat_try_dests(s, first, place);
+	if (IS_ERR(cp)) {
+		snat_count(s->ipvs, SNAT_CTR_DROP_OTHER);
+		return NULL;
+	}
+	if (cp)
+		return cp;
 
 	snat_count(s->ipvs, SNAT_CTR_EXHAUSTED);
 	snat_count_drop(s->source, SNAT_RULE_DROP_NO_PORT);
@@ -725,23 +809,34 @@ static void snat_refuse_again(const struct snat_search *s)
 					    SNAT_RULE_DROP_NO_PORT);
 }
 
+/* A port of a block that the host has, of so many */
+static struct ip_vs_conn *snat_try_held(struct snat_search *s, u32 *held)
+{
+	struct ip_vs_conn *cp = NULL;
+	struct snat_block *block;
+
+	for (*held = 0; !cp; ++*held) {
+		block = snat_block_held(s->ipvs, s->source->pool,
+					s->inside->laddr, *held);
+		if (!block)
+			break;
+		cp = snat_try_block(s, block, false);
+	}
+	return cp;
+}
+
 /* A port of a block that the host has, or of one more */
 static struct ip_vs_conn *snat_try_blocks(struct snat_search *s, u32 place)
 {
 	const struct snat_pool *pool = s->source->pool;
 	__be32 inside = s->inside->laddr;
-	struct ip_vs_conn *cp = NULL;
-	struct snat_block *block;
+	struct snat_block *block = NULL;
+	struct ip_vs_conn *cp;
 	int tries = 0;
 	u32 held;
 
 	do {
-		for (held = 0; !cp; held++) {
-			block = snat_block_held(s->ipvs, pool, inside, held);
-			if (!block)
-				break;
-			cp = snat_try_block(s, block, false);
-		}
+		cp = snat_try_held(s, &held);
 		if (cp)
 			break;
 		block = snat_block_take(s->ipvs, pool, inside, place, held);
@@ -750,6 +845,8 @@ static struct ip_vs_conn *snat_try_blocks(struct snat_search *s, u32 place)
 	} while (!cp && (!IS_ERR(block) || block == ERR_PTR(-EAGAIN)) &&
 		 ++tries < SNAT_BLOCK_TAKES);
 
+	if (!cp && snat_looks_for_over(s))
+		cp = snat_try_held(s, &held);
 	if (!cp)
 		snat_refuse_block(s, IS_ERR(block) ? PTR_ERR(block) : -ENOSPC);
 	if (!IS_ERR(cp))
@@ -798,6 +895,7 @@ struct ip_vs_conn *snat_conn_create(struct netns_ipvs *ipvs,
 	struct snat_search s = {
 		.ipvs		= ipvs,
 		.source		= source,
+		.skb		= skb,
 		.inside		= inside,
 		.ifindex	= ifindex,
 		.range		= snat_port_range(ipvs->snat, pool),
