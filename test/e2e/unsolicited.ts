@@ -16,6 +16,7 @@ const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, an
 const ERRORS = 'issue 10, A 6; RFC 5508, REQ-5: an ICMP error from inside about no connection is dropped and counted'
 const PAST = 'a reader of the engine: an ICMP redirect leads a host past the gateway, with its private address'
 const REFLECTED = 'a reader of the engine: what is sent with an outside address is answered to that, by the gateway'
+const LATER = 'a reader of the engine: an inside host takes clients of a program that has not begun to listen yet'
 const SILENT = 'issue 10, D; RFC 5382, REQ-4: an unsolicited SYN is not answered at once'
 const [P0 = '', P1 = ''] = POOL
 /** A pool address that is routed to the gateway, and that the gateway itself routes to the router outside. */
@@ -384,6 +385,23 @@ export default suite('unsolicited', [
       })
     }),
   ),
+
+  test('a program that begins to listen on a pool address has its clients, whatever an inside host has sent to them before', LATER, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    // One SYN to each port that the client may connect from: all of them leave by the port of the program.
+    lab.a.send(Array.from({ length: 20 }, (_, index) => tcp(`${A}:8081 > ${CLIENT}:${5000 + index}`, 'S')))
+    await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5019 S`)
+    // While nobody listens there, both sides may open it.
+    lab.net.send(tcp(`${CLIENT}:5006 > ${P0}:8081`, 'S'))
+    await lab.a.expect(`tcp ${CLIENT}:5006 > ${A}:8081 S`)
+    await listening(lab, `${P0}:8081`, async () => {
+      lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'S'))
+      await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5007 SA`)
+      lab.a.refuse(`tcp ${CLIENT}:5007 > ${A}:8081 **`)
+      assert.equal(await counter(lab, 'yield_own'), 1)
+      lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'R', { seq: 1 }))
+    })
+  }),
 
   test('a pool address in a virtual routing domain is as silent as any other, and who listens there is heard', SILENT, async (lab) => {
     await outsideInVrf(lab, async () => {

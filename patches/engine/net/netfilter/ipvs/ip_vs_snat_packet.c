@@ -346,6 +346,21 @@ static inline bool snat_bh_disable(void)
 	return true;
 }
 
+/* Does a client connect to a program of this host, that has begun to listen since the
+ * flow got its port?
+ */
+static noinline bool snat_has_listener(struct netns_ipvs *ipvs,
+				       const struct sk_buff *skb,
+				       unsigned int thoff,
+				       const struct snat_tuple *t)
+{
+	return snat_is_syn(skb, thoff) &&
+	       ip_vs_snat_addr_is_local(ipvs, t->laddr) &&
+	       ip_vs_snat_has_socket(ipvs, t->protocol, t->raddr, t->rport,
+				     t->laddr, t->lport,
+				     ip_vs_snat_iif(skb, skb->dev));
+}
+
 /* Not inlined, because most packets that come to PRE_ROUTING go on at once */
 static noinline unsigned int snat_packet_in(struct netns_ipvs *ipvs,
 					    struct sk_buff *skb)
@@ -370,6 +385,13 @@ static noinline unsigned int snat_packet_in(struct netns_ipvs *ipvs,
 	cp = snat_in_get(ipvs->snat, &t);
 	if (!cp)
 		return NF_ACCEPT;
+	/* Of what is not TCP, the state is none */
+	if (unlikely(cp->state > IP_VS_TCP_S_ESTABLISHED) &&
+	    snat_has_listener(ipvs, skb, thoff, &t)) {
+		snat_conn_retire(cp);
+		snat_count(ipvs, SNAT_CTR_YIELD_OWN);
+		return NF_ACCEPT;
+	}
 
 	return snat_check_in(cp) ? snat_send_in(skb, cp, thoff) : NF_DROP;
 }
