@@ -2,16 +2,18 @@
 /** What one host can take of the connection table, and who has to make room when it is full. */
 
 import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Connection, type Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, POOL, S, S2, VIP } from '../../vm/topology.ts'
-import { connectionOf, counter, counters, nat, snat, vsSysctl } from './lib/configure.ts'
+import { connectionOf, connections, counter, counters, nat, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, ping, until } from './lib/traffic.ts'
 
 const LIMIT = 'issue 10, B 2: a limit for the namespace and for each inside host; when full, unanswered flows go first, then new ones are refused, counted, logged'
 const LIFETIME = 'issue 10, B 2: unanswered UDP lives 30 s, answered 300 s'
+const KEPT = 'a reader of the engine; RFC 4787, REQ-6a: who outside sends now and then keeps a flow, and so denies the host that has opened it new ones'
 const DEFENCE = 'issue 10, B 2: IPVS\'s own memory defence sheds unanswered SNAT flows first, established last'
 const [P0 = ''] = POOL
 const SMALL = 16
@@ -262,6 +264,49 @@ export default suite('limits', [
     await goOn(lab, lab.b, B, 40000, 4)
     assert.equal(await counter(lab, 'limit_conns'), 0)
     assert.equal(await counter(lab, 'conns'), 8)
+  }),
+
+  test('a remote cannot keep flows that their inside host has left, so that the host gets no new ones', KEPT, async (lab) => {
+    const share = 4
+    await limits(lab, 1000, share)
+    await vsSysctl(lab, 'snat_udp_timeout', '4')
+    await vsSysctl(lab, 'snat_icmp_timeout', '4')
+    await snat(lab, { pool: [P0] })
+    await converse(lab, lab.a, A, 40000, share - 1)
+    await converse(lab, lab.b, B, 40100, share)
+    const id = await ping(lab.a, `${A} > ${S}`, 40003, lab.net, P0)
+    const keep = (): void => {
+      for (const [first, count] of [[40000, share - 1], [40100, share]] as const) {
+        lab.net.send(Array.from({ length: count }, (_, index) => udp(`${S}:53 > ${P0}:${first + index}`, 'stay')))
+      }
+      lab.net.send(echo(`${S} > ${P0}`, 'reply', { echoId: id }))
+    }
+    // For more than twice the time that one who is silent on both sides has.
+    for (let round = 0; round < 12; round++) {
+      await delay(1000)
+      keep()
+      lab.b.send(Array.from({ length: share }, (_, index) => udp(`${B}:${40100 + index} > ${S}:53`, 'still there')))
+      await lab.breathe()
+    }
+    assert.equal(await counter(lab, 'conns'), 2 * share)
+    await vsSysctl(lab, 'snat_udp_timeout', '300')
+    await vsSysctl(lab, 'snat_icmp_timeout', '300')
+    keep()
+    // Who has not left keeps what he has.
+    lab.b.send(udp(`${B}:41000 > ${S2}:53`, 'one more'))
+    await lab.settle()
+    assert.equal(await counter(lab, 'limit_host'), 1)
+    await converse(lab, lab.a, A, 41000, 1)
+    assert.equal(await counter(lab, 'early_drop'), 1)
+    assert.equal(await counter(lab, 'limit_host'), 1)
+    // When he speaks again, he has them again.
+    const left = (await connections(lab)).filter(({ destination }) => destination.startsWith(`${A}:`)).map(({ destination }) => Number(destination.split(':')[1]))
+    lab.a.send(left.map((port) => (port === 40003 ? echo(`${A} > ${S}`, 'request', { echoId: id }) : udp(`${A}:${port} > ${S}:53`, 'still here'))))
+    await lab.settle()
+    lab.a.send(udp(`${A}:42000 > ${S2}:53`, 'one more'))
+    await lab.settle()
+    assert.equal(await counter(lab, 'limit_host'), 2)
+    assert.equal(await counter(lab, 'early_drop'), 1)
   }),
 
   test('a limit that is lowered does no harm to what is there', LIMIT, async (lab) => {

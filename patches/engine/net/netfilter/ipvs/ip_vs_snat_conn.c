@@ -132,7 +132,8 @@ static enum snat_spare snat_conn_spare(const struct ip_vs_conn *cp)
 	if (snat_conn_unanswered(cp))
 		return SNAT_SPARE_IDLE;
 	if (cp->protocol != IPPROTO_TCP)
-		return SNAT_SPARE_KINDS;
+		return snat_conn_left(cp) ? SNAT_SPARE_CLOSED :
+					    SNAT_SPARE_KINDS;
 	if (snat_tcp_ended(cp))
 		return SNAT_SPARE_IDLE;
 	return snat_tcp_closed(cp) ? SNAT_SPARE_CLOSED : SNAT_SPARE_KINDS;
@@ -198,6 +199,49 @@ void snat_conn_answered(struct ip_vs_conn *cp)
 		atomic_dec(&snat->unanswered);
 		snat_conn_update_spare(cp);
 	}
+}
+
+/* Note whether the inside host has been silent. Returns whether it has left, or has come
+ * back.
+ */
+static bool snat_conn_note(struct ip_vs_conn *cp, bool silent)
+{
+	bool left, before;
+
+	spin_lock(&cp->lock);
+	before = snat_conn_left(cp);
+	left = silent && snat_conn_quiet(cp);
+	WRITE_ONCE(cp->snat.tcp_fin_seen, silent);
+	WRITE_ONCE(cp->snat.tcp_fin, left);
+	spin_unlock(&cp->lock);
+	return left != before;
+}
+
+/**
+ * snat_conn_heard - the inside host has sent something, after it was quiet
+ * @cp:		the connection, not of TCP
+ */
+void snat_conn_heard(struct ip_vs_conn *cp)
+{
+	if (snat_conn_note(cp, false))
+		snat_conn_update_spare(cp);
+}
+
+/**
+ * snat_conn_look - note whether the inside host has sent something since the last time
+ * @cp:		the connection, that is not filed
+ *
+ * The remote host, too, keeps a connection by what it sends. If the inside host has left,
+ * that must not keep others, or its own new ones, out for ever.
+ */
+void snat_conn_look(struct ip_vs_conn *cp)
+{
+	if (cp->protocol == IPPROTO_TCP || snat_conn_unanswered(cp))
+		return;
+	local_bh_disable();
+	if (snat_conn_note(cp, true))
+		snat_conn_update_spare(cp);
+	local_bh_enable();
 }
 
 /* Limits */
@@ -301,8 +345,8 @@ static void snat_host_leave(struct ip_vs_snat *snat,
  *
  * If so, it's counted already: the caller has to insert the connection, or to
  * call snat_conn_dismiss(). At a limit, the oldest connection goes that nobody has
- * answered or that its inside host has closed: of the host, or of all hosts. What is
- * established is never given up.
+ * answered or that its inside host has closed or left: of the host, or of all hosts. What
+ * is established is never given up.
  *
  * Return: the host, or NULL if the flow has to be refused, and that is counted.
  */

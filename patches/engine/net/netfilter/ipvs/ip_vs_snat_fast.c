@@ -655,6 +655,8 @@ static __always_inline bool snat_fast_follow(const struct snat_settings *set,
 	unanswered = snat_conn_unanswered(cp);
 	if (!out && unlikely(unanswered))
 		return false;
+	if (out && unlikely(snat_conn_quiet(cp)))
+		snat_conn_heard(cp);
 	timeout = unanswered ? READ_ONCE(set->udp_unanswered_timeout) :
 			       READ_ONCE(set->udp_timeout);
 	if (unlikely(cp->timeout != timeout))

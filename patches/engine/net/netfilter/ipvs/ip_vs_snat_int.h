@@ -148,7 +148,7 @@ struct ip_vs_snat_addr {
 /* What can be lost to make room, in this order */
 enum snat_spare {
 	SNAT_SPARE_IDLE,	/* nobody has answered, or it has ended */
-	SNAT_SPARE_CLOSED,	/* the inside host has closed its side */
+	SNAT_SPARE_CLOSED,	/* the inside host has closed its side, or left */
 	SNAT_SPARE_KINDS,	/* no spare one */
 };
 
@@ -522,6 +522,20 @@ static inline bool snat_conn_unanswered(const struct ip_vs_conn *cp)
 	return READ_ONCE(cp->snat.unanswered);
 }
 
+/* What the worker has noted of a connection without states: that it has looked, and the
+ * inside host has sent nothing since; and that this was so when it looked once more. These
+ * have the place of what is known of a FIN from outside.
+ */
+static inline bool snat_conn_quiet(const struct ip_vs_conn *cp)
+{
+	return READ_ONCE(cp->snat.tcp_fin_seen);
+}
+
+static inline bool snat_conn_left(const struct ip_vs_conn *cp)
+{
+	return READ_ONCE(cp->snat.tcp_fin);
+}
+
 /* The flags that make a TCP connection change its state */
 static inline __be32 snat_tcp_flags(const struct tcphdr *th)
 {
@@ -566,6 +580,8 @@ static inline void snat_conn_used(struct ip_vs_conn *cp)
 void snat_conn_retire(struct ip_vs_conn *cp);
 void snat_conn_kill(struct ip_vs_conn *cp);
 void snat_conn_answered(struct ip_vs_conn *cp);
+void snat_conn_heard(struct ip_vs_conn *cp);
+void snat_conn_look(struct ip_vs_conn *cp);
 void snat_conn_update_spare(struct ip_vs_conn *cp);
 struct ip_vs_snat_host *snat_conn_admit(struct netns_ipvs *ipvs,
 					const struct snat_tuple *inside,

@@ -181,6 +181,8 @@ static inline void snat_set_state(struct ip_vs_conn *cp, struct sk_buff *skb,
 	}
 	if (unlikely(!out && snat_conn_unanswered(cp)))
 		snat_conn_answered(cp);
+	if (unlikely(out && snat_conn_quiet(cp)))
+		snat_conn_heard(cp);
 	if (cp->protocol != IPPROTO_UDP)
 		cp->timeout = READ_ONCE(set->icmp_timeout);
 	else if (unlikely(snat_conn_unanswered(cp)))

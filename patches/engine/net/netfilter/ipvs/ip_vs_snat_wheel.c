@@ -203,6 +203,9 @@ static unsigned long snat_share_look(struct snat_share *share)
 			spin_unlock_bh(&share->lock);
 			snat_conn_end(cp);
 		} else {
+			spin_unlock_bh(&share->lock);
+			snat_conn_look(cp);
+			spin_lock_bh(&share->lock);
 			snat_conn_trim(cp);
 			snat_wheel_file(cp, share);
 			spin_unlock_bh(&share->lock);
