@@ -263,6 +263,22 @@ export default suite('scope', [
     })
   }),
 
+  test('with one link for all, neighbours may have the address of a macvlan as their router', VMAC, async (lab) => {
+    await withMacvlan(lab, async () => {
+      await lab.gateway.sh(`ip addr add ${P0}/32 dev vmac`)
+      await snat(lab, { pool: [P0], device: 'none' })
+      await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/vs/snat_one_armed')
+      await withNeighbour(lab, NEIGHBOUR, async (neighbour) => {
+        neighbour.send(udp(`${NEIGHBOUR}:40001 > ${S}:53`, 'question'), VMAC_ADDRESS)
+        await lab.net.expect(`udp ${P0}:40001 > ${S}:53`)
+        lab.net.send(udp(`${S}:53 > ${P0}:40001`, 'answer'), VMAC_ADDRESS)
+        await neighbour.expect(`udp ${S}:53 > ${NEIGHBOUR}:40001`)
+        neighbour.send(udp(`${CLIENT}:40002 > ${S}:53`, 'not on this link'), VMAC_ADDRESS)
+        await lab.net.expect(`udp ${CLIENT}:40002 > ${S}:53`)
+      })
+    })
+  }),
+
   ...(['a service', 'a zone', 'a zone without addresses'] as const).map((by) =>
     test(`while no device of the outside is known, nothing leaves by a router with its private address, by ${by}`, CLOSED, async (lab) => {
       await withRoutes(lab, SOME_ROUTES, async () => {

@@ -286,9 +286,12 @@ struct snat_query {
  */
 static bool snat_one_armed(const struct snat_query *q)
 {
-	return q->in->ifindex == q->out->ifindex &&
-	       READ_ONCE(q->ipvs->snat->set.one_armed) && q->via_router &&
-	       ip_vs_snat_on_link(q->ipvs, q->in, q->saddr);
+	if (likely(!READ_ONCE(q->ipvs->snat->set.one_armed)) || !q->via_router)
+		return false;
+	/* It may have the gateway's address on a device that shares the card */
+	return (q->in->ifindex == q->out->ifindex ||
+		ip_vs_snat_shares_card(q->in, q->out)) &&
+	       ip_vs_snat_on_link(q->ipvs, q->out, q->saddr);
 }
 
 /* While no device of the outside is known (there is no default route, or only in a
@@ -728,7 +731,7 @@ static bool snat_is_astray(const struct snat_query *q,
 struct snat_home {
 	const struct snat_config *config;
 	const struct snat_scope	*scope;
-	int			iif;
+	const struct net_device	*in;
 	bool			inside;
 	bool			outside;
 };
@@ -736,10 +739,12 @@ struct snat_home {
 static void snat_home_add(void *data, struct net_device *dev)
 {
 	struct snat_home *home = data;
+	bool outside = home->config ?
+		       snat_is_outside(home->config, home->scope, dev) :
+		       home->scope && snat_scope_has(home->scope, dev->ifindex);
 
-	if (dev->ifindex != home->iif &&
-	    (home->config ? snat_is_outside(home->config, home->scope, dev) :
-	     home->scope && snat_scope_has(home->scope, dev->ifindex)))
+	if (outside && dev->ifindex != home->in->ifindex &&
+	    !ip_vs_snat_shares_card(home->in, dev))
 		home->outside = true;
 	else
 		home->inside = true;
@@ -755,7 +760,7 @@ static bool snat_lives_outside(const struct snat_query *q,
 	enum snat_svc which = SNAT_SVC_RULES;
 	struct snat_home home = {
 		.config	= config,
-		.iif	= q->in->ifindex,
+		.in	= q->in,
 	};
 
 	if (!config)

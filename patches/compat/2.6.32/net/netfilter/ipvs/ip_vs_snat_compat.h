@@ -419,24 +419,30 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 	ip_vs_snat_fib_put(fi);
 }
 
-/* Call back with the card that a device shares with others, which have addresses of their
- * own
- */
+/* Does a device share a card with others, which have addresses of their own? */
+static inline bool ip_vs_snat_shares_card(const struct net_device *dev,
+					  const struct net_device *card)
+{
+	return dev->rtnl_link_ops &&
+	       !strcmp(dev->rtnl_link_ops->kind, "macvlan") &&
+	       dev->iflink == card->ifindex;
+}
+
+/* Call back with the card that a device shares with others */
 static inline void
 ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
 		    void (*fn)(void *data, struct net_device *dev), void *data)
 {
 	struct net_device *dev = dev_get_by_index(ipvs->net, ifindex);
-	struct net_device *card = NULL;
+	struct net_device *card;
 
 	if (!dev)
 		return;
-	if (dev->rtnl_link_ops && !strcmp(dev->rtnl_link_ops->kind, "macvlan"))
-		card = dev_get_by_index(ipvs->net, dev->iflink);
-	if (card) {
+	card = dev_get_by_index(ipvs->net, dev->iflink);
+	if (card && ip_vs_snat_shares_card(dev, card))
 		fn(data, card);
+	if (card)
 		dev_put(card);
-	}
 	dev_put(dev);
 }
 

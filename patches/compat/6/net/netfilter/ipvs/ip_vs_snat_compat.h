@@ -284,9 +284,20 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 	}
 }
 
-/* Call back with the card that a device shares with others, which have addresses of their
- * own. Called under RCU lock.
- */
+/* Does a device share a card with others, which have addresses of their own? */
+static inline bool ip_vs_snat_shares_card(const struct net_device *dev,
+					  const struct net_device *card)
+{
+	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
+
+	if (!ops || (strcmp(ops->kind, "macvlan") && strcmp(ops->kind, "ipvlan")))
+		return false;
+	/* In another namespace, another one has that number */
+	return dev_get_iflink(dev) == card->ifindex &&
+	       ops->get_link_net(dev) == dev_net(card);
+}
+
+/* Call back with the card that a device shares with others. Called under RCU lock. */
 static inline void
 ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
 		    void (*fn)(void *data, struct net_device *dev), void *data)
@@ -294,13 +305,10 @@ ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
 	struct net_device *dev = dev_get_by_index_rcu(ipvs->net, ifindex);
 	struct net_device *card;
 
-	if (!dev || !dev->rtnl_link_ops ||
-	    (strcmp(dev->rtnl_link_ops->kind, "macvlan") &&
-	     strcmp(dev->rtnl_link_ops->kind, "ipvlan")))
+	if (!dev)
 		return;
 	card = dev_get_by_index_rcu(ipvs->net, dev_get_iflink(dev));
-	/* It may be in another namespace, where another one has that number here */
-	if (card && netdev_has_upper_dev_all_rcu(card, dev))
+	if (card && ip_vs_snat_shares_card(dev, card))
 		fn(data, card);
 }
 
