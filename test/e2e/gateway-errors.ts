@@ -171,7 +171,7 @@ export default suite('gateway-errors', [
     await lab.a.expect(`tcp ${turn(route)} RA`)
   }),
 
-  ...([['on the gateway', P0, 'outside'], ['routed to it', ROUTED, 'none']] as const).map(([place, pool, device]) =>
+  ...([['on the gateway', P0, 'outside'], ['routed to it', ROUTED, 'none'], ['on its loopback device', ROUTED, 'lo']] as const).map(([place, pool, device]) =>
     test(`the inside learns of a neighbour outside that does not answer, pool address ${place}`, OUTBOUND, async (lab) => {
       await snat(lab, { pool: [pool], device })
       await between(lab, `cat ${WAITING} >/tmp/waiting; echo 64 >${WAITING}`, `cat /tmp/waiting >${WAITING}`, async () => {
