@@ -89,6 +89,15 @@ export function mmdebstrap(suite: string, list: string, packages: readonly strin
   return `${words.map(quote).join(' ')} ${WITHOUT_LOCKS}`
 }
 
+/**
+ * tar stops at the end of the archive, which is not that of what it is given: mmdebstrap, if it still writes then, ends itself and
+ * the shell that has called it.
+ *
+ * @param words of tar, besides that it extracts
+ * @returns what takes an archive from mmdebstrap
+ */
+export const untar = (words: string): string => `{ tar --extract ${words} && cat >/dev/null; }`
+
 /** A Debian that is installed for some of its files. */
 export interface Installation {
   /** Of its list of archives, and its log. */
@@ -111,7 +120,7 @@ export interface Installation {
  */
 export async function installDebian(context: Context, { name, suite, packages, hooks, kept, folder, doing }: Installation): Promise<void> {
   const command = mmdebstrap(suite, join(context.paths.work, `${name}.sources`), packages, hooks)
-  const script = `set -o pipefail; ${command} | tar --extract --directory ${quote(folder)} --no-same-owner ${kept.join(' ')}`
+  const script = `set -o pipefail; ${command} | ${untar(`--directory ${quote(folder)} --no-same-owner ${kept.join(' ')}`)}`
   await runLogged(['bash', '-c', script], {
     doing,
     log: logOf(context, name),

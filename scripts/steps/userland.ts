@@ -10,7 +10,7 @@ import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
 import { DEBIAN_REQUIREMENTS } from '../packages.ts'
 import { debianOf } from './disk.ts'
-import { mmdebstrap } from './stock.ts'
+import { mmdebstrap, untar } from './stock.ts'
 
 /** The folder of the machine in which the Debian is. */
 export const USERLAND = 'debian'
@@ -67,7 +67,7 @@ async function install(context: Context, suite: string, folder: string): Promise
   const command = mmdebstrap(suite, join(context.paths.work, 'userland.sources'), Object.keys(PACKAGES), [], 'essential')
   const excluded = LEFT_OUT.map((path) => `--exclude=${quote(path)}`).join(' ')
   const script = `set -o pipefail
-    ${command} | tar --extract --directory ${USERLAND} --no-same-owner ${excluded}
+    ${command} | ${untar(`--directory ${USERLAND} --no-same-owner ${excluded}`)}
     find ${USERLAND} -print0 | LC_ALL=C sort -z | cpio --create --null --format=newc --owner=0:0 --quiet >root.cpio.new
     mv root.cpio.new root.cpio`
   await runLogged(['bash', '-e', '-c', script], {

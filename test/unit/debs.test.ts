@@ -113,6 +113,8 @@ for word in "$@"; do case $word in --customize-hook=copy-in*) file=$(basename "$
 printf 'Package: %s\\nVersion: 1:%s\\nArchitecture: amd64\\nMaintainer: A <a@example.org>\\nDescription: A tool\\n' "\${file%%_*}" "\${file#*_}" >${root}/system/control/DEBIAN/control
 [ -e ${root}/none ] || dpkg-deb --build ${root}/system/control ${root}/system/build/debs/\${file}_amd64.deb >&2
 tar -C ${root}/system -cf - .
+# As it writes more than tar reads.
+sleep 0.5; head -c 300000 /dev/zero
 `, { mode: 0o755 })
   const path = process.env['PATH']
   t.teardown(() => (process.env['PATH'] = path))
