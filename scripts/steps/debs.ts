@@ -35,7 +35,7 @@ export const step: Step = {
   name: 'deb',
   scope: 'target',
   needs: DEB_STEPS,
-  code: [],
+  code: ['steps/debs.ts'],
   inputs: () => null,
   outputs: () => [],
   run: async () => ({}),

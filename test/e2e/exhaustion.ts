@@ -288,7 +288,7 @@ export default suite('exhaustion', [
     }, { limit: LIMIT_S }),
   ),
 
-  test('ports that a service has on all of an address make no maps', 'a reader of the engine: only what a map can tell is worth one', async (lab) => {
+  test('ports that a service has on all of an address make no maps', 'issue 15, as the engine was attacked: only what a map can tell is worth one', async (lab) => {
     await snat(lab, { pool: [P0, P1] })
     await lab.gateway.sh(`ipvsadm -A -t ${P0}:0 -s rr -p 10; ipvsadm -a -t ${P0}:0 -r ${A}:0 -m`)
     for (let port = 1; port <= 40; port++) lab.b.send(tcp(`${B}:40001 > ${S}:${port}`, 'S'))

@@ -12,7 +12,7 @@ import { ask } from './lib/traffic.ts'
 
 const NAMESPACES = 'issue 12: per namespace on 6.1; defect 15: no namespaces'
 const PRIVILEGE = 'issue 12: CAP_NET_ADMIN in the namespace\'s owner'
-const LOG = 'a reader of the engine: an unprivileged user writes the log of the host, and hides lines of the gateway'
+const LOG = 'issue 15, as the engine was attacked: an unprivileged user writes the log of the host, and hides lines of the gateway'
 const [P0 = ''] = POOL
 const INSIDE_NET = '192.168.0.0/16'
 const COMMANDS = 20

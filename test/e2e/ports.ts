@@ -12,7 +12,7 @@ import { ask, assertNothingPrivateLeft, ping, routeOf } from './lib/traffic.ts'
 
 const [P0 = '', P1 = ''] = POOL
 const EXHAUSTION = 'issue 2: port exhaustion with a tiny pool (the rest goes on, counter and rate-limited log); defect 14'
-const OVER = 'a reader of the engine: 268 short connections a second use up the ports of an address for a remote, with what is over'
+const OVER = 'issue 15, as the engine was attacked: 268 short connections a second use up the ports of an address for a remote, with what is over'
 /** More than the connections that have ended, which began at CLIENT_SEQ, have sent. */
 const AHEAD = CLIENT_SEQ + 1000
 /** More than a port rests that a connection has left, when there are no others. */

@@ -16,8 +16,8 @@ const [P0 = '', P1 = ''] = POOL
 const UNTOUCHED = 'issue 2: inside to inside, expired real-server replies and the gateway\'s own traffic untouched; defect 5'
 const OTHERS = 'issue 2: IPv6 and other protocols pass'
 const STOCK = 'issue 2: LVS NAT (also DR, fwmark and persistent services) untouched beside SNAT'
-const VMAC = 'a reader of the engine: keepalived\'s use_vmac has the virtual addresses on a macvlan, and the routes below it'
-const CLOSED = 'a reader of the engine: who has no default route, or has it in a table of its own, sends nothing out as it is'
+const VMAC = 'issue 15, as the engine was attacked: keepalived\'s use_vmac has the virtual addresses on a macvlan, and the routes below it'
+const CLOSED = 'issue 15, as the engine was attacked: who has no default route, or has it in a table of its own, sends nothing out as it is'
 const VMAC_ADDRESS = '00:00:5e:00:01:33'
 /** Neighbours of the gateway by the outside link, outside and inside. */
 const NEIGHBOUR = '203.0.113.77'

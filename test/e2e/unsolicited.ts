@@ -14,9 +14,9 @@ import { ask, assertNothingPrivateLeft, everyKindGoesOut, until, withNeighbour }
 const OUTSIDE = 'issue 10, A 1: a packet that comes in by an outside device is never new outbound'
 const TOWARDS = 'issue 10, A 1: nothing is translated towards a pool address, and what comes unsolicited ends here'
 const ERRORS = 'issue 10, A 6; RFC 5508, REQ-5: an ICMP error from inside about no connection is dropped and counted'
-const PAST = 'a reader of the engine: an ICMP redirect leads a host past the gateway, with its private address'
-const REFLECTED = 'a reader of the engine: what is sent with an outside address is answered to that, by the gateway'
-const LATER = 'a reader of the engine: an inside host takes clients of a program that has not begun to listen yet'
+const PAST = 'issue 15, as the engine was attacked: an ICMP redirect leads a host past the gateway, with its private address'
+const REFLECTED = 'issue 15, as the engine was attacked: what is sent with an outside address is answered to that, by the gateway'
+const LATER = 'issue 15, as the engine was attacked: an inside host takes clients of a program that has not begun to listen yet'
 const SILENT = 'issue 10, D; RFC 5382, REQ-4: an unsolicited SYN is not answered at once'
 const [P0 = '', P1 = ''] = POOL
 /** A pool address that is routed to the gateway, and that the gateway itself routes to the router outside. */
