@@ -13,7 +13,7 @@ import { ask, assertNothingPrivateLeft, ping, until } from './lib/traffic.ts'
 
 const LIMIT = 'issue 10, B 2: a limit for the namespace and for each inside host; when full, unanswered flows go first, then new ones are refused, counted, logged'
 const LIFETIME = 'issue 10, B 2: unanswered UDP lives 30 s, answered 300 s'
-const KEPT = 'a reader of the engine; RFC 4787, REQ-6a: who outside sends now and then keeps a flow, and so denies the host that has opened it new ones'
+const KEPT = 'issue 15, as the engine was attacked; RFC 4787, REQ-6a: who outside sends now and then keeps a flow, and so denies the host that has opened it new ones'
 const DEFENCE = 'issue 10, B 2: IPVS\'s own memory defence sheds unanswered SNAT flows first, established last'
 const [P0 = ''] = POOL
 const SMALL = 16
