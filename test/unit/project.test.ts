@@ -46,9 +46,13 @@ test('the documents name files that there are', (t) => {
 })
 
 test('what CI runs are commands that there are', (t) => {
-  for (const name of ['.github/workflows/build.yml', '.gitlab-ci.yml']) {
-    const called = [...readFileSync(join(ROOT, name), 'utf8').matchAll(/^ *- (?:run: )?make ?([\w-]*)$/gm)].map(([, goal = '']) => goal || 'all')
-    t.deepEqual(called, ['all', 'test'], name)
-    for (const command of called) t.true(commandNames().includes(command), `${name}: ${command}`)
-  }
+  const text = (name: string): string => readFileSync(join(ROOT, name), 'utf8')
+  const called = (source: string): string[] => [...source.matchAll(/^ *- (?:run: )?make ?([\w-]*)$/gm)].map(([, goal = '']) => goal || 'all')
+  const slow = (source: string): string[] => [...(/ (?:goal|GOAL):\n((?: +- .*\n)+)/m.exec(source)?.[1] ?? '').matchAll(/- (.+)/g)].map(([, goal = '']) => goal)
+  t.deepEqual(called(text('.github/workflows/build.yml')), ['all', 'test'])
+  t.deepEqual(called(text('.gitlab-ci.yml')), ['all', 'test'])
+  const nightly = slow(text('.github/workflows/nightly.yml'))
+  t.true(nightly.includes('install-test'))
+  t.deepEqual(slow(text('.gitlab-ci.yml')), nightly)
+  for (const goal of nightly) t.true(commandNames().includes(goal.split(' ')[0] ?? ''), goal)
 })
