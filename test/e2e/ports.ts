@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { CLIENT_SEQ, Connection } from '../../vm/host/index.ts'
 import { echo, tcp, udp } from '../../vm/packet/index.ts'
 import { A, B, CLIENT, POOL, S, S2, VIP } from '../../vm/topology.ts'
-import { counter, nat, snat, vsSysctl } from './lib/configure.ts'
+import { between, counter, nat, snat, vsSysctl } from './lib/configure.ts'
 import { suite, test } from './lib/suite.ts'
 import { ask, assertNothingPrivateLeft, ping, routeOf } from './lib/traffic.ts'
 
@@ -17,6 +17,8 @@ const OVER = 'issue 15, as the engine was attacked: 268 short connections a seco
 const AHEAD = CLIENT_SEQ + 1000
 /** More than a port rests that a connection has left, when there are no others. */
 const REST_MS = 4000
+/** More than nobody looks again for what is over, when there was nothing. */
+const REFUSED_MS = 500
 /** Far above what net_ratelimit lets through in the moments that a test lasts (10 at once, then one in 5 s). */
 const LOG_LINES = 30
 
@@ -92,6 +94,39 @@ export default suite('ports', [
       for (const connection of rest) await connection.request('goes on')
     }),
   ),
+
+  test('a port is not taken from a connection whose last data nobody has acknowledged, nor from one for nothing', OVER, async (lab) => {
+    await vsSysctl(lab, 'snat_port_range', '50000 50001')
+    await snat(lab, { pool: [P0] })
+    const open = async (port: number): Promise<Connection> =>
+      Connection.open({ client: lab.a, sent: `${A}:${port} > ${S}:80`, server: lab.net, seen: `${P0}:${port} > ${S}:80` })
+    const one = await open(50000)
+    await open(50001)
+    // The server has closed its side; what the inside host says last gets lost behind the gateway.
+    await one.finishServer()
+    const { client: seq, server: ack } = one.next
+    const last = tcp(one.sent, 'FPA', { seq, ack, data: 'the last' })
+    lab.a.send(last)
+    await lab.net.expect(`tcp ${one.seen} FPA`)
+    await delay(REST_MS)
+    lab.b.send(tcp(`${B}:41000 > ${S}:80`, 'S', { seq: AHEAD }))
+    await lab.settle()
+    lab.a.send(last)
+    await lab.net.expect(`tcp ${one.seen} FPA`)
+    lab.net.refuse(`tcp *:* > ${S}:80 S`)
+    // With the acknowledgement nothing is missing any more. But the port is for others now, and then it is not.
+    lab.net.send(tcp(`${S}:80 > ${P0}:50000`, 'A', { seq: ack, ack: seq + 'the last'.length + 1 }))
+    await delay(REST_MS)
+    await between(lab, 'echo 50000 >/proc/sys/net/ipv4/ip_local_reserved_ports', 'echo >/proc/sys/net/ipv4/ip_local_reserved_ports', async () => {
+      lab.b.send(tcp(`${B}:41001 > ${S}:80`, 'S', { seq: AHEAD }))
+      await lab.settle()
+      lab.net.refuse(`tcp *:* > ${S}:80 S`)
+      assert.equal(await counter(lab, 'early_drop'), 0)
+    })
+    await delay(REFUSED_MS)
+    lab.b.send(tcp(`${B}:41002 > ${S}:80`, 'S', { seq: AHEAD }))
+    await lab.net.expect(`tcp ${P0}:50000 > ${S}:80 S`)
+  }),
 
   test('a full address hands over to the next one', 'issue 2: fallback to the next pool address; defect 9: one address tried, then drop', async (lab) => {
     await vsSysctl(lab, 'snat_port_range', '50000 50001')

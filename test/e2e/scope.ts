@@ -2,9 +2,9 @@
 /** What SNAT must leave alone although it is configured. */
 
 import assert from 'node:assert/strict'
-import { Connection } from '../../vm/host/index.ts'
+import { Connection, type Host } from '../../vm/host/index.ts'
 import type { Lab } from '../../vm/lab.ts'
-import { echo, ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
+import { echo, icmpError, ip6Bytes, ipv4, ipv6, PROTOCOL, tcp, udp, udp6 } from '../../vm/packet/index.ts'
 import { A, B, C, CLIENT, GATEWAY, HOSTS, POOL, ROUTER, S, VIP } from '../../vm/topology.ts'
 import { between, counter, nat, snat, snatCommands } from './lib/configure.ts'
 import { elsewhere } from './lib/elsewhere.ts'
@@ -39,6 +39,46 @@ const withRoutes = (lab: Lab, routes: readonly string[], work: () => Promise<voi
   ${routes.map((route) => `ip route del ${route}`).join('\n  ')}
   ip route replace default via ${ROUTER}`, work)
 const SOME_ROUTES = ['198.51.100.0/24', '192.0.2.0/24']
+const LOST = 'issue 15, as the engine was attacked: who loses the default route keeps the inside network'
+const TABLES = 'issue 15, as the engine was attacked: the default route is in a table of its own, and the host has another, or leads by a tunnel'
+const SMALL = 'issue 15, as the engine was attacked: one ICMP error makes a neighbour look like one behind a router'
+/** In networks behind A and C, which are routers then. */
+const NEAR = '10.7.0.5'
+const FAR = '10.8.0.5'
+const PUBLIC = '198.18.0.5'
+const IPIP = 4
+
+/** Has a pool address on lo and networks behind A and C for as long as `work` takes, which may replace the default route. */
+const withInsideRouters = (lab: Lab, work: () => Promise<void>): Promise<void> => between(lab, `
+  ip addr add ${P0}/32 dev lo
+  ip route add 10.7.0.0/16 via ${A}
+  ip route add 10.8.0.0/16 via ${C}
+  ip route add 198.18.0.0/16 via ${C}`, `
+  ip addr del ${P0}/32 dev lo
+  ip route del 10.7.0.0/16
+  ip route del 10.8.0.0/16
+  ip route del 198.18.0.0/16
+  ip route replace default via ${ROUTER}`, work)
+
+/** Has a route that only what comes from inside takes, and a pool address on lo, for as long as `work` takes. */
+const withOwnTable = (lab: Lab, own: string, main: string, work: () => Promise<void>): Promise<void> => between(lab, `
+  ip addr add ${P0}/32 dev lo
+  ip route del default
+  ip route add 198.18.0.0/16 via ${C}
+  ip rule add iif inside lookup 77
+  ip route add default ${own} table 77
+  ip route add 192.168.2.0/24 dev inside2 table 77
+  ${main}`, `
+  ip rule del iif inside lookup 77
+  ip route flush table 77
+  ip route del 198.18.0.0/16
+  ip addr del ${P0}/32 dev lo
+  ip route replace default via ${ROUTER}`, work)
+
+/** Makes whoever asks a router of its own: `ip route flush cache` keeps what is known of its MTU. */
+const shrink = (from: Host, source: string, own: string, to: string): void =>
+  from.send(icmpError(`${source} > ${own}`, 'frag-needed', echo(`${own} > ${to}`, 'reply', { echoId: 1 }), { mtu: 1400 }))
+const forget = (device: string, net: string, own: string): string => `ip route del ${net} dev ${device}; ip route add ${net} dev ${device} scope link src ${own}`
 
 export default suite('scope', [
   test('inside hosts talk to each other with their own addresses', UNTOUCHED, async (lab) => {
@@ -303,6 +343,132 @@ export default suite('scope', [
       })
     }),
   ),
+
+  ...(['a service', 'a rule'] as const).map((by) =>
+    test(`who loses the default route keeps the inside network, by ${by}`, LOST, async (lab) => {
+      await withInsideRouters(lab, async () => {
+        if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+        else await atOnce(lab, ...pool('out', [P0]), rule('0.0.0.0/0', 'out'))
+        const passes = async (port: number): Promise<void> => {
+          await ask({ client: lab.a, sent: `${NEAR}:${port} > ${FAR}:53`, server: lab.c, seen: `${NEAR}:${port} > ${FAR}:53` })
+          lab.net.send(udp(`${CLIENT}:${port} > ${FAR}:9`, 'routed'))
+          await lab.c.expect(`udp ${CLIENT}:${port} > ${FAR}:9`)
+        }
+        await passes(40001)
+        const connection = await Connection.open({ client: lab.a, sent: `${NEAR}:40002 > ${FAR}:80`, server: lab.c, seen: `${NEAR}:40002 > ${FAR}:80` })
+        await lab.gateway.sh(`ip route del default; ip route add 198.51.100.0/24 via ${ROUTER}`)
+        try {
+          await connection.request('still there?')
+          await connection.respond('yes')
+          await passes(40003)
+          // Where it led to is still outside.
+          await everyKindGoesOut(lab, P0)
+        } finally {
+          await lab.gateway.sh('ip route del 198.51.100.0/24')
+        }
+      })
+    }),
+  ),
+
+  ...(['a service', 'a rule'] as const).map((by) =>
+    test(`who never had a default route keeps the inside network, by ${by}`, LOST, async (lab) => {
+      await withInsideRouters(lab, async () => {
+        await lab.gateway.sh('ip route del default')
+        if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+        else await atOnce(lab, ...pool('out', [P0]), rule('0.0.0.0/0', 'out'))
+        await ask({ client: lab.a, sent: `${NEAR}:40001 > ${FAR}:53`, server: lab.c, seen: `${NEAR}:40001 > ${FAR}:53` })
+        lab.net.send(udp(`${CLIENT}:5001 > ${FAR}:9`, 'routed'))
+        await lab.c.expect(`udp ${CLIENT}:5001 > ${FAR}:9`)
+        lab.a.send(udp(`${NEAR}:40002 > ${PUBLIC}:53`, 'perhaps outside'))
+        await lab.settle()
+        lab.c.refuse('udp * > *:53')
+        assert.equal(await counter(lab, 'drop_no_way'), 1)
+      })
+    }),
+  ),
+
+  ...([['no default route', ''], ['another default route', `ip route add default via ${C}`]] as const).flatMap(([what, main]) =>
+    (['a service', 'a rule'] as const).map((by) =>
+      test(`the default route of what comes from inside tells where the outside is, where the host has ${what}, by ${by}`, TABLES, async (lab) => {
+        await withOwnTable(lab, `via ${ROUTER}`, main, async () => {
+          if (by === 'a service') await snat(lab, { pool: [P0], device: 'none' })
+          else await atOnce(lab, ...pool('out', [P0]), rule('192.168.0.0/16', 'out'))
+          await everyKindGoesOut(lab, P0)
+          // Where the host's own leads to is outside as well.
+          if (main === '') await ask({ client: lab.a, sent: `${A}:40003 > ${C}:53`, server: lab.c, seen: `${A}:40003 > ${C}:53` })
+          assertNothingPrivateLeft(lab)
+        })
+      }),
+    ),
+  ),
+
+  test('a tunnel that the default route of what comes from inside leads by is outside', TABLES, async (lab) => {
+    await between(lab, `
+      modprobe ipip
+      ip tunnel add p2p mode ipip local ${GATEWAY.outside.address} remote ${ROUTER}
+      ip link set p2p up`, 'ip tunnel del p2p; modprobe -r ipip', async () => {
+      await withOwnTable(lab, 'dev p2p', '', async () => {
+        await snat(lab, { pool: [P0], device: 'none' })
+        lab.a.send(udp(`${A}:40001 > ${S}:53`, 'question'))
+        await lab.settle()
+        const [tunnelled] = lab.sent('outside').filter(({ ip }) => ip?.protocol === IPIP)
+        assert.equal(tunnelled?.datagram.subarray(32, 36).join('.'), P0)
+        // Without that route nothing is known of the outside, and a tunnel has no router.
+        await lab.gateway.sh('ip route del default table 77; ip route add 198.51.100.0/24 dev p2p table 77; ipvsadm -C')
+        await snat(lab, { pool: [P0], device: 'none' })
+        lab.a.send(udp(`${A}:40002 > ${S}:53`, 'question'))
+        await lab.settle()
+        assert.equal(lab.sent('outside').filter(({ ip }) => ip?.protocol === IPIP).length, 1)
+      })
+    })
+  }),
+
+  test('a neighbour with a smaller MTU is still a neighbour, while no device of the outside is known', SMALL, async (lab) => {
+    const own = '198.18.0.1'
+    await between(lab, `
+      ip addr add ${P0}/32 dev lo
+      ip addr add ${own}/24 dev inside2
+      ip route del default`, `
+      ip addr del ${P0}/32 dev lo
+      ip addr del ${own}/24 dev inside2
+      ip route replace default via ${ROUTER}`, async () => {
+      await snat(lab, { pool: [P0], device: 'none' })
+      await withNeighbour(lab, PUBLIC, async (neighbour) => {
+        shrink(neighbour, PUBLIC, own, PUBLIC)
+        await lab.settle()
+        await ask({ client: lab.a, sent: `${A}:40002 > ${PUBLIC}:53`, server: neighbour, seen: `${A}:40002 > ${PUBLIC}:53` })
+      }, 'inside2')
+      assert.equal(await counter(lab, 'drop_no_way'), 0)
+    })
+  }),
+
+  test('a neighbour with a smaller MTU is still a neighbour, with one link for all', SMALL, async (lab) => {
+    await snat(lab, { pool: [P0] })
+    await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/vs/snat_one_armed')
+    await withNeighbour(lab, NEIGHBOUR, async (neighbour) => {
+      shrink(neighbour, NEIGHBOUR, GATEWAY.outside.address, ROUTER)
+      await lab.settle()
+      neighbour.send(udp(`${NEIGHBOUR}:40002 > ${ROUTER}:53`, 'next door'))
+      await lab.net.expect(`udp ${NEIGHBOUR}:40002 > ${ROUTER}:53`)
+      assert.equal(await counter(lab, 'created'), 0)
+    })
+    // The default route's next hop has to be found by it again.
+    await lab.gateway.sh(`${forget('outside', '203.0.113.0/24', GATEWAY.outside.address)}; ip route replace default via ${ROUTER}`)
+  }),
+
+  test('the card below as many macvlans as may hold pool addresses is outside too', VMAC, async (lab) => {
+    const many = Array.from({ length: 16 }, (_, index) => ({ name: `v${index}`, address: `203.0.113.${100 + index}` }))
+    await between(lab, many.map(({ name, address }) => `
+      ip link add link outside name ${name} type macvlan
+      ip link set ${name} up
+      ip addr add ${address}/32 dev ${name}`).join(''), many.map(({ name }) => `ip link del ${name}`).join('\n'), async () => {
+      await snat(lab, { pool: many.map(({ address }) => address), device: 'none' })
+      lab.a.send([udp(`${A}:40001 > ${S}:53`, 'question'), tcp(`${A}:40001 > ${S}:80`, 'S')])
+      await lab.settle()
+      assertNothingPrivateLeft(lab)
+      assert.equal(await counter(lab, 'created'), 2)
+    })
+  }),
 
   test('a default route in two halves tells where the outside is', CLOSED, async (lab) => {
     await withRoutes(lab, ['0.0.0.0/1', '128.0.0.0/1'], async () => {

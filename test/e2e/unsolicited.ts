@@ -195,9 +195,9 @@ export default suite('unsolicited', [
       assert.equal(await counter(lab, 'created'), 0)
       assert.equal(await counter(lab, 'drop_unsolicited'), 6)
       // Whoever lives inside may come by another device than the gateway answers him by, or from behind a router.
-      await between(lab, `ip route add 10.7.0.0/16 via ${A}; ip rule add iif outside lookup 77; ip route add 10.8.0.0/16 via ${A} table 77`,
-        `ip route del 10.7.0.0/16; ip rule del iif outside lookup 77; ip route flush table 77`, async () => {
-          for (const source of [C, '10.7.0.5', '10.8.0.5']) {
+      await between(lab, `ip route add 198.18.0.0/16 via ${A}; ip rule add iif outside lookup 77; ip route add 198.19.0.0/16 via ${A} table 77`,
+        `ip route del 198.18.0.0/16; ip rule del iif outside lookup 77; ip route flush table 77`, async () => {
+          for (const source of [C, '198.18.7.5', '198.19.7.5']) {
             lab.a.send(udp(`${source}:40005 > ${S}:53`, 'question'))
             const { udp: header } = await lab.net.expect(`udp ${P0}:* > ${S}:53`)
             lab.net.send(udp(`${S}:53 > ${P0}:${header?.sport}`, 'answer'))
@@ -206,6 +206,32 @@ export default suite('unsolicited', [
         })
     }),
   ),
+
+  test('an inside network goes out that is routed by a mark, if its packets have that too, or is private', REFLECTED, async (lab) => {
+    await between(lab, `
+      ip rule add fwmark 9 lookup 77
+      ip route add 198.19.0.0/16 via ${A} table 77
+      ip route add 10.9.0.0/16 via ${A} table 77
+      iptables -t mangle -A PREROUTING -s 198.19.0.0/16 -j MARK --set-mark 9
+      iptables -t mangle -A PREROUTING -d 198.19.0.0/16 -j MARK --set-mark 9
+      iptables -t mangle -A PREROUTING -d 10.9.0.0/16 -j MARK --set-mark 9`, `
+      iptables -t mangle -F
+      ip rule del fwmark 9 lookup 77
+      ip route flush table 77`, async () => {
+      await snat(lab, { pool: [P0] })
+      for (const source of ['198.19.7.5', '10.9.0.5']) await ask({ client: lab.a, sent: `${source}:40001 > ${S}:53`, server: lab.net, seen: `${P0}:* > ${S}:53` })
+    })
+  }),
+
+  test('a rule about what comes in by a second uplink translates it, by whichever uplink it is answered', REFLECTED, async (lab) => {
+    const towards = '192.168.1.50'
+    await lab.gateway.sh(`ip addr add ${P0}/32 dev outside; ip addr add ${towards}/32 dev inside`)
+    // The second uplink is inside2 here, and c is its router.
+    await atOnce(lab, ...pool('out', [P0]), ...pool('in', [towards]), rule('192.168.0.0/16', 'out', { iif: 'inside', oif: 'outside' }),
+      rule('192.168.0.0/16', 'out', { iif: 'inside', oif: 'inside2' }), rule('0.0.0.0/0', 'in', { iif: 'inside2', oif: 'inside' }))
+    lab.c.send(udp(`${CLIENT}:5001 > ${A}:9`, 'in by the second uplink'))
+    await lab.a.expect(`udp ${towards}:* > ${A}:9`)
+  }),
 
   test('a flow lets in its own remote only, and the rest is not sent back', TOWARDS, async (lab) => {
     await snat(lab, { pool: [ROUTED], device: 'none' })

@@ -137,12 +137,12 @@ export function assertNothingPrivateLeft(lab: Lab): void {
 }
 
 /** Puts a host on the outside link that has the gateway as its router, for as long as `work` takes. */
-export async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>): Promise<void> {
-  const neighbour = new Host(lab.links.outside, { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY.outside.mac })
+export async function withNeighbour(lab: Lab, address: string, work: (neighbour: Host) => Promise<void>, link: 'outside' | 'inside2' = 'outside'): Promise<void> {
+  const neighbour = new Host(lab.links[link], { name: 'neighbour', mac: '02:00:00:00:02:4d', addresses: [address], gateway: GATEWAY[link].mac })
   try {
     await work(neighbour)
   } finally {
-    lab.links.outside.detach(neighbour)
+    lab.links[link].detach(neighbour)
   }
 }
 

@@ -39,6 +39,14 @@
 #include <net/ip_vs.h>
 #include <net/ip_vs_snat.h>
 
+/* What the route of a packet depends on, as far as we ask for it */
+struct ip_vs_snat_route_key {
+	__be32	daddr;
+	__be32	saddr;
+	int	iif;			/* 0: of this host's own */
+	u32	mark;
+};
+
 #include "ip_vs_snat_compat.h"
 
 /* Devices that a pool can lead out by; more than any gateway has uplinks */
@@ -117,16 +125,17 @@ enum snat_svc {
 };
 
 /* The devices by which the traffic of a service, or of all rules, leaves for the
- * outside. It's
- * valid as long as neither the routes nor the pools have changed.
+ * outside. It's valid as long as neither the routes nor the pools have changed.
  */
 struct snat_scope {
 	struct rcu_head	rcu_head;
 	int		route_gen;
 	int		pool_gen;
 	struct netns_ipvs *ipvs;
+	bool		by_default;		/* the pool doesn't tell */
+	int		room;
 	int		num;
-	int		ifindex[SNAT_SCOPE_DEVS];
+	int		ifindex[2 * SNAT_SCOPE_DEVS];	/* and the cards below */
 };
 
 /* A pool address. It's known as long as a destination has it, and that is as long
@@ -757,6 +766,7 @@ unsigned int snat_icmp_own_error(struct netns_ipvs *ipvs, struct sk_buff *skb,
 
 /* ip_vs_snat_tcp.c */
 bool snat_tcp_ended(const struct ip_vs_conn *cp);
+bool snat_tcp_over(const struct ip_vs_conn *cp);
 bool snat_tcp_closed(const struct ip_vs_conn *cp);
 bool snat_tcp_data(struct ip_vs_conn *cp, const struct sk_buff *skb,
 		   unsigned int thoff, bool out);

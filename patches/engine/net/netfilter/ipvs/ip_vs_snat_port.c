@@ -388,6 +388,8 @@ struct snat_search {
 	const struct snat_tuple	*inside;
 	struct snat_tuple	outside;
 	bool			over;		/* take ports of those that are over */
+	bool			rested;		/* some are, for long enough */
+	u32			looks;		/* at them, of all addresses */
 	u32			base;		/* hash of port 0 */
 	u32			range;
 	u32			conflicts;
@@ -396,15 +398,19 @@ struct snat_search {
 	bool			local;
 };
 
-/* Is the port of the outside tuple one that a map would tell to leave alone? */
-static bool snat_port_mappable(const struct snat_search *s, u32 hash)
+static bool snat_port_reserved(const struct snat_search *s)
 {
 	const unsigned long *reserved;
 
-	if (snat_in_taken(s->ipvs->snat, &s->outside, hash))
-		return true;
 	reserved = snat_reserved(s->ipvs, s->outside.protocol);
 	return reserved && test_bit(ntohs(s->outside.lport), reserved);
+}
+
+/* Is the port of the outside tuple one that a map would tell to leave alone? */
+static bool snat_port_mappable(const struct snat_search *s, u32 hash)
+{
+	return snat_in_taken(s->ipvs->snat, &s->outside, hash) ||
+	       snat_port_reserved(s);
 }
 
 /* Is the port of the outside tuple free, apart from SNAT connections and those that are
@@ -581,59 +587,74 @@ static struct ip_vs_conn *snat_search_ports(struct snat_search *s)
 	return snat_search_map(s, hot, &state);
 }
 
-/* May a new connection have the port of one that is over? A server that has closed first
- * waits for what is late, and takes no number for that of a new connection that isn't
- * ahead (RFC 6191).
- */
-static bool snat_port_rested(const struct ip_vs_conn *cp, u32 seq)
+/* Is a connection over for long enough that nothing of it is on its way? */
+static bool snat_port_rested(const struct ip_vs_conn *cp)
 {
 	unsigned long last = READ_ONCE(cp->timer.expires) - cp->timeout;
 
-	return snat_tcp_ended(cp) && time_after(jiffies, last + SNAT_PORT_REST) &&
-	       after(seq, READ_ONCE(cp->snat.tcp_end[SNAT_DIR_OUT]));
+	return snat_tcp_over(cp) && time_after(jiffies, last + SNAT_PORT_REST);
 }
 
-/* Have a connection of TCP that is over let a port go */
+/* Have a connection of TCP that is over let a port go. A server that has closed first
+ * waits for what is late, and takes no number for that of a new connection that isn't
+ * ahead (RFC 6191).
+ */
 static bool snat_port_release(struct snat_search *s, u32 port, u32 seq)
 {
 	struct ip_vs_snat *snat = s->ipvs->snat;
 	struct ip_vs_conn *cp;
 
 	s->outside.lport = htons(port);
+	if (snat_port_reserved(s) || !snat_port_allowed(s))
+		return false;
 	cp = snat_in_get(snat, &s->outside);
 	if (!cp)
 		return false;
-	if (!snat_port_rested(cp, seq)) {
-		__ip_vs_conn_put(cp);
-		return false;
-	}
+	if (!snat_port_rested(cp))
+		goto put;
+	s->rested = true;
+	if (!after(seq, READ_ONCE(cp->snat.tcp_end[SNAT_DIR_OUT])))
+		goto put;
 	snat_conn_retire(cp);
 	snat_count(s->ipvs, SNAT_CTR_EARLY_DROP);
 	return true;
+
+put:
+	__ip_vs_conn_put(cp);
+	return false;
 }
 
 /* All ports are taken: look at some of them, or at all if they are few, for connections
- * that are over
+ * that are over. It's not done again for a moment if there are none.
  */
 static struct ip_vs_conn *snat_search_over(struct snat_search *s)
 {
 	u32 first = s->range >> 16, num = (s->range & 0xffff) - first + 1;
+	u32 i, start, port, tries = min_t(u32, num, SNAT_PORT_TRIES);
+	struct ip_vs_snat *snat = s->ipvs->snat;
+	struct snat_tuple looked = s->outside;
 	struct ip_vs_conn *cp = NULL;
 	struct tcphdr _th, *th;
-	u32 i, start, port;
 	u64 state;
 
 	th = skb_header_pointer(s->skb, ip_hdrlen(s->skb), sizeof(_th), &_th);
-	if (!th)
+	/* No inside host has a pool address */
+	looked.lport = htons(first);
+	if (!th || s->looks > SNAT_PORT_TRIES - tries ||
+	    snat_memo_has(snat, snat->refused, &looked, SNAT_REFUSED))
 		return NULL;
+	s->looks += tries;
+	s->rested = false;
 	state = ip_vs_snat_random() | 1;
 	start = snat_next_place(&state, num);
-	for (i = 0; i < min_t(u32, num, SNAT_PORT_TRIES) && !cp; i++) {
+	for (i = 0; i < tries && !cp; i++) {
 		port = first + (num <= SNAT_PORT_TRIES ? (start + i) % num :
 				snat_next_place(&state, num));
 		if (snat_port_release(s, port, ntohl(th->seq)))
 			cp = snat_try_port(s, port);
 	}
+	if (!cp && !s->rested)
+		snat_memo_put(snat, snat->refused, &looked);
 	return cp;
 }
 

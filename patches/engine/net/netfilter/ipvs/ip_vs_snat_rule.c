@@ -16,6 +16,9 @@
 
 #include "ip_vs_snat_config.h"
 
+/* A default route may be in two halves */
+#define SNAT_DEFAULT_LEN	1
+
 /* How long a UDP packet of a server is taken for a reply of a connection that has
  * expired
  */
@@ -65,11 +68,11 @@ static void snat_scope_add(void *data, struct net_device *dev)
 		if (scope->ifindex[i] == dev->ifindex)
 			return;
 	}
-	if (scope->num == SNAT_SCOPE_DEVS) {
+	if (scope->num >= scope->room) {
 		if (!ip_vs_snat_trusted(scope->ipvs))
 			return;
 		IP_VS_ERR_RL("SNAT: %s is taken for inside, %d devices are outside already\n",
-			     dev->name, SNAT_SCOPE_DEVS);
+			     dev->name, scope->num);
 		return;
 	}
 	scope->ifindex[scope->num++] = dev->ifindex;
@@ -79,17 +82,24 @@ static void snat_scope_add(void *data, struct net_device *dev)
 static void snat_scope_add_addr(struct snat_scope *scope,
 				struct netns_ipvs *ipvs, __be32 addr)
 {
+	const struct ip_vs_snat_route_key key = { .daddr = addr };
+
 	if (!ip_vs_snat_for_addr_dev(ipvs, addr, snat_scope_add, scope))
-		ip_vs_snat_for_route_devs(ipvs, addr, 32, 0, snat_scope_add,
+		ip_vs_snat_for_route_devs(ipvs, &key, 32, snat_scope_add,
 					  scope);
 }
 
-/* Where the default route leads to, which may be in two halves */
+/* Where the default route leads to */
 static void snat_scope_add_default(struct snat_scope *scope,
 				   struct netns_ipvs *ipvs)
 {
-	ip_vs_snat_for_route_devs(ipvs, 0, 1, 0, snat_scope_add, scope);
-	ip_vs_snat_for_route_devs(ipvs, htonl(1U << 31), 1, 0, snat_scope_add,
+	const struct ip_vs_snat_route_key low = { }, high = {
+		.daddr = htonl(1U << 31),
+	};
+
+	ip_vs_snat_for_route_devs(ipvs, &low, SNAT_DEFAULT_LEN, snat_scope_add,
+				  scope);
+	ip_vs_snat_for_route_devs(ipvs, &high, SNAT_DEFAULT_LEN, snat_scope_add,
 				  scope);
 }
 
@@ -178,9 +188,11 @@ static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
 static void snat_scope_add_cards(struct snat_scope *scope,
 				 struct netns_ipvs *ipvs)
 {
-	struct snat_scope routed = { .ipvs = ipvs };
+	struct snat_scope routed = { .ipvs = ipvs, .room = SNAT_SCOPE_DEVS };
 	int i, num = scope->num;
 
+	/* One for each, if need be: what goes out leaves by it */
+	scope->room = ARRAY_SIZE(scope->ifindex);
 	snat_scope_add_default(&routed, ipvs);
 	for (i = 0; i < num; i++) {
 		if (!snat_scope_has(&routed, scope->ifindex[i]))
@@ -189,8 +201,17 @@ static void snat_scope_add_cards(struct snat_scope *scope,
 	}
 }
 
+static void snat_scope_keep(struct snat_scope *scope,
+			    const struct snat_scope *old)
+{
+	scope->num = old->num;
+	memcpy(scope->ifindex, old->ifindex, sizeof(scope->ifindex));
+}
+
 /* Stock tools say nothing of inside and outside, nor need rules do so, so the pools
- * have to. If they don't tell, outside is where the default route leads to.
+ * have to. If they don't tell, outside is where the default route leads to, or did
+ * before it went: its packets come in by that still, and without it nothing becomes
+ * outside.
  */
 static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 			    struct ip_vs_service *svc,
@@ -199,13 +220,14 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 	bool empty = svc ? snat_scope_add_service(scope, ipvs, svc) :
 			   snat_scope_add_rules(scope, ipvs);
 
+	scope->by_default = !scope->num;
 	/* A pool that was emptied must not let private addresses out */
-	if (empty && old && old->num) {
-		scope->num = old->num;
-		memcpy(scope->ifindex, old->ifindex, sizeof(scope->ifindex));
-	}
+	if (empty && old && old->num)
+		snat_scope_keep(scope, old);
 	if (!scope->num)
 		snat_scope_add_default(scope, ipvs);
+	if (!scope->num && old)
+		snat_scope_keep(scope, old);
 	snat_scope_add_cards(scope, ipvs);
 	if (!scope->num && ip_vs_snat_trusted(ipvs))
 		IP_VS_ERR_RL("SNAT: no outside device, neither by pool nor by default route\n");
@@ -233,6 +255,7 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 	if (!scope)
 		return old;
 	scope->ipvs = ipvs;
+	scope->room = SNAT_SCOPE_DEVS;
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
@@ -269,6 +292,7 @@ struct snat_query {
 	const struct net_device	*out;
 	u64			nets;		/* source and destination */
 	__be32			saddr;
+	__be32			daddr;
 	__be32			nexthop;
 	u32			mark;
 	u16			dport;
@@ -294,18 +318,70 @@ static bool snat_one_armed(const struct snat_query *q)
 	       ip_vs_snat_on_link(q->ipvs, q->out, q->saddr);
 }
 
-/* While no device of the outside is known (there is no default route, or only in a
- * table of its own), what leaves by another device than it came in, and towards a
- * router, may be on its way to the outside. Who decides about it must not let it go
- * with its private address.
+/* Nobody has these addresses on the Internet (RFC 1918, RFC 6598) */
+static bool snat_is_private(__be32 addr)
+{
+	return ipv4_is_private_10(addr) || ipv4_is_private_172(addr) ||
+	       ipv4_is_private_192(addr) ||
+	       (addr & htonl(0xffc00000)) == htonl(0x64400000);
+}
+
+/* While no device of the outside is known, what leaves by another device than it came
+ * in, by a router or a tunnel, may be on its way to the outside. Who decides about it
+ * must not let it go with its private address. From inside to inside it may go.
  */
 static bool snat_goes_astray(const struct snat_query *q,
 			     const struct snat_scope *scope)
 {
-	if (likely(scope && scope->num))
+	if (likely(scope && scope->num) || !snat_is_private(q->saddr) ||
+	    snat_is_private(q->daddr))
 		return false;
-	return q->in->ifindex == q->out->ifindex ? snat_one_armed(q) :
-						   q->via_router;
+	if (q->in->ifindex == q->out->ifindex)
+		return snat_one_armed(q);
+	return q->via_router || q->out->flags & (IFF_POINTOPOINT | IFF_NOARP);
+}
+
+/* Does a route lead by a device? */
+struct snat_leads {
+	const struct net_device *dev;
+	bool			by_it;
+};
+
+static void snat_leads_add(void *data, struct net_device *dev)
+{
+	struct snat_leads *leads = data;
+
+	if (dev == leads->dev)
+		leads->by_it = true;
+}
+
+/* Where the host's own default route tells what is outside, so does that of a packet,
+ * which rules of routing may have in another table
+ */
+static bool snat_has_own_default(const struct snat_query *q,
+				 const struct snat_scope *scope)
+{
+	const struct ip_vs_snat_route_key key = {
+		.daddr	= q->daddr,
+		.saddr	= q->saddr,
+		.iif	= q->in->ifindex,
+		.mark	= q->mark,
+	};
+	struct snat_leads leads = { .dev = q->out };
+
+	if (!scope->by_default || !ip_vs_snat_has_fib_rules(q->ipvs) ||
+	    q->in->ifindex == q->out->ifindex || snat_is_private(q->daddr))
+		return false;
+	ip_vs_snat_for_route_devs(q->ipvs, &key, SNAT_DEFAULT_LEN,
+				  snat_leads_add, &leads);
+	return leads.by_it;
+}
+
+static bool snat_leads_outside(const struct snat_query *q,
+			       const struct snat_scope *scope)
+{
+	return scope && (snat_scope_has(scope, q->out->ifindex) ||
+			 snat_has_own_default(q, scope));
 }
 
 /* Does a packet go from the inside to the outside, as the pool of a service tells?
@@ -316,14 +392,11 @@ static bool snat_goes_out(struct snat_query *q, struct ip_vs_service *svc,
 {
 	struct snat_scope *scope = snat_scope_get(q->ipvs, svc, which);
 
+	if (likely(snat_leads_outside(q, scope)))
+		return !snat_scope_has(scope, q->in->ifindex) ||
+		       snat_one_armed(q);
 	q->astray = snat_goes_astray(q, scope);
-	if (unlikely(q->astray))
-		return true;
-	if (!scope || !snat_scope_has(scope, q->out->ifindex))
-		return false;
-	if (likely(!snat_scope_has(scope, q->in->ifindex)))
-		return true;
-	return snat_one_armed(q);
+	return q->astray;
 }
 
 static bool snat_is_oif(const struct snat_config *config,
@@ -359,7 +432,8 @@ static void snat_query_sides(struct snat_query *q,
 {
 	struct snat_scope *scope = snat_scope_get(q->ipvs, NULL, SNAT_SVC_RULES);
 
-	q->to_outside = snat_is_outside(config, scope, q->out);
+	q->to_outside = snat_leads_outside(q, scope) ||
+			snat_is_oif(config, q->out);
 	q->from_inside = !snat_is_outside(config, scope, q->in) ||
 			 snat_one_armed(q);
 	q->astray = !q->to_outside && snat_goes_astray(q, scope);
@@ -376,7 +450,8 @@ static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
 	q->in = ip_vs_snat_in_dev(skb, in);
 	q->out = out;
 	q->saddr = ip_hdr(skb)->saddr;
-	q->nets = snat_nets(ntohl(q->saddr), ntohl(ip_hdr(skb)->daddr));
+	q->daddr = ip_hdr(skb)->daddr;
+	q->nets = snat_nets(ntohl(q->saddr), ntohl(q->daddr));
 	q->nexthop = ip_vs_snat_nexthop(skb);
 	q->mark = skb->mark;
 	q->svc_protocol = ip_hdr(skb)->protocol;
@@ -700,6 +775,7 @@ bool snat_leads_past(struct netns_ipvs *ipvs, const struct iphdr *about,
 		.nets		= snat_nets(ntohl(about->saddr),
 					    ntohl(about->daddr)),
 		.saddr		= about->saddr,
+		.daddr		= about->daddr,
 		.nexthop	= router,
 		.any_mark	= true,
 		.via_router	= router != about->daddr,
@@ -751,25 +827,39 @@ static void snat_home_add(void *data, struct net_device *dev)
 }
 
 /* Does the source of a packet live outside, whatever device that came in by? What is
- * answered to it would leave for the outside again, from this gateway.
+ * answered to it would leave for the outside again, from this gateway. Nobody on the
+ * Internet has a private address; a rule about what comes in by a device of the outside
+ * means just that.
  */
 static bool snat_lives_outside(const struct snat_query *q,
 			       const struct snat_config *config,
 			       const struct snat_source *source)
 {
 	enum snat_svc which = SNAT_SVC_RULES;
+	struct ip_vs_snat_route_key key = {
+		.daddr	= q->saddr,
+		.saddr	= q->daddr,
+		.iif	= q->out->ifindex,
+	};
 	struct snat_home home = {
 		.config	= config,
 		.in	= q->in,
 	};
 
+	if (likely(snat_is_private(q->saddr)) ||
+	    (source->rule && *source->rule->spec.iif && !q->from_inside))
+		return false;
 	if (!config)
 		which = source->svc->protocol == IPPROTO_TCP ? SNAT_SVC_TCP :
 							       SNAT_SVC_UDP;
 	/* It's up to date, or was a moment ago, when this packet was decided on */
 	home.scope = rcu_dereference(q->ipvs->snat->scope[which]);
-	ip_vs_snat_for_route_devs(q->ipvs, q->saddr, 32, q->out->ifindex,
-				  snat_home_add, &home);
+	ip_vs_snat_for_route_devs(q->ipvs, &key, 32, snat_home_add, &home);
+	/* Its answers may get the mark that it has */
+	key.mark = q->mark;
+	if (key.mark && !home.inside)
+		ip_vs_snat_for_route_devs(q->ipvs, &key, 32, snat_home_add,
+					  &home);
 	return home.outside && !home.inside;
 }
 

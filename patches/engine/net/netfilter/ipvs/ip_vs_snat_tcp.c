@@ -56,6 +56,21 @@ static u32 snat_tcp_acked(const struct ip_vs_conn *cp, enum snat_dir dir)
 	return READ_ONCE(cp->snat.tcp_ack[dir]);
 }
 
+/**
+ * snat_tcp_over - is nothing missing of a TCP connection that has ended?
+ * @cp:		the connection
+ *
+ * The inside host repeats its FIN, and what was before, until the remote has
+ * acknowledged it.
+ */
+bool snat_tcp_over(const struct ip_vs_conn *cp)
+{
+	return cp->state == IP_VS_TCP_S_CLOSE ||
+	       (cp->state == IP_VS_TCP_S_TIME_WAIT &&
+		!before(snat_tcp_acked(cp, SNAT_DIR_IN),
+			snat_tcp_sent(cp, SNAT_DIR_OUT)));
+}
+
 /* Note how far each side has got. The inside host is believed: what it has
  * acknowledged was sent, even if it was too far ahead to count then. A segment from
  * outside has to follow what is known already: who wants a RST to fit needs as much

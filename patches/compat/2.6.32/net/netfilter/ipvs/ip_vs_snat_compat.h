@@ -351,14 +351,29 @@ ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
 	return true;
 }
 
+/* May there be rules of routing, so that not all packets have the same routes? */
+static inline bool ip_vs_snat_has_fib_rules(struct netns_ipvs *ipvs)
+{
+#ifdef CONFIG_IP_MULTIPLE_TABLES
+	return true;
+#else
+	return false;
+#endif
+}
+
 /* fib_lookup() isn't exported, what it does is. On success, the nexthops have to
  * be put back.
  */
 static inline struct fib_info *ip_vs_snat_fib_lookup(struct netns_ipvs *ipvs,
-						     __be32 addr, int iif,
+						     const struct ip_vs_snat_route_key *key,
 						     struct fib_result *res)
 {
-	struct flowi fl = { .iif = iif, .nl_u.ip4_u.daddr = addr };
+	struct flowi fl = {
+		.iif			= key->iif,
+		.mark			= key->mark,
+		.nl_u.ip4_u.daddr	= key->daddr,
+		.nl_u.ip4_u.saddr	= key->saddr,
+	};
 	int err;
 
 	memset(res, 0, sizeof(*res));
@@ -394,12 +409,12 @@ static inline void ip_vs_snat_fib_put(struct fib_info *fi)
 	kfree(fi);
 }
 
-/* Call back with every device of the route to an address, if its net is no smaller than
- * that: of what comes in by a device, or, with 0, of this host's own
+/* Call back with every device of the route of a packet, if its net is no smaller than
+ * that
  */
 static inline void
-ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
-			  int iif,
+ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs,
+			  const struct ip_vs_snat_route_key *key, int max_len,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
@@ -407,7 +422,7 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 	struct fib_info *fi;
 	int i;
 
-	fi = ip_vs_snat_fib_lookup(ipvs, addr, iif, &res);
+	fi = ip_vs_snat_fib_lookup(ipvs, key, &res);
 	if (!fi)
 		return;
 	if (res.type == RTN_UNICAST && res.prefixlen <= max_len) {
@@ -456,12 +471,13 @@ static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
 static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
 				      const struct net_device *dev, __be32 addr)
 {
+	const struct ip_vs_snat_route_key key = { .daddr = addr };
 	struct fib_result res;
 	struct fib_info *fi;
 	bool found = false;
 	int i;
 
-	fi = ip_vs_snat_fib_lookup(ipvs, addr, 0, &res);
+	fi = ip_vs_snat_fib_lookup(ipvs, &key, &res);
 	if (!fi)
 		return false;
 	for (i = 0; res.type == RTN_UNICAST && i < fi->fib_nhs; i++) {

@@ -260,16 +260,21 @@ ip_vs_snat_for_addr_dev(struct netns_ipvs *ipvs, __be32 addr,
 	return dev;
 }
 
-/* Call back with every device of the route to an address, if its net is no smaller than
- * that: of what comes in by a device, or, with 0, of this host's own. Called under RCU lock.
+/* Call back with every device of the route of a packet, if its net is no smaller than
+ * that. Called under RCU lock.
  */
 static inline void
-ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
-			  int iif,
+ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs,
+			  const struct ip_vs_snat_route_key *key, int max_len,
 			  void (*fn)(void *data, struct net_device *dev),
 			  void *data)
 {
-	struct flowi4 fl4 = { .daddr = addr, .flowi4_iif = iif };
+	struct flowi4 fl4 = {
+		.daddr		= key->daddr,
+		.saddr		= key->saddr,
+		.flowi4_iif	= key->iif,
+		.flowi4_mark	= key->mark,
+	};
 	struct fib_result res = { };
 	int i;
 
@@ -282,6 +287,16 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs, __be32 addr, int max_len,
 		if (dev)
 			fn(data, dev);
 	}
+}
+
+/* Are there rules of routing, so that not all packets have the same routes? */
+static inline bool ip_vs_snat_has_fib_rules(struct netns_ipvs *ipvs)
+{
+#ifdef CONFIG_IP_MULTIPLE_TABLES
+	return ipvs->net->ipv4.fib_has_custom_rules;
+#else
+	return false;
+#endif
 }
 
 /* Does a device share a card with others, which have addresses of their own? */
@@ -312,10 +327,12 @@ ip_vs_snat_for_card(struct netns_ipvs *ipvs, int ifindex,
 		fn(data, card);
 }
 
-/* Does the packet leave towards a router, not towards its destination? */
+/* Does the packet leave towards a router, not towards its destination? A neighbour for
+ * whom a smaller MTU is known is its own gateway, which is no router.
+ */
 static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
 {
-	return skb_rtable(skb)->rt_gw_family;
+	return skb_rtable(skb)->rt_uses_gateway;
 }
 
 /* Is the address that of a neighbour on the device? Called under RCU lock. */
