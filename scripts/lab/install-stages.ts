@@ -331,6 +331,21 @@ export const STAGES: readonly Stage[] = [
     },
   },
   {
+    name: 'the service is restarted with a wrong line in its file: the table stays as it is',
+    proves: 'issue 15, as what boots was attacked: a restart of systemd is a stop and a start',
+    async run(site) {
+      const { gateway } = site
+      await gateway.sh(`
+        echo '--add-rule --id nonsense' >> ${RULES_FILE}
+        ! systemctl restart ipvsadm.service`)
+      assert.match(await gateway.sh('ipvsadm -S -n'), ZONE)
+      await askOutside(site, 4008)
+      await gateway.sh(`sed -i '$d' ${RULES_FILE} && systemctl restart ipvsadm.service`)
+      assert.equal(await gateway.sh(`cat ${RULES_FILE}`), RULES)
+      await askOutside(site, 4009)
+    },
+  },
+  {
     name: 'something else loads IPVS, as keepalived does: settings of the files of sysctl are in force, and the service leaves others alone',
     proves: 'that settings of SNAT outlast a boot, by the rule of udev',
     async run(site) {

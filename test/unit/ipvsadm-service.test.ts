@@ -16,6 +16,8 @@ const SYSTEMD = 'usr/lib/systemd/systemd-sysctl'
 /** Kernels with SNAT and without it, as what loading IPVS makes there. */
 const LOADS = { snat: `mkdir -p $ROOT/${SETTINGS} $ROOT/proc/net && touch $ROOT/${SNAT}`, stock: `mkdir -p $ROOT/${SETTINGS}`, nothing: 'exit 1' } as const
 
+const ZONE = '-K --zone 192.168.0.0/16\n-U --zone 192.168.0.0/16 -z 203.0.113.10\n'
+
 interface Host {
   /** Which kernel it has. */
   loads?: keyof typeof LOADS
@@ -27,12 +29,16 @@ interface Host {
   restores?: number
   /** Lines of ipvsadm-config. */
   config?: string
+  /** What the table is, as ipvsadm -S says. */
+  table?: string
+  /** What systemd is about to do. */
+  jobs?: string
   forwarding?: '0' | '1'
   files?: Record<string, string>
 }
 
 /** Makes a host; @returns how its service is called, with its exit status, what it says, and the calls of programs since the call before */
-function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', forwarding = '0', files = {} }: Host) {
+function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', table = ZONE, jobs = 'No jobs running.', forwarding = '0', files = {} }: Host) {
   const root = mkdtempSync(join(tmpdir(), 'lvs-snat-service-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   const write = (path: string, content: string, mode = 0o644): void => {
@@ -44,6 +50,12 @@ function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, syste
   program('bin/sysctl', 'cat >> $ROOT/calls')
   program('bin/ipvsadm-restore', 'cat > /dev/null\nexit $(cat $ROOT/restores)')
   write('restores', String(restores))
+  // What is restored, and the table of which it is asked, are not the same thing here.
+  write('bin/ipvsadm', `#!/bin/sh\n[ "$1" = -S ] && exec cat $ROOT/table\necho "ipvsadm $*" >> $ROOT/calls\ncat >> $ROOT/calls\n`, 0o755)
+  write('bin/ipvsadm-save', '#!/bin/sh\nexec cat $ROOT/table\n', 0o755)
+  write('bin/systemctl', '#!/bin/sh\ncat $ROOT/jobs\n', 0o755)
+  write('table', table)
+  write('jobs', `${jobs}\n`)
   if (systemd !== undefined) program(systemd, 'exit 1')
   write('etc/sysconfig/ipvsadm', '# a table\n')
   write('etc/sysconfig/ipvsadm-config', config)
@@ -54,6 +66,7 @@ function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, syste
   const service = SERVICE.replace(/^PATH=.*/m, 'PATH=$ROOT/bin:/usr/bin:/bin').replaceAll(/(?<=[ =])\/(?=(?:etc|proc|var|usr\/lib|lib)\/)/g, '$ROOT/')
   write('var/run/ipvsadm-stopped', '')
   return {
+    root,
     write,
     read: (path: string): string => readFileSync(join(root, path), 'utf8').trim(),
     async call(word: string) {
@@ -137,4 +150,30 @@ test('what is on is not written again, and a reload that fails leaves it on', as
   host.write('restores', '2')
   t.is((await host.call('start')).exitCode, 2)
   t.is(host.read(FORWARDING), '1 as it was')
+})
+
+test('it is not turned on over a table that says nothing of SNAT', async (t) => {
+  for (const [table, on] of [['', '0'], ['-A -t 198.51.100.1:80 -s rr\n', '0'], ['--add-pool out -O rr\n', '0'], [ZONE, '1'], ['--add-rule --priority 1 -F 0.0.0.0/0 --pool out\n', '1'], ['-A -u 0.0.0.0:0 -s rr -p 300\n', '1']] as const) {
+    const host = createHost(t, { table, config: 'IPVS_FORWARD=yes\n' })
+    const { exitCode, stderr } = await host.call('start')
+    t.is(host.read(FORWARDING), on, table)
+    t.is(exitCode, on === '1' ? 0 : 1)
+    t.is(stderr.includes('no zone, rule or service of SNAT'), on === '0')
+  }
+})
+
+test("a restart of systemd's, which is a stop and a start, leaves the table to what the start restores", async (t) => {
+  const jobs = ' 812 ipvsadm.service restart running\n\n1 jobs listed.'
+  const host = createHost(t, { jobs, loaded: true })
+  host.write('proc/net/ip_vs', '')
+  t.deepEqual(await host.call('stop'), { exitCode: 0, stderr: '', calls: [] })
+  t.is(host.read('etc/sysconfig/ipvsadm'), '# a table')
+
+  host.write('etc/sysconfig/ipvsadm-config', 'IPVS_SAVE_ON_RESTART=yes\n')
+  rmSync(join(host.root, 'var/run/ipvsadm-stopped'))
+  t.is((await host.call('stop')).exitCode, 0)
+  t.is(host.read('etc/sysconfig/ipvsadm'), ZONE.trim(), 'it is saved')
+  // Else it is drained.
+  host.write('jobs', 'No jobs running.\n')
+  t.true((await host.call('stop')).calls.includes('ipvsadm -R --replace'))
 })
