@@ -66,11 +66,47 @@ export function withSourceEntries(file: string, content: string): string {
   return lines.join('\n').replace(/^deb(?:-src)?\s+(.*)$/gm, (_line, rest: string) => `deb ${rest}\ndeb-src ${rest}`)
 }
 
-/** Debian's archives: what an address of one ends with, and the suites of a release that it has. */
+/** Names of Debian's releases, which other archives do not sign with its keys. */
+const RELEASE = /^(oldstable|stable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)$/
+
+/** Debian's archives: which suites of a release each has, and which of an entry tell of it. */
 const ARCHIVES = [
-  { folder: 'debian', suites: (suite: string) => [suite, `${suite}-updates`] },
-  { folder: 'debian-security', suites: (suite: string) => [`${suite}-security`] },
+  { suites: (suite: string) => [suite, `${suite}-updates`], tells: (suite: string) => RELEASE.test(suite) },
+  { suites: (suite: string) => [`${suite}-security`], tells: (suite: string) => suite.endsWith('-security') && RELEASE.test(suite.replace('-security', '')) },
 ] as const
+
+/** What an entry of a source list says (sources.list(5)). */
+interface Entry {
+  uri: string
+  suites: readonly string[]
+  components: readonly string[]
+  /** Whose keys vouch for it, if not all that the host trusts. */
+  signedBy: string
+}
+
+const words = (text = ''): string[] => text.trim().split(/\s+/)
+
+function entriesOf(list: string): Entry[] {
+  if (!/^URIs:/im.test(list)) {
+    return [...list.matchAll(/^[ \t]*deb(?:-src)?[ \t]+(?:\[([^\]\n]*)\][ \t]*)?(\S+)[ \t]+(\S+)[ \t]*([^#\n]*)/gm)].map(([, options = '', uri = '', suite = '', components]) => (
+      { uri, suites: [suite], components: words(components), signedBy: /signed-by=(\S+)/i.exec(options)?.[1] ?? '' }))
+  }
+  const stanzas = list.replace(/^#.*\n?/gm, '').split(/\n(?:[ \t]*\n)+/)
+  return stanzas.flatMap((stanza) => {
+    const field = (name: string): string => new RegExp(`^${name}:((?:.*\\n[ \\t])*.*)`, 'im').exec(stanza)?.[1]?.trim() ?? ''
+    if (/^no$/i.test(field('Enabled'))) return []
+    return words(field('URIs')).map((uri) => ({ uri, suites: words(field('Suites')), components: words(field('Components')), signedBy: field('Signed-By') }))
+  })
+}
+
+/** A list of mirrors (apt-transport-mirror(1)), which official images for clouds have. */
+const MIRRORS = /^mirror\+file:\/*(?=\/)/
+
+/** @returns the first address that can be had by HTTP: the entry's own, or of its list of mirrors */
+function addressOf({ uri }: Entry): string | undefined {
+  const text = MIRRORS.test(uri) && existsSync(uri.replace(MIRRORS, '')) ? readFileSync(uri.replace(MIRRORS, ''), 'utf8') : uri
+  return /^https?:\/\/\S+/m.exec(text)?.[0].replace(/\/$/, '')
+}
 
 /**
  * Makes a source list of a release of Debian, at the addresses that the host has of Debian's archives.
@@ -79,9 +115,9 @@ const ARCHIVES = [
  * @returns it in the form of a `.sources` file; empty where the host has no such address
  */
 export function suiteEntries(lists: readonly string[], suite: string): string {
-  return ARCHIVES.flatMap(({ folder, suites }) => {
-    const known = new RegExp(`^[^#\\n]*?\\b(https?://\\S+/${folder})/?(?=\\s|$)`, 'm')
-    const uri = lists.map((list) => known.exec(list)?.[1]).find((found) => found !== undefined)
+  const known = lists.flatMap(entriesOf).filter(({ components, signedBy }) => components.includes('main') && (signedBy === '' || signedBy.includes('debian-archive')))
+  return ARCHIVES.flatMap(({ suites, tells }) => {
+    const uri = known.filter((entry) => entry.suites.some(tells)).map(addressOf).find((address) => address !== undefined)
     return uri === undefined ? [] : [`Types: deb deb-src\nURIs: ${uri}\nSuites: ${suites(suite).join(' ')}\nComponents: main\nSigned-By: ${DEBIAN_KEYS}\n`]
   }).join('\n')
 }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { download, lastComplaint } from '../../scripts/base/download.ts'
@@ -440,12 +441,23 @@ test.serial('a library that apt has brought is asked for again until its patches
 
 test('another release of Debian is asked for at the addresses that the host has of its archives', (t) => {
   const keys = '/usr/share/keyrings/debian-archive-keyring.gpg'
-  const lists = ['# deb http://old.example.org/debian stable main\n', 'Types: deb\nURIs: https://mirror.example.org/debian/\nSuites: bookworm\n\nTypes: deb\nURIs: https://mirror.example.org/debian-security/\nSuites: bookworm-security\n']
-  const [main, security] = suiteEntries(lists, 'trixie').split('\n\n')
+  const uris = (...lists: string[]): string[] => [...suiteEntries(lists, 'trixie').matchAll(/^URIs: (.*)$/gm)].map(([, uri = '']) => uri)
+  const mirrors = join(mkdtempSync(join(tmpdir(), 'lvs-snat-mirrors-')), 'debian.list')
+  t.teardown(() => rmSync(dirname(mirrors), { recursive: true }))
+  writeFileSync(mirrors, '# a comment\nhttps://cloud.example.org/debian\n')
+  const mirror = `# a comment\nTypes: deb\nURIs: https://mirror.example.org/debian/\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: ${keys}\n\nTypes: deb\nURIs: https://mirror.example.org/security\nSuites: bookworm-security\nComponents: main\n`
+  const [main, security] = suiteEntries(['# deb http://old.example.org/debian stable main\n', mirror], 'trixie').split('\n\n')
   t.is(main, `Types: deb deb-src\nURIs: https://mirror.example.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: ${keys}`)
-  t.is(security, `Types: deb deb-src\nURIs: https://mirror.example.org/debian-security\nSuites: trixie-security\nComponents: main\nSigned-By: ${keys}\n`)
-  t.true(suiteEntries(['deb [arch=amd64] http://m.example.org/debian bookworm main\n'], 'trixie').includes('URIs: http://m.example.org/debian\n'))
-  t.is(suiteEntries(['deb http://archive.example.org/ubuntu noble main\n'], 'trixie'), '')
+  t.is(security, `Types: deb deb-src\nURIs: https://mirror.example.org/security\nSuites: trixie-security\nComponents: main\nSigned-By: ${keys}\n`)
+  t.deepEqual(uris('deb [arch=amd64] http://m.example.org/debian bookworm main\ndeb http://security.debian.org/ bookworm-security main\n'), ['http://m.example.org/debian', 'http://security.debian.org'])
+  // An official image of clouds, other distributions, and archives of others, whose keys are not Debian's.
+  t.deepEqual(uris(`Types: deb\nURIs: mirror+file://${mirrors}\nSuites: trixie\nComponents: main\n`), ['https://cloud.example.org/debian'])
+  t.deepEqual(uris('Types: deb\nURIs: mirror+file:///nowhere/debian.list\nSuites: trixie\nComponents: main\n'), [])
+  t.deepEqual(uris('deb http://archive.example.org/ubuntu noble main\n'), [])
+  t.deepEqual(uris('deb [signed-by=/usr/share/keyrings/caddy.gpg] https://others.example.org/debian any-version main\n', 'deb [signed-by=/k.gpg] https://others.example.org/debian trixie main\n', mirror)[0], 'https://mirror.example.org/debian')
+  t.deepEqual(uris('Types: deb\nEnabled: no\nURIs: http://old.example.org/debian\nSuites: trixie\nComponents: main\n'), [])
+  t.deepEqual(uris('Types: deb\nURIs: https://others.example.org/debian\nSuites: trixie\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n'), [])
+  t.deepEqual(uris(), [])
 })
 
 test('an upstream version is found in a Debian version', (t) => {
