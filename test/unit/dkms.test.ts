@@ -170,7 +170,7 @@ esac
 function dkmsHost(t: ExecutionContext, kernels: readonly string[]): DkmsHost {
   const folder = mkdtempSync(join(tmpdir(), 'lvs-snat-test-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  for (const name of ['bin', 'usr/src', 'var/lib/dkms/ipvs-snat', 'lib/modules/without-headers', ...kernels.map((kernel) => `lib/modules/${kernel}/build/include`)]) mkdirSync(join(folder, name), { recursive: true })
+  for (const name of ['bin', 'usr/src', 'var/lib/dkms/ipvs-snat', 'lib/modules/without-headers/kernel', 'lib/modules/gone', ...kernels.map((kernel) => `lib/modules/${kernel}/build/include`)]) mkdirSync(join(folder, name), { recursive: true })
   writeFileSync(join(folder, 'bin/dkms'), FAKE_DKMS.replaceAll('ROOT', folder), { mode: 0o755 })
   const source = (version: string): string => join(folder, 'usr/src', `ipvs-snat-${version}`)
   return {
@@ -206,7 +206,9 @@ function upgrade(host: DkmsHost, from: string, to: string, answers: Parameters<D
 test('an installation builds for all kernels with headers, behind one that fails too, and tells of that', (t) => {
   const host = dkmsHost(t, ['1', '2', '3'])
   host.unpack('a')
-  t.is(host.versions('a', 'install', { 'a/1': 'fails', 'a/2': 'refused' }).status, 1)
+  const { status, stderr } = host.versions('a', 'install', { 'a/1': 'fails', 'a/2': 'refused' })
+  t.is(status, 1)
+  t.deepEqual(stderr.match(/^.*headers.*$/gm), ['ipvs-snat: Linux without-headers keeps its own IPVS, without SNAT: its headers are not installed.'])
   t.deepEqual(host.installed(), { 3: 'a' })
   t.is(host.versions('a', 'install', { 'a/2': 'refused' }).status, 0)
   t.deepEqual(host.installed(), { 1: 'a', 3: 'a' })

@@ -125,7 +125,7 @@ const FORWARDS = 'IPVS_FORWARD="yes"\n'
 
 test('it is turned on by a table that stands, and not by one that is refused or by a kernel without SNAT', async (t) => {
   const right = createHost(t, { config: FORWARDS })
-  t.deepEqual(await right.call('start'), { exitCode: 0, stderr: '', calls: ['modprobe ip_vs', 'sysctl -e -p -', RESTORED] })
+  t.deepEqual(await right.call('start'), { exitCode: 0, stderr: '', calls: ['modprobe ip_vs', 'sysctl -e -p -', RESTORED, 'sysctl -e -p -'] })
   t.is(right.read(FORWARDING), '1')
 
   const refused = createHost(t, { config: FORWARDS, restores: 2 })
@@ -176,4 +176,14 @@ test("a restart of systemd's, which is a stop and a start, leaves the table to w
   // Else it is drained.
   host.write('jobs', 'No jobs running.\n')
   t.true((await host.call('stop')).calls.includes('ipvsadm -R --replace'))
+})
+
+test('devices that are not to forward do not when it is turned on, which all do then', async (t) => {
+  const files = { 'etc/sysctl.d/50.conf': 'net.ipv4.conf.mgmt.forwarding = 0\nnet.ipv4.ip_nonlocal_bind = 1\n' }
+  const sysv = createHost(t, { config: FORWARDS, files })
+  const { calls } = await sysv.call('start')
+  t.deepEqual(calls.slice(-2), ['sysctl -e -p -', 'net.ipv4.conf.mgmt.forwarding = 0'])
+  t.deepEqual((await sysv.call('start')).calls.filter((call) => call.includes('mgmt')), [], 'it is on already')
+  const systemd = createHost(t, { config: FORWARDS, files, systemd: SYSTEMD })
+  t.is((await systemd.call('start')).calls.at(-1), 'systemd-sysctl --prefix=/net/ipv4/conf')
 })
