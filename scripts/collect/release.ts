@@ -16,7 +16,7 @@ import { copyFiles, KEY_FILE, setTime, signFile, signPackages, writeKey } from '
 import { fetchedSources, step as all } from '../steps/all.ts'
 import { debPackages, debSourceFiles, fetchDebs, step as debs } from '../steps/debs.ts'
 import { DKMS_TARGETS, dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
-import { step as fetch } from '../steps/fetch.ts'
+import { isWithoutPatches, step as fetch } from '../steps/fetch.ts'
 import { coveredFiles, createRepository, sumsFile } from '../steps/repo.ts'
 import { TARGETS } from '../targets.ts'
 import { describeRelease } from './facts.ts'
@@ -96,9 +96,9 @@ export async function requireSources(context: Context): Promise<void> {
 
 /** A build does without what a mirror does not have yet, and says so; what is published is for others. */
 function requirePatches(contexts: readonly Context[]): void {
-  const names = [...new Set(contexts.flatMap(fetchedSources).filter(({ patches }) => patches === null).map(({ name }) => name))]
+  const names = [...new Set(contexts.flatMap(fetchedSources).filter(isWithoutPatches).map(({ name }) => name))]
   if (names.length === 0) return
-  throw new Failure('source', `Nothing is released: ${names.join(' and ')} came without the security patches of the distribution, whose archive names them and does not have them.`, {
+  throw new Failure('source', `Nothing is released: ${names.join(' and ')} came without the security patches of the distribution, whose archive does not have them.`, {
     hint: `make distclean purge && make fetch asks for them again.\nTo release it as upstream has it, bring the file and name it: ${names.map((name) => `SOURCE=${name}=PATH`).join(', ')}`,
   })
 }

@@ -2,7 +2,7 @@
 import { basename, dirname, join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { publish } from '../package/publish.ts'
+import { publish, removeOthers } from '../package/publish.ts'
 import { copyFiles } from '../package/sign.ts'
 import { debPackages, debSourceFiles, step } from '../steps/debs.ts'
 
@@ -20,11 +20,14 @@ Into dist/VARIANT/DEBS, and the source packages with the series into DSCS; print
   async run(context) {
     await bring(context, step)
     const folder = join(context.paths.dist, 'DEBS')
+    const sources = join(context.paths.dist, 'DSCS')
     for (const path of debPackages(context)) {
       await publish([path], folder)
       process.stdout.write(`${join(folder, basename(path))}\n`)
     }
-    for (const path of debSourceFiles(context)) copyFiles(dirname(path), join(context.paths.dist, 'DSCS'), [basename(path)])
+    for (const path of debSourceFiles(context)) copyFiles(dirname(path), sources, [basename(path)])
+    removeOthers(folder, debPackages(context))
+    removeOthers(sources, debSourceFiles(context))
   },
 }
 export default command

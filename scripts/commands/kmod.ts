@@ -2,7 +2,7 @@
 import { basename, join } from 'node:path'
 import { bring } from '../build/step.ts'
 import type { Command } from '../command.ts'
-import { publish } from '../package/publish.ts'
+import { publish, removeOthers } from '../package/publish.ts'
 import { dkmsPackage, dkmsRpms, step as dkms } from '../steps/dkms.ts'
 import { kmodPackages, step, WHITELIST } from '../steps/kmod.ts'
 import { requireSrpm } from '../steps/srpm.ts'
@@ -26,8 +26,12 @@ Into dist/VARIANT; prints the paths.`,
   async run(context) {
     if (context.target.stock) {
       await bring(context, dkms)
-      await deliver(join(context.paths.dist, 'DEBS'), dkmsPackage(context))
-      for (const path of dkmsRpms(context)) await deliver(join(context.paths.dist, 'DKMS'), path)
+      const folders = { DEBS: [dkmsPackage(context)], DKMS: dkmsRpms(context) }
+      for (const [name, paths] of Object.entries(folders)) {
+        const folder = join(context.paths.dist, name)
+        for (const path of paths) await deliver(folder, path)
+        removeOthers(folder, paths)
+      }
       return
     }
     requireSrpm(context)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What a package has to be before it gets into a folder that others read. */
 
-import { copyFileSync, mkdirSync, renameSync, utimesSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, rmSync, utimesSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Failure } from '../base/errors.ts'
-import { asideOf, sha256File } from '../base/files.ts'
+import { asideOf, listFiles, sha256File } from '../base/files.ts'
 import { capture } from '../base/run.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 
@@ -92,4 +92,17 @@ export async function publish(packages: readonly string[], folder: string): Prom
     published.push({ file: basename(path), sha256: await sha256File(target) })
   }
   return published
+}
+
+/** @returns what a file is of, as packages of Debian (NAME_VERSION) and RPMs (NAME-VERSION) are named */
+const nameOf = (file: string): string => file.replace(/[_-]\d.*$/, '')
+
+/**
+ * Removes other versions of packages: who installs `NAME_*.deb` would get the last one by its name.
+ *
+ * @param kept paths of files, that have their names in the folder too
+ */
+export function removeOthers(folder: string, kept: readonly string[]): void {
+  const names = kept.map((path) => basename(path))
+  for (const file of listFiles(folder).filter((name) => !names.includes(name) && names.some((other) => nameOf(other) === nameOf(name)))) rmSync(join(folder, file))
 }

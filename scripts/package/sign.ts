@@ -14,6 +14,8 @@ import { SOURCE_DATE_EPOCH } from '../release.ts'
 /** The folders of dist that are signed. */
 const RPM_FOLDERS = ['RPMS', 'SRPMS', 'DKMS']
 const DEB_FOLDER = 'DEBS'
+/** The source packages of those, which go along: who offers the ones offers the others. */
+const DSC_FOLDER = 'DSCS'
 /** The public key beside them. */
 export const KEY_FILE = 'KEY.asc'
 
@@ -41,6 +43,7 @@ export async function signPackages(dist: string, folder: string, key: string, cr
     }
     const debs = copyFiles(dist, aside, filesIn(dist, [DEB_FOLDER]))
     if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, signer)
+    copyFiles(dist, aside, filesIn(dist, [DSC_FOLDER]))
     await writeKey(aside, signer)
     await verifySigned(aside, rpms)
     mkdirSync(dirname(folder), { recursive: true })

@@ -199,9 +199,13 @@ async function fetchSource(context: Context, source: Source): Promise<Stored> {
   return toldOf(stored)
 }
 
-/** A build goes on without patches that a mirror does not have yet; a release does not. */
+/** @returns whether something that the distribution patches came without its patches, and not by the user's will */
+export const isWithoutPatches = ({ name, origin, patches }: Stored): boolean =>
+  patches === null || (origin === 'upstream' && SOURCES.some((source) => source.name === name && source.apt.patches !== undefined))
+
+/** A build goes on without patches that a mirror does not have yet, or that no archive of this host has; a release does not. */
 function toldOf(stored: Stored): Stored {
-  if (stored.patches === null) log.warn(`${stored.name} ${stored.version} is without the distribution's patches: its archive names them, and does not have them. To ask for them again: make distclean purge && make`)
+  if (isWithoutPatches(stored)) log.warn(`${stored.name} ${stored.version} is without the distribution's patches, which its archive does not have. To ask for them again: make distclean purge && make`)
   return stored
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** What the service of ipvsadm does to the kernel's settings when it starts, on a host of files and of programs that write down how they were called. */
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -184,6 +184,11 @@ test('devices that are not to forward do not when it is turned on, which all do 
   const { calls } = await sysv.call('start')
   t.deepEqual(calls.slice(-2), ['sysctl -e -p -', 'net.ipv4.conf.mgmt.forwarding = 0'])
   t.deepEqual((await sysv.call('start')).calls.filter((call) => call.includes('mgmt')), [], 'it is on already')
+  const undone = createHost(t, { config: FORWARDS, files: { ...files, 'bin/sysctl': `#!/bin/sh\nif grep -q forwarding; then echo 0 > $ROOT/${FORWARDING}; fi\n` } })
+  chmodSync(join(undone.root, 'bin/sysctl'), 0o755)
+  const { exitCode, stderr } = await undone.call('start')
+  t.is(exitCode, 1)
+  t.regex(stderr, /turns forwarding off again/)
   const systemd = createHost(t, { config: FORWARDS, files, systemd: SYSTEMD })
   t.is((await systemd.call('start')).calls.at(-1), 'systemd-sysctl --prefix=/net/ipv4/conf')
 })

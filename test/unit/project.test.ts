@@ -10,7 +10,7 @@ import { commandNames } from '../../scripts/cli.ts'
 
 /** A clone's files, or those of a copy without git. */
 function projectFiles(): string[] {
-  const listed = execFileSync('find', ['.', '-path', './node_modules', '-prune', '-o', '-path', './dist', '-prune', '-o', '-path', './.git', '-prune', '-o', '-type', 'f', '-print'], { cwd: ROOT, encoding: 'utf8' })
+  const listed = execFileSync('find', ['.', '-path', './node_modules', '-prune', '-o', '-path', './dist', '-prune', '-o', '-path', './.git', '-prune', '-o', '-path', './.cache', '-prune', '-o', '-type', 'f', '-print'], { cwd: ROOT, encoding: 'utf8' })
   return listed.split('\n').filter(Boolean).map((name) => name.slice('./'.length))
 }
 

@@ -20,7 +20,7 @@ import { SOURCE_LICENSES, SOURCES } from '../../scripts/sources.ts'
 import { dkmsPackage, dkmsRpms, step as dkms } from '../../scripts/steps/dkms.ts'
 import { fetchDebs } from '../../scripts/steps/debs.ts'
 import { step as exportStep } from '../../scripts/steps/export.ts'
-import { step as fetch } from '../../scripts/steps/fetch.ts'
+import { isWithoutPatches, step as fetch } from '../../scripts/steps/fetch.ts'
 import { describeRelease } from '../../scripts/collect/facts.ts'
 import { clearSignatures, releasedContexts, releaseFolder, releaseStep, requireSources, saysLeftOut, signRelease, verifyRelease } from '../../scripts/collect/release.ts'
 import { step as repo } from '../../scripts/steps/repo.ts'
@@ -158,6 +158,9 @@ test('nothing is released with a library that lacks the patches which the distri
   t.regex(failure.details.hint ?? '', /name it: SOURCE=popt=PATH$/)
   await t.notThrowsAsync(() => released({}))
   await t.notThrowsAsync(async () => released(await bringByApt(context, root, true)))
+  // Of a host without an archive that has it.
+  t.true(isWithoutPatches({ name: 'popt', origin: 'upstream' } as Stored))
+  t.false(isWithoutPatches({ name: 'busybox', origin: 'upstream' } as Stored))
 })
 
 test('of a library with patches a release says which source package of the distribution it is', async (t) => {

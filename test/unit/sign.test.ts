@@ -62,6 +62,9 @@ test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it 
   mkdirSync(join(dist, 'DEBS'))
   execFileSync('dpkg-deb', ['--build', '--root-owner-group', join(folder, 'deb'), join(dist, 'DEBS/fixture_1_all.deb')], { stdio: 'ignore' })
 
+  const source = join(dist, 'DSCS/fixture_1.tar.xz')
+  mkdirSync(dirname(source))
+  writeFileSync(source, 'its source')
   const signed = join(dist, 'signed')
   await t.throwsAsync(signPackages(dist, signed, 'nobody@example.org', (where) => createRepository(c, where)), { instanceOf: Failure, message: /is no key/ })
   await signPackages(dist, signed, key, (where) => createRepository(c, where))
@@ -76,6 +79,7 @@ test.serial('a signed copy is accepted by rpm, gpg and apt, and refused once it 
   appendFileSync(join(signed, 'repodata/repomd.xml'), ' ')
   t.not(verify(), 0)
 
+  t.is(readFileSync(join(signed, 'DSCS', basename(source)), 'utf8'), 'its source')
   const download = () => aptDownload(join(folder, 'apt'), join(signed, 'DEBS'), join(signed, KEY_FILE))
   t.is(download().status, 0, download().stderr)
   t.deepEqual(readFileSync(join(folder, 'apt/fixture_1_all.deb')), readFileSync(join(dist, 'DEBS/fixture_1_all.deb')))
