@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /** Source packages of Debian with a series of ours behind Debian's own (format "3.0 (quilt)", dpkg-source(1)). */
 
-import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { callersEnvironment } from '../base/environment.ts'
 import { Failure } from '../base/errors.ts'
@@ -19,8 +19,23 @@ export interface SourceToPatch {
   /** It grows whenever the same version comes with other patches. */
   build: number
   suite: string
-  /** Lines for files of Debian's packaging, by name: what the patches bring, and it does not know. */
-  added: Readonly<Record<string, string>>
+  packaging: Packaging
+}
+
+/** What becomes of Debian's packaging. Names are of files in its folder `debian`. */
+export interface Packaging {
+  /** Files that it does not have. */
+  files?: Readonly<Record<string, string>>
+  /** Files in place of its own, where it has them. */
+  instead?: Readonly<Record<string, string>>
+  /** Lines behind those of its files. */
+  added?: Readonly<Record<string, string>>
+  /** What comes in place of all that matches, in files of its own. */
+  replaced?: Readonly<Record<string, readonly (readonly [all: RegExp, text: string])[]>>
+  /** Options of debhelper's commands (debhelper(7)), none of which its rules name. */
+  options?: Readonly<Record<string, string>>
+  /** What none of its files says then, whatever they are called. */
+  never?: RegExp
 }
 
 export interface PatchedSource {
@@ -34,10 +49,10 @@ const SERIES = 'snat'
 const QUILT = '3.0 (quilt)'
 
 /**
- * Makes a source package of one of Debian's: our patches behind its own, and an entry in its changelog.
+ * Makes a source package of one of Debian's: our patches behind its own, an entry in its changelog, and the packaging that they need.
  *
  * @param folder for it, and for what it takes
- * @throws Failure of kind `source` for what is no such package, `patch` for a patch that does not fit
+ * @throws Failure of kind `source` for what is no such package, or packaged otherwise, `patch` for a patch that does not fit
  */
 export async function patchSource(source: SourceToPatch, folder: string): Promise<PatchedSource> {
   const unpacked = join(folder, 'source')
@@ -47,7 +62,7 @@ export async function patchSource(source: SourceToPatch, folder: string): Promis
   const { name, version } = newest(readFileSync(join(unpacked, 'debian/changelog'), 'utf8'))
   addPatches(unpacked, source.patches)
   requireFitting(await dpkgSource(folder, '--before-build', unpacked), `${name} ${version}`)
-  for (const [file, line] of Object.entries(source.added)) addLine(unpacked, file, line)
+  changePackaging(join(unpacked, 'debian'), source.packaging)
   const ours = debVersion(version, source.build)
   addEntry(join(unpacked, 'debian/changelog'), entry({ name, version: ours, suite: source.suite, patches: source.patches }))
   // Now no patch may need another context than it has any more.
@@ -100,10 +115,46 @@ function addPatches(unpacked: string, patches: readonly string[]): void {
 }
 
 /** @throws Failure of kind `source` where Debian packages otherwise */
-function addLine(unpacked: string, file: string, line: string): void {
-  const path = join(unpacked, file)
-  if (!existsSync(path)) throw new Failure('source', `The source package has no ${file}, which is to name ${line}.`)
-  appendFileSync(path, `${readFileSync(path, 'utf8').endsWith('\n') ? '' : '\n'}${line}\n`)
+function changePackaging(folder: string, { files = {}, instead = {}, added = {}, replaced = {}, options = {}, never }: Packaging): void {
+  for (const [file, content] of Object.entries(files)) {
+    if (existsSync(join(folder, file))) throw otherwise(`has a ${file} of its own`)
+    writeProgram(join(folder, file), content)
+  }
+  for (const [file, content] of Object.entries(instead)) if (existsSync(join(folder, file))) writeProgram(join(folder, file), content)
+  for (const [file, text] of Object.entries(added)) addLines(folder, file, text)
+  for (const [file, changes] of Object.entries(replaced)) for (const change of changes) replace(folder, file, change)
+  for (const [command, words] of Object.entries(options)) {
+    if (readPackaging(folder, 'rules').includes(command)) throw otherwise(`calls ${command} itself, which is to have ${words}`)
+    addLines(folder, 'rules', `\noverride_${command}:\n\t${command} ${words}`)
+  }
+  // Of folders and of what it has said of itself nothing becomes a program.
+  const [wrong] = listFiles(folder).filter((file) => !/\/|^(changelog|NEWS)$/.test(file) && never?.test(readPackaging(folder, file)))
+  if (wrong !== undefined) throw otherwise(`says ${never} in ${wrong}`)
+}
+
+const otherwise = (what: string): Failure => new Failure('source', `The packaging of the source package is another than ours is made for: it ${what}.`)
+
+function readPackaging(folder: string, file: string): string {
+  if (!existsSync(join(folder, file))) throw otherwise(`has no ${file}`)
+  return readFileSync(join(folder, file), 'utf8')
+}
+
+/** Who calls it says by its first line whether it is one. */
+function writeProgram(path: string, content: string): void {
+  writeFileSync(path, content)
+  chmodSync(path, content.startsWith('#!') ? 0o755 : 0o644)
+}
+
+function addLines(folder: string, file: string, text: string): void {
+  const before = readPackaging(folder, file)
+  appendFileSync(join(folder, file), `${before === '' || before.endsWith('\n') ? '' : '\n'}${text}\n`)
+}
+
+function replace(folder: string, file: string, [all, text]: readonly [RegExp, string]): void {
+  const before = readPackaging(folder, file)
+  const after = before.replace(all, () => text)
+  if (after === before) throw otherwise(`has no ${all} in ${file}`)
+  writeFileSync(join(folder, file), after)
 }
 
 /** @throws Failure of kind `patch` that names the patch which does not fit, or `build` if it is not for one */

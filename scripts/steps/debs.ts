@@ -10,6 +10,7 @@ import { quote } from '../base/quote.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Json, Step } from '../build/step.ts'
 import { patchesFolder, readSeries, seriesOf } from '../kernel/series.ts'
+import { packagingOf } from '../package/deb-packaging.ts'
 import { patchSource, withoutEpoch } from '../package/deb.ts'
 import { publish } from '../package/publish.ts'
 import { copyFiles } from '../package/sign.ts'
@@ -59,11 +60,6 @@ export const debSourceFiles = (context: Context): string[] =>
 export const debSources = (context: Context): Record<string, Stored> =>
   Object.fromEntries(PACKAGED.map((tool) => [tool.name, sourceFile(context, sourceName(context, tool), fetchDebs)]))
 
-/** What the series bring and Debian's packaging does not know. */
-const ADDED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  ipvsadm: { 'debian/ipvsadm.manpages': 'ipvsadm-snat.8', 'debian/ipvsadm.install': 'ipvsadm.bash usr/share/bash-completion/completions' },
-}
-
 /** What builds a package in a Debian with all that it takes, below {@link PLACE}. */
 const PLACE = '/build'
 const BUILD = `cd ${PLACE}
@@ -83,11 +79,12 @@ function debStep(tool: PackagedTool): Step {
     needs: [],
     after: [fetchDebs],
     host: [...DEBIAN_REQUIREMENTS, ...DEB_REQUIREMENTS],
-    code: ['steps/debs.ts', 'steps/stock.ts', 'package/deb.ts', 'package/publish.ts', 'package/sign.ts'],
+    code: ['steps/debs.ts', 'steps/stock.ts', 'package/deb.ts', 'package/deb-packaging.ts', 'package/publish.ts', 'package/sign.ts'],
     inputs: async (context) => ({
       ...debianOf(context),
       source: sourceFile(context, sourceName(context, tool), fetchDebs).sha256,
       patches: await Promise.all(debPatches(context, tool).map(sha256File)),
+      packaging: { ...packagingOf(context.paths.root, tool.name), replaced: null, never: null } as Json,
       release: [tool.build, BUILDID, PACKAGER, SOURCE_DATE_EPOCH],
     }),
     outputs: (context) => [debFolder(context, tool), madeFolder(context, tool)],
@@ -115,7 +112,7 @@ async function build(context: Context, tool: PackagedTool): Promise<Facts> {
   for (const path of [work, folder, madeFolder(context, tool)]) rmSync(path, { recursive: true, force: true })
   try {
     const { path } = await bringVerified(context, sourceName(context, tool), fetchDebs)
-    const { files, version } = await patchSource({ archive: path, patches: debPatches(context, tool), build: tool.build, suite, added: ADDED[tool.name] ?? {} }, join(work, 'patched'))
+    const { files, version } = await patchSource({ archive: path, patches: debPatches(context, tool), build: tool.build, suite, packaging: packagingOf(context.paths.root, tool.name) }, join(work, 'patched'))
     log.step('deb', `${tool.name} ${version} for ${distribution}`)
     await compile(context, { name: `deb-${tool.name}`, suite, files, folder: work })
     const built = join(work, PLACE, 'debs')

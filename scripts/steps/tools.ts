@@ -33,7 +33,7 @@ export interface PackagedTool {
 }
 
 export const PACKAGED: readonly PackagedTool[] = [
-  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 4 },
+  { name: 'ipvsadm', libraries: ['popt', 'libnl'], lines: 504, build: 5 },
   { name: 'keepalived', libraries: ['openssl', 'libnl'], lines: 872, build: 3 },
 ]
 

@@ -39,6 +39,56 @@ const DEBIANS = `Description: Debian's own
  int line_5;
 `
 
+/** What Debian's script of SysV init for ipvsadm does with the table; how the sync daemon is started is left out. */
+const INIT = `#!/bin/sh
+. /lib/lsb/init-functions
+IPVSADM="/usr/sbin/ipvsadm"
+IPVSADM_RULES="/etc/ipvsadm.rules"
+IPVSADM_CONFIG="/etc/default/ipvsadm"
+
+flush () {
+    log_action_begin_msg "Clearing the current IPVS table"
+    ipvsadm -C || log_action_end_msg 1
+    log_action_end_msg 0
+}
+
+load () {
+    log_action_begin_msg "Loading IPVS configuration"
+    grep -v "^#" $IPVSADM_RULES | $IPVSADM -R || log_action_end_msg 1
+    log_action_end_msg 0
+}
+
+if [ ! -f $IPVSADM_RULES ]; then
+    echo "# ipvsadm.rules" > $IPVSADM_RULES
+fi
+
+case "$1" in
+    start|restart|reload)
+	if [ "$AUTO" = "true" ]; then
+	    flush
+	    load
+	fi
+	;;
+    stop)
+	if [ "$AUTO" = "true" ]; then
+	    flush
+	fi
+	;;
+    load)
+	flush
+	load
+	;;
+esac
+exit 0
+`
+
+/** What Debian 12 has for the table of ipvsadm, and Debian 13 beside that. */
+const SYSV = { 'ipvsadm.init': INIT, 'ipvsadm.default': 'AUTO="false"\n' }
+const UNIT = { 'ipvsadm-load': '#!/bin/sh\n$IPVSADM -C\ngrep -v "^#" $IPVSADM_RULES | $IPVSADM -R\n', 'ipvsadm-flush': '#!/bin/sh\n$IPVSADM -C\n' }
+
+/** @returns what Debian's packaging of a version of ipvsadm has for its table */
+const services = (version: string): Record<string, string> => (version.endsWith('1.31-1') ? SYSV : { ...SYSV, ...UNIT })
+
 /**
  * Makes a source package by dpkg-source, with a patch of Debian's.
  *
@@ -61,6 +111,7 @@ export function debianSource(folder: string, name: string, version: string, form
     [`${name}.manpages`]: `${name}.8`,
     [`${name}.install`]: `${name} usr/sbin\n`,
     rules: '#!/usr/bin/make -f\n',
+    ...(name === 'ipvsadm' ? services(version) : {}),
   }
   for (const [path, content] of Object.entries(packaging)) {
     mkdirSync(dirname(join(source, 'debian', path)), { recursive: true })

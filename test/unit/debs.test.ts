@@ -2,15 +2,17 @@
 /** Packages of the tools for Debian: its own source packages with our series behind its patches. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { listFiles } from '../../scripts/base/files.ts'
+import { ROOT } from '../../scripts/base/root.ts'
 import type { Context } from '../../scripts/build/context.ts'
 import { bring } from '../../scripts/build/step.ts'
 import deb from '../../scripts/commands/deb.ts'
-import { debVersion, patchSource, withoutEpoch } from '../../scripts/package/deb.ts'
+import { packagingOf } from '../../scripts/package/deb-packaging.ts'
+import { debVersion, patchSource, withoutEpoch, type Packaging } from '../../scripts/package/deb.ts'
 import { requireMade, sumsFile } from '../../scripts/steps/repo.ts'
 import { debianSource as sourceNameOf, SOURCES } from '../../scripts/sources.ts'
 import { debPackages, step } from '../../scripts/steps/debs.ts'
@@ -44,13 +46,20 @@ function place(t: ExecutionContext): string {
   return folder
 }
 
-const ADDED = { 'debian/tool.manpages': 'tool-snat.8' }
+const PACKAGING: Packaging = {
+  files: { 'tool-service': '#!/bin/sh\nexit\n', 'tool.udev': '# A rule\n' },
+  instead: { rules: '#!/usr/bin/make -f\n# Ours\n', 'tool-load': 'It has none.\n' },
+  added: { 'tool.manpages': 'tool-snat.8' },
+  replaced: { 'tool.install': [[/usr/g, 'opt']] },
+  options: { dh_installinit: '--no-stop-on-upgrade' },
+  never: /usr\/sbin/,
+}
 
 dpkgTest("a source package gets our patches behind Debian's, an entry in its changelog, and is the same each time", async (t) => {
   const folder = place(t)
   const archive = debianSource(folder, 'tool', '1:2.0-4')
   const patches = [['0001-one.patch', linePatch(8)], ['0002-two.patch', linePatch(12)]].map(([name = '', content = '']) => (writeFileSync(join(folder, name), content), join(folder, name)))
-  const make = (into: string) => patchSource({ archive, patches, build: 7, suite: 'trixie', added: ADDED }, join(folder, into))
+  const make = (into: string) => patchSource({ archive, patches, build: 7, suite: 'trixie', packaging: PACKAGING }, join(folder, into))
   const { files, version } = await make('a')
   t.is(version, '1:2.0-4+bsnat1.7')
   t.deepEqual(files.map((path) => basename(path)), ['tool_2.0-4+bsnat1.7.dsc', 'tool_2.0.orig.tar.gz', 'tool_2.0-4+bsnat1.7.debian.tar.xz'])
@@ -60,7 +69,13 @@ dpkgTest("a source package gets our patches behind Debian's, an entry in its cha
   const code = readFileSync(join(unpacked, FILE), 'utf8')
   for (const line of ['debians_3', 'ours_8', 'ours_12']) t.true(code.includes(`int ${line};`), line)
   t.is(readFileSync(join(unpacked, 'debian/patches/series'), 'utf8'), "# Debian's\ndebian.patch\nsnat/0001-one.patch\nsnat/0002-two.patch\n")
-  t.is(readFileSync(join(unpacked, 'debian/tool.manpages'), 'utf8'), 'tool.8\ntool-snat.8\n')
+  const packaging = (name: string): string => readFileSync(join(unpacked, 'debian', name), 'utf8')
+  t.is(packaging('tool.manpages'), 'tool.8\ntool-snat.8\n')
+  t.is(packaging('tool-service'), '#!/bin/sh\nexit\n')
+  t.notThrows(() => accessSync(join(unpacked, 'debian/tool-service'), constants.X_OK))
+  t.false(existsSync(join(unpacked, 'debian/tool-load')))
+  t.is(packaging('tool.install'), 'tool opt/sbin\n')
+  t.is(packaging('rules'), '#!/usr/bin/make -f\n# Ours\n\noverride_dh_installinit:\n\tdh_installinit --no-stop-on-upgrade\n')
   const changelog = execFileSync('dpkg-parsechangelog', ['--count', '2'], { cwd: unpacked, encoding: 'utf8' })
   for (const line of ['Version: 1:2.0-4+bsnat1.7', 'Distribution: trixie', '     - change line 8', ' tool (1:2.0-4) unstable; urgency=medium']) t.true(changelog.includes(`${line}\n`), changelog)
   t.regex(changelog, /^Date: Sun, 22 Nov 2026 12:00:00 \+0000$/m)
@@ -71,9 +86,9 @@ dpkgTest("a source package gets our patches behind Debian's, an entry in its cha
 dpkgTest("a patch that does not fit beside Debian's is named, and so is what is no source package with patches", async (t) => {
   const folder = place(t)
   const patch = (name: string, content: string): string => (writeFileSync(join(folder, name), content), join(folder, name))
-  const make = (archive: string, patches: readonly string[], added = {}) => {
+  const make = (archive: string, patches: readonly string[], packaging: Packaging = {}) => {
     rmSync(join(folder, 'made'), { recursive: true, force: true })
-    return patchSource({ archive, patches, build: 1, suite: 'trixie', added }, join(folder, 'made'))
+    return patchSource({ archive, patches, build: 1, suite: 'trixie', packaging }, join(folder, 'made'))
   }
   const archive = debianSource(folder, 'tool', '2.0-4')
   const fits = patch('0001-fits.patch', linePatch(12))
@@ -81,7 +96,14 @@ dpkgTest("a patch that does not fit beside Debian's is named, and so is what is 
   t.is(failure.message, "0002-does-not.patch does not fit tool 2.0-4 of Debian, behind Debian's own patches.")
   // Its lines are there, in another context: patch(1) alone would take it.
   t.regex((await fails(t, 'patch', () => make(archive, [patch('0001-fuzz.patch', linePatch(8, 'int another;'))]))).message, /^0001-fuzz\.patch does not fit/)
-  t.regex((await fails(t, 'source', () => make(archive, [fits], { 'debian/tool.docs': 'x' }))).message, /no debian\/tool\.docs/)
+  const others: readonly (readonly [Packaging, RegExp])[] = [
+    [{ files: { 'tool.manpages': 'x' } }, /has a tool\.manpages of its own\.$/],
+    [{ added: { 'tool.docs': 'x' } }, /has no tool\.docs\.$/],
+    [{ replaced: { 'tool.install': [[/bin\/none/g, '']] } }, /has no \/bin\\\/none\/g in tool\.install\.$/],
+    [{ added: { rules: '\tdh_installinit --name=x' }, options: { dh_installinit: '--no-start' } }, /calls dh_installinit itself, which is to have --no-start\.$/],
+    [{ never: /sbin/ }, /says \/sbin\/ in tool\.install\.$/],
+  ]
+  for (const [packaging, message] of others) t.regex((await fails(t, 'source', () => make(archive, [fits], packaging))).message, message)
   t.regex((await fails(t, 'source', () => make(debianSource(folder, 'old', '1.0-1', '1.0'), [fits]))).message, /its format is not 3\.0 \(quilt\)/)
   const empty = join(folder, 'empty.source.tar.xz')
   execFileSync('tar', ['--create', '--auto-compress', '--file', empty, '--directory', folder, '0001-fits.patch'])
@@ -94,6 +116,44 @@ dpkgTest("a patch that does not fit beside Debian's is named, and so is what is 
   t.regex((await fails(t, 'source', () => make(archive, [fits]))).message, /^dpkg-source does not accept tool_2\.0-4\.dsc/)
 })
 
+const SERVICE = '/usr/libexec/ipvsadm/ipvsadm-service'
+
+/** @returns the folder of the packaging that becomes of Debian's of ipvsadm */
+async function ipvsadmPackaging(t: ExecutionContext, version: string): Promise<string> {
+  const folder = place(t)
+  await patchSource({ archive: debianSource(folder, 'ipvsadm', version), patches: [], build: 1, suite: 'trixie', packaging: packagingOf(ROOT, 'ipvsadm') }, join(folder, 'made'))
+  return join(folder, 'made/source/debian')
+}
+
+/** @returns the words that the service is called with by one of Debian's scripts */
+function calls(folder: string, script: string, word = '', environment: Record<string, string> = { AUTO: 'true' }): string[] {
+  const text = readFileSync(join(folder, script), 'utf8').replaceAll(SERVICE, 'service').replace('. /lib/lsb/init-functions', 'log_action_begin_msg() { :; }; log_action_end_msg() { :; }')
+  const { stdout, stderr } = spawnSync('sh', ['-c', `service() { echo "$1"; return \${STATUS:-0}; }\n${text.replaceAll('exec service', 'service')}`, script, word], { env: { PATH: '/usr/bin:/bin', ...environment }, encoding: 'utf8' })
+  return `${stdout}${stderr}`.split('\n').filter(Boolean)
+}
+
+dpkgTest("Debian's scripts leave ipvsadm's table to the service, which they do not have clear it before it is restored", async (t) => {
+  for (const version of ['1:1.31-5', '1:1.31-1']) {
+    const folder = await ipvsadmPackaging(t, version)
+    for (const word of ['start', 'restart', 'reload', 'load']) t.deepEqual(calls(folder, 'ipvsadm.init', word), ['start'], word)
+    t.deepEqual(calls(folder, 'ipvsadm.init', 'stop'), ['stop'])
+    t.deepEqual(calls(folder, 'ipvsadm.init', 'start', { AUTO: 'false' }), [])
+    t.is(existsSync(join(folder, 'ipvsadm-load')), version === '1:1.31-5', 'Debian 12 has none')
+    t.deepEqual(readFileSync(join(folder, 'rules'), 'utf8').match(/^override_dh_install\S+:\n.*--no-stop-on-upgrade/gm)?.length, 2)
+    t.false(readFileSync(join(folder, 'ipvsadm-service'), 'utf8').includes('/etc/sysconfig'))
+    t.true(readFileSync(join(folder, 'ipvsadm.default'), 'utf8').endsWith('IPVS_FORWARD="no"\n'))
+    t.is(readFileSync(join(folder, 'ipvsadm.udev'), 'utf8'), readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm.udev'), 'utf8'))
+    // What is not named here is in no package.
+    for (const name of ['ipvsadm-service', 'ipvs-table.service', 'ipvs-table.conf']) t.true(readFileSync(join(folder, 'ipvsadm.install'), 'utf8').includes(`debian/${name} usr/lib`), name)
+  }
+  const folder = await ipvsadmPackaging(t, '1:1.31-5')
+  t.deepEqual(calls(folder, 'ipvsadm-load'), ['start'])
+  t.deepEqual(calls(folder, 'ipvsadm-flush'), ['stop'])
+  // As after a start that has failed for a wrong line.
+  t.deepEqual(calls(folder, 'ipvsadm-flush', '', { AUTO: 'true', SERVICE_RESULT: 'exit-code' }), [])
+  for (const environment of [{}, { AUTO: 'false' }]) for (const script of ['ipvsadm-load', 'ipvsadm-flush']) t.deepEqual(calls(folder, script, '', environment), [])
+})
+
 /** A checkout with series of the tools, source packages of Debian 13's, and a mmdebstrap that builds nothing. */
 function checkout(t: ExecutionContext, versions = { ipvsadm: '1:1.31-5', keepalived: '1:2.3.3-1' }): Fixture & { calls: () => string[] } {
   const fixture = createFixture(t)
@@ -103,6 +163,7 @@ function checkout(t: ExecutionContext, versions = { ipvsadm: '1:1.31-5', keepali
     write(`patches/${name}/0001-ours.patch`, linePatch(8))
   }
   const sources = Object.entries(versions).map(([name, version]) => `${name}-trixie=${debianSource(dirname(root), name, version)}`)
+  for (const { name } of PACKAGED) cpSync(join(ROOT, 'specs', name), join(root, 'specs', name), { recursive: true })
   const bin = join(root, 'bin')
   mkdirSync(bin)
   // It builds the package whose source package is copied in.
@@ -129,12 +190,12 @@ serialDpkgTest('the tools are built in a Debian of their release, each when some
   const { context, write, calls } = checkout(t)
   const c = context()
   await bring(c, step)
-  t.deepEqual(names(c), ['ipvsadm_1.31-5+bsnat1.4_amd64.deb', 'keepalived_2.3.3-1+bsnat1.3_amd64.deb'])
+  t.deepEqual(names(c), ['ipvsadm_1.31-5+bsnat1.5_amd64.deb', 'keepalived_2.3.3-1+bsnat1.3_amd64.deb'])
   t.is(calls().length, 2)
   const [call = ''] = calls()
   t.regex(call, /^--include=build-essential$/m)
-  t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.4\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
-  t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.4\.dsc$/m)
+  t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.5\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
+  t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.5\.dsc$/m)
   t.regex(call, /^--customize-hook=chroot "\$1" env -i [\s\S]*DEB_BUILD_OPTIONS=noautodbgsym[\s\S]*\ndpkg-buildpackage --build=binary --no-sign\n/m)
   t.regex(call, /\ntrixie\n-\n.*deb-ipvsadm\.sources\n$/)
   t.deepEqual(listFiles(join(c.paths.work, 'debs')).length, 2, 'what it took is gone')
@@ -145,6 +206,9 @@ serialDpkgTest('the tools are built in a Debian of their release, each when some
   await bring(c, step)
   t.is(calls().length, 3)
   t.regex(calls()[2] ?? '', /ipvsadm_1\.31-5/)
+  write('specs/ipvsadm/ipvsadm-service', '#!/bin/sh\n')
+  await bring(c, step)
+  t.is(calls().length, 4)
 })
 
 serialDpkgTest('the command puts them into dist, from where they are signed', async (t) => {
@@ -168,7 +232,7 @@ serialDpkgTest('the command puts them into dist, from where they are signed', as
   t.deepEqual(listFiles(folder), ['ipvs-snat-dkms_6.1-1_all.deb', ...names(c)])
   rmSync(join(folder, 'ipvs-snat-dkms_6.1-1_all.deb'))
   t.deepEqual(listFiles(join(c.paths.dist, 'DSCS')), [
-    'ipvsadm_1.31-5+bsnat1.4.debian.tar.xz', 'ipvsadm_1.31-5+bsnat1.4.dsc', 'ipvsadm_1.31.orig.tar.gz',
+    'ipvsadm_1.31-5+bsnat1.5.debian.tar.xz', 'ipvsadm_1.31-5+bsnat1.5.dsc', 'ipvsadm_1.31.orig.tar.gz',
     'keepalived_2.3.3-1+bsnat1.3.debian.tar.xz', 'keepalived_2.3.3-1+bsnat1.3.dsc', 'keepalived_2.3.3.orig.tar.gz',
   ])
   writeFileSync(sumsFile(c), '')
@@ -179,7 +243,7 @@ serialDpkgTest('a Debian that nothing came out of fails, and a version or target
   const { context, write } = checkout(t, { ipvsadm: '1:1.31-5', keepalived: '1:2.2.8-1' })
   const c = context()
   write('none', '')
-  t.is((await fails(t, 'build', () => bring(c, step))).message, 'Of ipvsadm came nothing, and not ipvsadm_1.31-5+bsnat1.4_amd64.deb.')
+  t.is((await fails(t, 'build', () => bring(c, step))).message, 'Of ipvsadm came nothing, and not ipvsadm_1.31-5+bsnat1.5_amd64.deb.')
   rmSync(join(c.paths.root, 'none'))
   t.is((await fails(t, 'patch', () => bring(c, step))).message, 'No series is made for keepalived 2.2.8, which Debian 13 has.')
   await fails(t, 'usage', () => bring(context({ TARGET: 'el6' }), step))

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { ROOT } from '../../scripts/base/root.ts'
 import { capture } from '../../scripts/base/run.ts'
+import { debianPlaces } from '../../scripts/package/deb-packaging.ts'
 
 const SERVICE = readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm-service'), 'utf8')
 const SETTINGS = 'proc/sys/net/ipv4/vs'
@@ -34,11 +35,13 @@ interface Host {
   /** What systemd is about to do. */
   jobs?: string
   forwarding?: '0' | '1'
+  /** Whether it is a Debian. */
+  debian?: boolean
   files?: Record<string, string>
 }
 
 /** Makes a host; @returns how its service is called, with its exit status, what it says, and the calls of programs since the call before */
-function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', table = ZONE, jobs = 'No jobs running.', forwarding = '0', files = {} }: Host) {
+function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', table = ZONE, jobs = 'No jobs running.', forwarding = '0', debian = false, files = {} }: Host) {
   const root = mkdtempSync(join(tmpdir(), 'lvs-snat-service-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   const write = (path: string, content: string, mode = 0o644): void => {
@@ -57,13 +60,14 @@ function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, syste
   write('table', table)
   write('jobs', `${jobs}\n`)
   if (systemd !== undefined) program(systemd, 'exit 1')
-  write('etc/sysconfig/ipvsadm', '# a table\n')
-  write('etc/sysconfig/ipvsadm-config', config)
+  const places = debian ? debianPlaces : (text: string) => text
+  write(places('/etc/sysconfig/ipvsadm'), '# a table\n')
+  write(places('/etc/sysconfig/ipvsadm-config'), config)
   write(FORWARDING, `${forwarding}\n`)
   for (const [path, content] of Object.entries(files)) write(path, content)
   const env = { ROOT: root, PATH: process.env['PATH'] }
   // Its paths are the host's, and its programs the fake ones first.
-  const service = SERVICE.replace(/^PATH=.*/m, 'PATH=$ROOT/bin:/usr/bin:/bin').replaceAll(/(?<=[ =])\/(?=(?:etc|proc|var|usr\/lib|lib)\/)/g, '$ROOT/')
+  const service = places(SERVICE).replace(/^PATH=.*/m, 'PATH=$ROOT/bin:/usr/bin:/bin').replaceAll(/(?<=[ =])\/(?=(?:etc|proc|var|usr\/lib|lib)\/)/g, '$ROOT/')
   write('var/run/ipvsadm-stopped', '')
   return {
     root,
@@ -191,4 +195,13 @@ test('devices that are not to forward do not when it is turned on, which all do 
   t.regex(stderr, /turns forwarding off again/)
   const systemd = createHost(t, { config: FORWARDS, files, systemd: SYSTEMD })
   t.is((await systemd.call('start')).calls.at(-1), 'systemd-sysctl --prefix=/net/ipv4/conf')
+})
+
+test('on Debian it has the files of Debian', async (t) => {
+  const host = createHost(t, { debian: true, loaded: true, config: 'AUTO="true"\n\nIPVS_FORWARD="yes"\n', files: { 'proc/net/ip_vs': '' } })
+  t.deepEqual(await host.call('start'), { exitCode: 0, stderr: '', calls: [RESTORED, 'sysctl -e -p -'] })
+  t.is(host.read(FORWARDING), '1')
+  t.is((await host.call('save')).exitCode, 0)
+  t.is(host.read('etc/ipvsadm.rules'), ZONE.trim())
+  t.false(existsSync(join(host.root, 'etc/sysconfig')))
 })
