@@ -97,14 +97,14 @@ export default suite('namespaces', [
         nsenter -t $host -n sh -c "ip addr add 192.168.1.2/24 dev veth1; ip link set veth1 up; ip route add default via 192.168.1.1"
         ip link add type veth; ip link set veth1 up; ip link set veth2 up; ip addr add 10.9.9.8/24 dev veth2
         ip route add 198.51.100.0/24 via 10.9.9.7
-        ipvsadm --add-pool one --ports 50000-50000 -z 10.9.9.8
-        ipvsadm --add-rule --id 1 -F 192.168.0.0/16 --pool one
-        nsenter -t $host -n sh -c "ping -c 1 -W 1 198.51.100.7; ping -c 1 -W 1 198.51.100.7" || true
-        ipvsadm --delete-rule --id 1
-        ipvsadm --delete-pool one
         ipvsadm --add-pool nowhere -z 10.99.99.8
-        ipvsadm --add-rule -F 192.168.0.0/16 --pool nowhere
+        ipvsadm --add-rule --id 1 -F 192.168.0.0/16 --pool nowhere
         nsenter -t $host -n ping -c 1 -W 1 198.51.100.7 || true
+        ipvsadm --delete-rule --id 1
+        ipvsadm --delete-pool nowhere
+        ipvsadm --add-pool one --ports 50000-50000 -z 10.9.9.8
+        ipvsadm --add-rule -F 192.168.0.0/16 --pool one
+        nsenter -t $host -n sh -c "ping -c 1 -W 1 198.51.100.7; ping -c 1 -W 1 198.51.100.7" || true
         cat /proc/net/ip_vs_snat
         kill $host'`)
     assert.match(seen, /^exhausted\s+1$/m)
