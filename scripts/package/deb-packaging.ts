@@ -30,14 +30,14 @@ const INIT: NonNullable<Packaging['replaced']> = {
 function ipvsadm(read: (name: string) => string): Packaging {
   return {
     files: {
-      'ipvsadm-service': debianPlaces(read('ipvsadm-service')),
-      'ipvs-table.service': read('debian/ipvs-table.service'),
-      'ipvs-table.conf': read('debian/ipvs-table.conf'),
+      'ipvsadm-service': debianPlaces(read('ipvsadm/ipvsadm-service')),
+      'ipvs-table.service': read('ipvsadm-deb/ipvs-table.service'),
+      'ipvs-table.conf': read('ipvsadm-deb/ipvs-table.conf'),
       'ipvsadm.links': `${UNITS}/ipvs-table.service ${UNITS}/multi-user.target.wants/ipvs-table.service\n`,
-      'ipvsadm.udev': read('ipvsadm.udev'),
+      'ipvsadm.udev': read('ipvsadm/ipvsadm.udev'),
     },
     // Debian 12 has none.
-    instead: { 'ipvsadm-load': read('debian/ipvsadm-load'), 'ipvsadm-flush': read('debian/ipvsadm-flush') },
+    instead: { 'ipvsadm-load': read('ipvsadm-deb/ipvsadm-load'), 'ipvsadm-flush': read('ipvsadm-deb/ipvsadm-flush') },
     added: {
       'ipvsadm.manpages': 'ipvsadm-snat.8',
       'ipvsadm.install': [
@@ -46,7 +46,7 @@ function ipvsadm(read: (name: string) => string): Packaging {
         `debian/ipvs-table.service ${UNITS}`,
         `debian/ipvs-table.conf ${UNITS}/ipvsadm.service.d`,
       ].join('\n'),
-      'ipvsadm.default': `\n${read('debian/default').trimEnd()}`,
+      'ipvsadm.default': `\n${read('ipvsadm-deb/default').trimEnd()}`,
     },
     replaced: INIT,
     // An upgrade leaves the running table alone, what is loaded while it boots is for the next boot, and a wrong line breaks no upgrade.
@@ -55,11 +55,11 @@ function ipvsadm(read: (name: string) => string): Packaging {
   }
 }
 
-/** By the name of the tool; what reads its files is given the folder of its spec. */
+/** By the name of the tool; what reads files is given paths in specs. */
 const PACKAGING: Readonly<Record<string, (read: (name: string) => string) => Packaging>> = {
   ipvsadm,
-  keepalived: (read) => ({ files: { 'keepalived.udev': read('keepalived.udev') } }),
+  keepalived: (read) => ({ files: { 'keepalived.udev': read('keepalived/keepalived.udev') } }),
 }
 
 /** @returns what becomes of Debian's packaging of a tool, by the files of a checkout's specs */
-export const packagingOf = (root: string, tool: string): Packaging => PACKAGING[tool]?.((name) => readFileSync(join(root, 'specs', tool, name), 'utf8')) ?? {}
+export const packagingOf = (root: string, tool: string): Packaging => PACKAGING[tool]?.((name) => readFileSync(join(root, 'specs', name), 'utf8')) ?? {}

@@ -163,7 +163,7 @@ function checkout(t: ExecutionContext, versions = { ipvsadm: '1:1.31-5', keepali
     write(`patches/${name}/0001-ours.patch`, linePatch(8))
   }
   const sources = Object.entries(versions).map(([name, version]) => `${name}-trixie=${debianSource(dirname(root), name, version)}`)
-  for (const { name } of PACKAGED) cpSync(join(ROOT, 'specs', name), join(root, 'specs', name), { recursive: true })
+  cpSync(join(ROOT, 'specs'), join(root, 'specs'), { recursive: true })
   const bin = join(root, 'bin')
   mkdirSync(bin)
   // It builds the package whose source package is copied in.
