@@ -284,6 +284,8 @@ if grep -q '^ip_vs ' /proc/modules; then
   grep ip_vs /proc/modules
   exit 1
 fi
+# Pool addresses; its own has another scope.
+ip -4 addr flush dev lo scope global
 ${each((link) => `
 ip -4 addr flush dev ${link}
 ip neigh flush dev ${link}
