@@ -66,7 +66,7 @@ export function withSourceEntries(file: string, content: string): string {
   return lines.join('\n').replace(/^deb(?:-src)?\s+(.*)$/gm, (_line, rest: string) => `deb ${rest}\ndeb-src ${rest}`)
 }
 
-/** Names of Debian's releases, which other archives do not sign with its keys. */
+/** Names of Debian's releases; a list of this host about one of them tells where the archive is. */
 const RELEASE = /^(oldstable|stable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)$/
 
 /** Debian's archives: which suites of a release each has, and which of an entry tell of it. */
