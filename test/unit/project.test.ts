@@ -25,13 +25,21 @@ test('the lock of npm\'s packages names no registry', (t) => {
   t.notRegex(lock, /"resolved"|registry\./)
 })
 
-/** [text](path) of Markdown. */
-const LINK = /\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)/g
+/** [text](path#heading) of Markdown. */
+const LINK = /\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g
 
-test('the documents lead to files that there are', (t) => {
+/** What the forges call a document's headings in links: lower case, without punctuation, blanks as hyphens. */
+function headings(document: string): string[] {
+  return [...readFileSync(document, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, text = '']) => text.toLowerCase().replaceAll(/[^\w -]/g, '').replaceAll(' ', '-'))
+}
+
+test('the documents lead to files and headings that there are', (t) => {
   const documents = projectFiles().filter((name) => name.endsWith('.md'))
   const broken = documents.flatMap((name) =>
-    [...readFileSync(join(ROOT, name), 'utf8').matchAll(LINK)].map(([, path = '']) => join(dirname(name), path)).filter((path) => !existsSync(join(ROOT, path))))
+    [...readFileSync(join(ROOT, name), 'utf8').matchAll(LINK)].filter(([, path = '', heading]) => {
+      const file = path === '' ? join(ROOT, name) : join(ROOT, dirname(name), path)
+      return !existsSync(file) || (heading !== undefined && !headings(file).includes(heading))
+    }).map(([link]) => `${name}: ${link}`))
   t.deepEqual(broken, [])
 })
 

@@ -202,7 +202,7 @@ test('files of /etc and units that manuals and documents name are in the package
     const folder = join(root, 'patches', name)
     return readdirSync(folder).flatMap((file) => readFileSync(join(folder, file), 'utf8').split('\n').filter((line) => line.startsWith('+')))
   })
-  const documents = ['README.md', 'docs/operating.md'].map((path) => readFileSync(join(root, path), 'utf8'))
+  const documents = ['README.md', 'docs/operating.md', 'docs/snat.md', 'docs/debian.md'].map((path) => readFileSync(join(root, path), 'utf8'))
   const text = [...added, ...documents].join('\n').replaceAll('\\-', '-')
   const named = new Set(text.match(/\/etc\/(?:sysconfig|logrotate\.d|cron\.d)\/[\w.-]*\w|\bipvsadm(?:-\w+)?\.(?:service|timer)\b/g))
   t.true(named.size > 5)
