@@ -44,6 +44,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
 /** What installs a Debian into a folder or a disk, for those goals that want one. */
 export const DEBIAN_REQUIREMENTS: readonly Requirement[] = [
   { needs: 'mmdebstrap', apt: 'mmdebstrap', dnf: 'mmdebstrap', why: 'installs the Debian that this goal runs' },
+  { needs: 'newuidmap', apt: 'uidmap', dnf: 'shadow-utils', why: 'lets users who are not root install it' },
   { needs: '/usr/share/keyrings/debian-archive-keyring.gpg', apt: 'debian-archive-keyring', dnf: 'debian-keyring', why: 'has the keys that Debian signs its archive with' },
 ]
 

@@ -31,6 +31,7 @@ import removal from './removal.ts'
 import rfc from './rfc.ts'
 import rules from './rules.ts'
 import scope from './scope.ts'
+import sides from './sides.ts'
 import snat from './snat.ts'
 import sysv from './sysv.ts'
 import tables from './tables.ts'
@@ -41,6 +42,6 @@ import who from './who.ts'
 import whohad from './whohad.ts'
 
 export const SUITES: readonly Suite[] = [
-  nat, snat, both, ports, exhaustion, mapping, scope, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
+  nat, snat, both, ports, exhaustion, mapping, scope, sides, unsolicited, precedence, removal, rules, namespaces, hairpin, icmp, gatewayErrors,
   fragments, rfc, tcp, firewall, offload, fastpath, fastServices, limits, expiry, tables, tools, ipvsadm, keepalived, metrics, operating, sysv, who, whohad, load, change, inject, fuzz,
 ]

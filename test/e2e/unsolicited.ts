@@ -17,6 +17,7 @@ const ERRORS = 'issue 10, A 6; RFC 5508, REQ-5: an ICMP error from inside about 
 const PAST = 'issue 15, as the engine was attacked: an ICMP redirect leads a host past the gateway, with its private address'
 const REFLECTED = 'issue 15, as the engine was attacked: what is sent with an outside address is answered to that, by the gateway'
 const LATER = 'issue 15, as the engine was attacked: an inside host takes clients of a program that has not begun to listen yet'
+const DOMAIN = 'issue 15, as the engine was attacked: programs in a routing domain lose ports and clients'
 const SILENT = 'issue 10, D; RFC 5382, REQ-4: an unsolicited SYN is not answered at once'
 const [P0 = '', P1 = ''] = POOL
 /** A pool address that is routed to the gateway, and that the gateway itself routes to the router outside. */
@@ -411,6 +412,36 @@ export default suite('unsolicited', [
       })
     }),
   ),
+
+  test('a program in a virtual routing domain keeps its port, whatever an inside host sends from the same', DOMAIN, async (lab) => {
+    await outsideInVrf(lab, async () => {
+      await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/tcp_l3mdev_accept')
+      await snat(lab, { pool: [P0], device: 'outside' })
+      await listening(lab, '8081', async () => {
+        lab.a.send(tcp(`${A}:8081 > ${CLIENT}:5007`, 'S'))
+        const { tcp: header } = await lab.net.expect(`tcp ${P0}:* > ${CLIENT}:5007 S`)
+        assert.notEqual(header?.sport, 8081)
+        lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'S'))
+        await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5007 SA`)
+        lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'R', { seq: 1 }))
+      })
+    })
+  }, { needs: ['vrf'] }),
+
+  test('a program in a virtual routing domain has its clients whenever it began to listen', DOMAIN, async (lab) => {
+    await outsideInVrf(lab, async () => {
+      await lab.gateway.sh('echo 1 >/proc/sys/net/ipv4/tcp_l3mdev_accept')
+      await snat(lab, { pool: [P0], device: 'outside' })
+      lab.a.send(tcp(`${A}:8081 > ${CLIENT}:5007`, 'S'))
+      await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5007 S`)
+      await listening(lab, '8081', async () => {
+        lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'S'))
+        await lab.net.expect(`tcp ${P0}:8081 > ${CLIENT}:5007 SA`)
+        lab.a.refuse(`tcp ${CLIENT}:5007 > ${A}:8081 **`)
+        lab.net.send(tcp(`${CLIENT}:5007 > ${P0}:8081`, 'R', { seq: 1 }))
+      })
+    })
+  }, { needs: ['vrf'] }),
 
   test('a program that begins to listen on a pool address has its clients, whatever an inside host has sent to them before', LATER, async (lab) => {
     await snat(lab, { pool: [P0] })

@@ -45,6 +45,10 @@ struct ip_vs_snat_route_key {
 	__be32	saddr;
 	int	iif;			/* 0: of this host's own */
 	u32	mark;
+	__be16	sport;
+	__be16	dport;
+	u8	protocol;
+	u8	tos;
 };
 
 #include "ip_vs_snat_compat.h"
@@ -132,10 +136,15 @@ struct snat_scope {
 	int		route_gen;
 	int		pool_gen;
 	struct netns_ipvs *ipvs;
-	bool		by_default;		/* the pool doesn't tell */
+	unsigned long	filled;
+	bool		by_default;		/* some of its addresses don't tell */
+	bool		is_private;		/* some of them are */
+	int		told;			/* how often a device was, again too */
 	int		room;
 	int		num;
 	int		ifindex[2 * SNAT_SCOPE_DEVS];	/* and the cards below */
+	int		num_routed;
+	int		routed[SNAT_SCOPE_DEVS];	/* by the default route */
 };
 
 /* A pool address. It's known as long as a destination has it, and that is as long

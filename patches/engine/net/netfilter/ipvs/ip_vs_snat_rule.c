@@ -19,6 +19,9 @@
 /* A default route may be in two halves */
 #define SNAT_DEFAULT_LEN	1
 
+/* Not each change of a route is told of (a nexthop of a group) */
+#define SNAT_SCOPE_AGE	(10 * HZ)
+
 /* How long a UDP packet of a server is taken for a reply of a connection that has
  * expired
  */
@@ -64,6 +67,7 @@ static void snat_scope_add(void *data, struct net_device *dev)
 
 	if (snat_dev_is_virtual(dev))
 		return;
+	scope->told++;
 	for (i = 0; i < scope->num; i++) {
 		if (scope->ifindex[i] == dev->ifindex)
 			return;
@@ -78,15 +82,26 @@ static void snat_scope_add(void *data, struct net_device *dev)
 	scope->ifindex[scope->num++] = dev->ifindex;
 }
 
-/* Outside is where a pool address is, or would be */
+/* Nobody has these addresses on the Internet (RFC 1918, RFC 6598) */
+static bool snat_is_private(__be32 addr)
+{
+	return ipv4_is_private_10(addr) || ipv4_is_private_172(addr) ||
+	       ipv4_is_private_192(addr) ||
+	       (addr & htonl(0xffc00000)) == htonl(0x64400000);
+}
+
+/* Outside is where a pool address is, or would be, if it's anywhere */
 static void snat_scope_add_addr(struct snat_scope *scope,
 				struct netns_ipvs *ipvs, __be32 addr)
 {
 	const struct ip_vs_snat_route_key key = { .daddr = addr };
+	int told = scope->told;
 
 	if (!ip_vs_snat_for_addr_dev(ipvs, addr, snat_scope_add, scope))
 		ip_vs_snat_for_route_devs(ipvs, &key, 32, snat_scope_add,
 					  scope);
+	scope->by_default |= scope->told == told;
+	scope->is_private |= snat_is_private(addr);
 }
 
 /* Where the default route leads to */
@@ -181,6 +196,17 @@ static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
 	return false;
 }
 
+static bool snat_scope_is_routed(const struct snat_scope *scope, int ifindex)
+{
+	int i;
+
+	for (i = 0; i < scope->num_routed; i++) {
+		if (scope->routed[i] == ifindex)
+			return true;
+	}
+	return false;
+}
+
 /* A device that shares a card with others may only hold the addresses (keepalived's
  * use_vmac), and what goes out leaves by the card itself. Not if the default route
  * leads by that device: then inside hosts may be on the card.
@@ -188,30 +214,49 @@ static bool snat_scope_has(const struct snat_scope *scope, int ifindex)
 static void snat_scope_add_cards(struct snat_scope *scope,
 				 struct netns_ipvs *ipvs)
 {
-	struct snat_scope routed = { .ipvs = ipvs, .room = SNAT_SCOPE_DEVS };
 	int i, num = scope->num;
 
 	/* One for each, if need be: what goes out leaves by it */
 	scope->room = ARRAY_SIZE(scope->ifindex);
-	snat_scope_add_default(&routed, ipvs);
 	for (i = 0; i < num; i++) {
-		if (!snat_scope_has(&routed, scope->ifindex[i]))
+		if (!snat_scope_is_routed(scope, scope->ifindex[i]))
 			ip_vs_snat_for_card(ipvs, scope->ifindex[i],
 					    snat_scope_add, scope);
 	}
 }
 
-static void snat_scope_keep(struct snat_scope *scope,
-			    const struct snat_scope *old)
+static void snat_scope_merge(struct snat_scope *scope, const int *ifindex,
+			     int num)
 {
-	scope->num = old->num;
-	memcpy(scope->ifindex, old->ifindex, sizeof(scope->ifindex));
+	int i;
+
+	for (i = 0; i < num; i++) {
+		if (scope->num < ARRAY_SIZE(scope->ifindex) &&
+		    !snat_scope_has(scope, ifindex[i]))
+			scope->ifindex[scope->num++] = ifindex[i];
+	}
+}
+
+/* One that has gone still tells: what it led to comes in by that, and without it nothing
+ * becomes outside
+ */
+static void snat_scope_find_routed(struct snat_scope *scope,
+				   struct netns_ipvs *ipvs,
+				   const struct snat_scope *old)
+{
+	struct snat_scope now = { .ipvs = ipvs, .room = SNAT_SCOPE_DEVS };
+
+	snat_scope_add_default(&now, ipvs);
+	scope->num_routed = now.num;
+	memcpy(scope->routed, now.ifindex, sizeof(scope->routed));
+	if (now.num || !old)
+		return;
+	scope->num_routed = old->num_routed;
+	memcpy(scope->routed, old->routed, sizeof(scope->routed));
 }
 
 /* Stock tools say nothing of inside and outside, nor need rules do so, so the pools
- * have to. If they don't tell, outside is where the default route leads to, or did
- * before it went: its packets come in by that still, and without it nothing becomes
- * outside.
+ * have to. For addresses that don't tell, outside is where the default route leads to.
  */
 static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 			    struct ip_vs_service *svc,
@@ -220,24 +265,35 @@ static void snat_scope_fill(struct snat_scope *scope, struct netns_ipvs *ipvs,
 	bool empty = svc ? snat_scope_add_service(scope, ipvs, svc) :
 			   snat_scope_add_rules(scope, ipvs);
 
-	scope->by_default = !scope->num;
-	/* A pool that was emptied must not let private addresses out */
-	if (empty && old && old->num)
-		snat_scope_keep(scope, old);
-	if (!scope->num)
-		snat_scope_add_default(scope, ipvs);
-	if (!scope->num && old)
-		snat_scope_keep(scope, old);
+	scope->by_default |= !scope->num;
+	snat_scope_find_routed(scope, ipvs, old);
+	if (empty && old && old->num) {
+		/* A pool that was emptied must not let private addresses out */
+		snat_scope_merge(scope, old->ifindex, old->num);
+		scope->is_private = old->is_private;
+	} else if (scope->by_default) {
+		snat_scope_merge(scope, scope->routed, scope->num_routed);
+	}
 	snat_scope_add_cards(scope, ipvs);
 	if (!scope->num && ip_vs_snat_trusted(ipvs))
 		IP_VS_ERR_RL("SNAT: no outside device, neither by pool nor by default route\n");
 }
 
-static bool snat_scope_current(const struct snat_scope *scope,
+/* The default route is looked at again now and then, by one CPU */
+static bool snat_scope_is_due(struct snat_scope *scope)
+{
+	unsigned long filled = READ_ONCE(scope->filled), now = jiffies;
+
+	return scope->by_default && time_after(now, filled + SNAT_SCOPE_AGE) &&
+	       cmpxchg(&scope->filled, filled, now) == filled;
+}
+
+static bool snat_scope_current(struct snat_scope *scope,
 			       struct netns_ipvs *ipvs)
 {
 	return scope && scope->route_gen == ip_vs_snat_route_gen(ipvs) &&
-	       scope->pool_gen == atomic_read(&ipvs->snat->pool_gen);
+	       scope->pool_gen == atomic_read(&ipvs->snat->pool_gen) &&
+	       !snat_scope_is_due(scope);
 }
 
 /* It's filled without the lock, which those who change a service need. If another CPU
@@ -256,6 +312,7 @@ static struct snat_scope *snat_scope_update(struct netns_ipvs *ipvs,
 		return old;
 	scope->ipvs = ipvs;
 	scope->room = SNAT_SCOPE_DEVS;
+	scope->filled = jiffies;
 	scope->route_gen = ip_vs_snat_route_gen(ipvs);
 	scope->pool_gen = atomic_read(&snat->pool_gen);
 	/* Note which state it is before looking at it */
@@ -288,6 +345,7 @@ static struct snat_scope *snat_scope_get(struct netns_ipvs *ipvs,
 /* A packet that rules are asked about */
 struct snat_query {
 	struct netns_ipvs	*ipvs;
+	const struct sk_buff	*skb;		/* or NULL */
 	const struct net_device	*in;		/* not a VRF */
 	const struct net_device	*out;
 	u64			nets;		/* source and destination */
@@ -318,70 +376,114 @@ static bool snat_one_armed(const struct snat_query *q)
 	       ip_vs_snat_on_link(q->ipvs, q->out, q->saddr);
 }
 
-/* Nobody has these addresses on the Internet (RFC 1918, RFC 6598) */
-static bool snat_is_private(__be32 addr)
-{
-	return ipv4_is_private_10(addr) || ipv4_is_private_172(addr) ||
-	       ipv4_is_private_192(addr) ||
-	       (addr & htonl(0xffc00000)) == htonl(0x64400000);
-}
-
 /* While no device of the outside is known, what leaves by another device than it came
  * in, by a router or a tunnel, may be on its way to the outside. Who decides about it
- * must not let it go with its private address. From inside to inside it may go.
+ * must not let it go with its private address. From inside to inside it may go, which
+ * private destinations are if the pool isn't.
  */
 static bool snat_goes_astray(const struct snat_query *q,
 			     const struct snat_scope *scope)
 {
 	if (likely(scope && scope->num) || !snat_is_private(q->saddr) ||
-	    snat_is_private(q->daddr))
+	    (snat_is_private(q->daddr) && !(scope && scope->is_private)))
 		return false;
 	if (q->in->ifindex == q->out->ifindex)
 		return snat_one_armed(q);
 	return q->via_router || q->out->flags & (IFF_POINTOPOINT | IFF_NOARP);
 }
 
-/* Does a route lead by a device? */
-struct snat_leads {
-	const struct net_device *dev;
-	bool			by_it;
+/* Which devices of a packet are outside? */
+struct snat_sides {
+	const struct net_device *in_dev;
+	const struct net_device *out_dev;
+	bool			in;
+	bool			out;
 };
 
-static void snat_leads_add(void *data, struct net_device *dev)
+static void snat_sides_add(void *data, struct net_device *dev)
 {
-	struct snat_leads *leads = data;
+	struct snat_sides *sides = data;
 
-	if (dev == leads->dev)
-		leads->by_it = true;
+	sides->in |= dev == sides->in_dev;
+	sides->out |= dev == sides->out_dev;
+}
+
+/* Does the packet's own route tell, too? */
+static bool snat_has_own_routes(const struct snat_query *q,
+				const struct snat_scope *scope)
+{
+	return scope && scope->by_default && ip_vs_snat_has_fib_rules(q->ipvs);
+}
+
+/* What a packet is routed by */
+static void snat_query_route(const struct snat_query *q,
+			     struct ip_vs_snat_route_key *key)
+{
+	const struct iphdr *iph;
+	const __be16 *ports;
+	__be16 _ports[2];
+
+	memset(key, 0, sizeof(*key));
+	key->daddr = q->daddr;
+	key->saddr = q->saddr;
+	key->iif = q->in->ifindex;
+	key->mark = q->mark;
+	key->protocol = q->svc_protocol;
+	if (!q->skb)
+		return;
+	iph = ip_hdr(q->skb);
+	key->tos = iph->tos;
+	if (iph->protocol != IPPROTO_TCP && iph->protocol != IPPROTO_UDP)
+		return;
+	ports = skb_header_pointer(q->skb, ip_hdrlen(q->skb), sizeof(_ports),
+				   _ports);
+	if (ports) {
+		key->sport = ports[0];
+		key->dport = ports[1];
+	}
+}
+
+/* What its answers would be routed by */
+static void snat_query_route_back(const struct snat_query *q,
+				  struct ip_vs_snat_route_key *key)
+{
+	snat_query_route(q, key);
+	swap(key->daddr, key->saddr);
+	swap(key->dport, key->sport);
+	key->iif = q->out->ifindex;
 }
 
 /* Where the host's own default route tells what is outside, so does that of a packet,
- * which rules of routing may have in another table
+ * which rules of routing may have in another table. By that, it may as well have come
+ * from there; if everybody may have its source, so may the way back.
  */
-static bool snat_has_own_default(const struct snat_query *q,
-				 const struct snat_scope *scope)
+static void snat_ask_routes(const struct snat_query *q,
+			    struct snat_sides *sides)
 {
-	const struct ip_vs_snat_route_key key = {
-		.daddr	= q->daddr,
-		.saddr	= q->saddr,
-		.iif	= q->in->ifindex,
-		.mark	= q->mark,
-	};
-	struct snat_leads leads = { .dev = q->out };
+	struct snat_sides back = { .in_dev = q->in };
+	struct ip_vs_snat_route_key key;
 
-	if (!scope->by_default || !ip_vs_snat_has_fib_rules(q->ipvs) ||
-	    q->in->ifindex == q->out->ifindex || snat_is_private(q->daddr))
-		return false;
+	snat_query_route(q, &key);
 	ip_vs_snat_for_route_devs(q->ipvs, &key, SNAT_DEFAULT_LEN,
-				  snat_leads_add, &leads);
-	return leads.by_it;
+				  snat_sides_add, sides);
+	if (sides->in || snat_is_private(q->saddr))
+		return;
+	snat_query_route_back(q, &key);
+	ip_vs_snat_for_route_devs(q->ipvs, &key, SNAT_DEFAULT_LEN,
+				  snat_sides_add, &back);
+	sides->in = back.in;
 }
 
-static bool snat_leads_outside(const struct snat_query *q,
-			       const struct snat_scope *scope)
+static void snat_find_sides(const struct snat_query *q,
+			    const struct snat_scope *scope,
+			    struct snat_sides *sides)
 {
-	return scope && (snat_scope_has(scope, q->out->ifindex) ||
-			 snat_has_own_default(q, scope));
+	sides->in_dev = q->in;
+	sides->out_dev = q->out;
+	sides->in = scope && snat_scope_has(scope, q->in->ifindex);
+	sides->out = scope && snat_scope_has(scope, q->out->ifindex);
+	if (unlikely(snat_has_own_routes(q, scope)) && !sides->in)
+		snat_ask_routes(q, sides);
 }
 
 /* Does a packet go from the inside to the outside, as the pool of a service tells?
@@ -391,10 +493,13 @@ static bool snat_goes_out(struct snat_query *q, struct ip_vs_service *svc,
 			  enum snat_svc which)
 {
 	struct snat_scope *scope = snat_scope_get(q->ipvs, svc, which);
+	struct snat_sides sides;
 
-	if (likely(snat_leads_outside(q, scope)))
-		return !snat_scope_has(scope, q->in->ifindex) ||
-		       snat_one_armed(q);
+	snat_find_sides(q, scope, &sides);
+	if (likely(sides.out)) {
+		q->astray = false;
+		return !sides.in || snat_one_armed(q);
+	}
 	q->astray = snat_goes_astray(q, scope);
 	return q->astray;
 }
@@ -418,23 +523,16 @@ static bool snat_is_oif(const struct snat_config *config,
 	return false;
 }
 
-static bool snat_is_outside(const struct snat_config *config,
-			    const struct snat_scope *scope,
-			    const struct net_device *dev)
-{
-	return (scope && snat_scope_has(scope, dev->ifindex)) ||
-	       snat_is_oif(config, dev);
-}
-
 /* Which sides the devices of a packet belong to */
 static void snat_query_sides(struct snat_query *q,
 			     const struct snat_config *config)
 {
 	struct snat_scope *scope = snat_scope_get(q->ipvs, NULL, SNAT_SVC_RULES);
+	struct snat_sides sides;
 
-	q->to_outside = snat_leads_outside(q, scope) ||
-			snat_is_oif(config, q->out);
-	q->from_inside = !snat_is_outside(config, scope, q->in) ||
+	snat_find_sides(q, scope, &sides);
+	q->to_outside = sides.out || snat_is_oif(config, q->out);
+	q->from_inside = !(sides.in || snat_is_oif(config, q->in)) ||
 			 snat_one_armed(q);
 	q->astray = !q->to_outside && snat_goes_astray(q, scope);
 }
@@ -447,6 +545,7 @@ static void snat_query_init(struct snat_query *q, struct netns_ipvs *ipvs,
 {
 	memset(q, 0, sizeof(*q));
 	q->ipvs = ipvs;
+	q->skb = skb;
 	q->in = ip_vs_snat_in_dev(skb, in);
 	q->out = out;
 	q->saddr = ip_hdr(skb)->saddr;
@@ -626,10 +725,9 @@ bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 {
 	struct snat_config *config = rcu_dereference(ipvs->snat->config);
 	struct ip_vs_service *svc;
-	struct snat_scope *scope;
+	struct snat_sides sides;
 	enum snat_svc which;
 	struct snat_query q;
-	bool outside;
 
 	snat_query_init(&q, ipvs, config, skb, in, out);
 	if (config)
@@ -638,11 +736,9 @@ bool snat_from_outside(struct netns_ipvs *ipvs, const struct sk_buff *skb,
 	if (!svc)
 		return q.in->ifindex == out->ifindex &&
 		       !READ_ONCE(ipvs->snat->set.one_armed);
-	scope = snat_scope_get(ipvs, svc, which);
-	outside = scope && snat_scope_has(scope, q.in->ifindex) &&
-		  !snat_one_armed(&q);
+	snat_find_sides(&q, snat_scope_get(ipvs, svc, which), &sides);
 	ip_vs_snat_service_put(svc);
-	return outside;
+	return sides.in && !snat_one_armed(&q);
 }
 
 /**
@@ -808,6 +904,7 @@ struct snat_home {
 	const struct snat_config *config;
 	const struct snat_scope	*scope;
 	const struct net_device	*in;
+	bool			by_default;	/* the route is one */
 	bool			inside;
 	bool			outside;
 };
@@ -815,9 +912,10 @@ struct snat_home {
 static void snat_home_add(void *data, struct net_device *dev)
 {
 	struct snat_home *home = data;
-	bool outside = home->config ?
-		       snat_is_outside(home->config, home->scope, dev) :
-		       home->scope && snat_scope_has(home->scope, dev->ifindex);
+	bool outside = home->by_default ||
+		       (home->scope &&
+			snat_scope_has(home->scope, dev->ifindex)) ||
+		       (home->config && snat_is_oif(home->config, dev));
 
 	if (outside && dev->ifindex != home->in->ifindex &&
 	    !ip_vs_snat_shares_card(home->in, dev))
@@ -826,40 +924,54 @@ static void snat_home_add(void *data, struct net_device *dev)
 		home->inside = true;
 }
 
+static void snat_home_find(const struct snat_query *q,
+			   const struct ip_vs_snat_route_key *key,
+			   struct snat_home *home)
+{
+	if (unlikely(snat_has_own_routes(q, home->scope))) {
+		home->by_default = true;
+		ip_vs_snat_for_route_devs(q->ipvs, key, SNAT_DEFAULT_LEN,
+					  snat_home_add, home);
+		home->by_default = false;
+		if (home->inside || home->outside)
+			return;
+	}
+	ip_vs_snat_for_route_devs(q->ipvs, key, 32, snat_home_add, home);
+}
+
 /* Does the source of a packet live outside, whatever device that came in by? What is
- * answered to it would leave for the outside again, from this gateway. Nobody on the
- * Internet has a private address; a rule about what comes in by a device of the outside
- * means just that.
+ * answered to it would leave for the outside again, from this gateway. If no pool
+ * address is private, nobody out there has a private one; a rule about what comes in by
+ * a device of the outside means just that.
  */
 static bool snat_lives_outside(const struct snat_query *q,
 			       const struct snat_config *config,
 			       const struct snat_source *source)
 {
 	enum snat_svc which = SNAT_SVC_RULES;
-	struct ip_vs_snat_route_key key = {
-		.daddr	= q->saddr,
-		.saddr	= q->daddr,
-		.iif	= q->out->ifindex,
-	};
+	struct ip_vs_snat_route_key key;
 	struct snat_home home = {
 		.config	= config,
 		.in	= q->in,
 	};
 
-	if (likely(snat_is_private(q->saddr)) ||
-	    (source->rule && *source->rule->spec.iif && !q->from_inside))
+	if (source->rule && *source->rule->spec.iif && !q->from_inside)
 		return false;
 	if (!config)
 		which = source->svc->protocol == IPPROTO_TCP ? SNAT_SVC_TCP :
 							       SNAT_SVC_UDP;
 	/* It's up to date, or was a moment ago, when this packet was decided on */
 	home.scope = rcu_dereference(q->ipvs->snat->scope[which]);
-	ip_vs_snat_for_route_devs(q->ipvs, &key, 32, snat_home_add, &home);
+	if (likely(snat_is_private(q->saddr)) &&
+	    !(home.scope && home.scope->is_private))
+		return false;
+	snat_query_route_back(q, &key);
+	key.mark = 0;
+	snat_home_find(q, &key, &home);
 	/* Its answers may get the mark that it has */
 	key.mark = q->mark;
 	if (key.mark && !home.inside)
-		ip_vs_snat_for_route_devs(q->ipvs, &key, 32, snat_home_add,
-					  &home);
+		snat_home_find(q, &key, &home);
 	return home.outside && !home.inside;
 }
 

@@ -373,6 +373,7 @@ static inline struct fib_info *ip_vs_snat_fib_lookup(struct netns_ipvs *ipvs,
 		.mark			= key->mark,
 		.nl_u.ip4_u.daddr	= key->daddr,
 		.nl_u.ip4_u.saddr	= key->saddr,
+		.nl_u.ip4_u.tos		= key->tos & IPTOS_RT_MASK,
 	};
 	int err;
 

@@ -10,6 +10,9 @@
 #include <net/ip_vs.h>
 #include <net/udp.h>
 
+/* What of the type of service packets are routed by */
+#define IP_VS_SNAT_ROUTE_TOS	IPTOS_RT_MASK
+
 /* Sockets of UDP, those of all namespaces */
 #define ip_vs_snat_udp_table(net)	(&udp_table)
 

@@ -10,6 +10,9 @@
 #include <net/ip_vs.h>
 #include <net/udp.h>
 
+/* What of the type of service packets are routed by */
+#define IP_VS_SNAT_ROUTE_TOS	INET_DSCP_MASK
+
 /* Sockets of UDP, which a namespace can have for itself */
 #define ip_vs_snat_udp_table(net)	((net)->ipv4.udp_table)
 

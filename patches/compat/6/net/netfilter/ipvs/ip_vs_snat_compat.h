@@ -118,7 +118,9 @@ static inline bool ip_vs_snat_dest_available(const struct ip_vs_dest *dest)
 static inline bool ip_vs_snat_addr_is_local(struct netns_ipvs *ipvs,
 					    __be32 addr)
 {
-	return inet_addr_type(ipvs->net, addr) == RTN_LOCAL;
+	/* That of a device in a VRF is in another table */
+	return inet_addr_type(ipvs->net, addr) == RTN_LOCAL ||
+	       __ip_dev_find(ipvs->net, addr, false);
 }
 
 /* Is the checksum in a transport header only that of the addresses yet? That of a tunnel
@@ -274,6 +276,10 @@ ip_vs_snat_for_route_devs(struct netns_ipvs *ipvs,
 		.saddr		= key->saddr,
 		.flowi4_iif	= key->iif,
 		.flowi4_mark	= key->mark,
+		.flowi4_tos	= key->tos & IP_VS_SNAT_ROUTE_TOS,
+		.flowi4_proto	= key->protocol,
+		.fl4_sport	= key->sport,
+		.fl4_dport	= key->dport,
 	};
 	struct fib_result res = { };
 	int i;
@@ -339,7 +345,7 @@ static inline bool ip_vs_snat_via_router(const struct sk_buff *skb)
 static inline bool ip_vs_snat_on_link(struct netns_ipvs *ipvs,
 				      const struct net_device *dev, __be32 addr)
 {
-	struct flowi4 fl4 = { .daddr = addr };
+	struct flowi4 fl4 = { .daddr = addr, .flowi4_iif = dev->ifindex };
 	struct fib_result res = { };
 	const struct fib_nh_common *nhc;
 
@@ -489,12 +495,14 @@ static inline void *ip_vs_snat_big_alloc(size_t size)
 	return p ? : __vmalloc(size, gfp | __GFP_RETRY_MAYFAIL);
 }
 
-/* Is it a card by another one, here or in another namespace (ipvlan, netkit)? No tunnel:
- * tunl0 is used like a dummy.
+/* Is it a card by another one, here or in another namespace (ipvlan, netkit), or a tunnel
+ * that may have many ends (GRE, xfrm)? tunl0 is neither, and is used like a dummy.
  */
 static inline bool ip_vs_snat_has_lower_dev(const struct net_device *dev)
 {
-	return dev->type == ARPHRD_ETHER && dev->netdev_ops->ndo_get_iflink;
+	return dev->netdev_ops->ndo_get_iflink &&
+	       (dev->type == ARPHRD_ETHER || dev->type == ARPHRD_NONE ||
+		dev->type == ARPHRD_IPGRE);
 }
 
 /* Do some work, on whichever processor has time for it */
