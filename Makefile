@@ -42,5 +42,6 @@ $(NPM_DONE): package.json package-lock.json
 ifeq ($(value LVS_SNAT_SETUP),no)
 	@echo "error: npm packages are missing; install them: npm ci" >&2; exit 3
 else
+	@command -v npm >/dev/null || { echo "error: npm is missing; install it (Debian and Ubuntu: apt install nodejs npm)" >&2; exit 3; }
 	@flock .npm-ci.lock sh -c '[ $@ -nt package.json ] && [ $@ -nt package-lock.json ] || npm ci >&2'
 endif

@@ -385,6 +385,9 @@ function cacheFolder(value: string | undefined): string {
 /** What names of output folders begin with. */
 export const OUTPUT = 'build'
 
+/** Folder of dist with one for each version that was released. */
+export const RELEASES = 'release'
+
 function createPaths(root: string, cache: string, name: string, folder: string, { suffix, releaseSuffix }: { suffix: string; releaseSuffix: string }): Paths {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 8)
   const checkout = join(cache, 'checkouts', `${basename(root)}-${id}`)

@@ -53,6 +53,7 @@ export async function requireVersion(context: Context): Promise<Version> {
   if (!changes) throw new Failure('usage', `CHANGELOG.md has no section for ${version}, or nothing in it.`, { hint: `It begins with a line "## ${version}".` })
   if (sections.get(UNRELEASED)) throw new Failure('usage', `CHANGELOG.md has changes below "${UNRELEASED}", which this commit has as well.`, { hint: `They belong below "## ${version}".` })
   const git = gitOf(context)
+  await requireHistory(git, version, [...sections.keys()])
   await requireTag(context, git, version, commit)
   await requireLatest(git, version, [...sections.keys()])
   await requireOwnBuildId(git, version)
@@ -85,6 +86,18 @@ async function requireTag({ variables }: Context, git: Git, version: string, com
   if (!type) throw new Failure('usage', `There is no tag ${tag}, of which the same could be made again.`, { hint: 'The first time it is made without AGAIN=1.' })
   if (!again) throw new Failure('usage', `There is a tag ${tag} already.`, { hint: `To make the same again: git checkout ${tag}, and make release VERSION=${version} AGAIN=1` })
   if (type !== 'tag' || tagged !== commit) throw new Failure('usage', `The tag ${tag} is no annotated tag of the commit that is checked out.`, { hint: `git checkout ${tag}` })
+}
+
+/** @throws Failure of kind `usage` in a clone that lacks commits or tags: what was released before is asked of them */
+async function requireHistory(git: Git, version: string, headings: readonly string[]): Promise<void> {
+  if ((await git.line('rev-parse', '--is-shallow-repository')) === 'true') {
+    throw new Failure('usage', 'This clone is shallow, and does not know what was released before.', { hint: 'git fetch --unshallow --tags' })
+  }
+  const [last] = semver.rsort(headings.filter((other) => semver.valid(other) === other && semver.lt(other, version)))
+  if (last === undefined || (await git.lines('tag', '--list', tagOf(last))).length > 0) return
+  throw new Failure('usage', `CHANGELOG.md tells of ${last}, and this clone has no tag ${tagOf(last)}, by which its packages are told from these.`, {
+    hint: `git fetch --tags; if it never had one: git tag --annotate ${tagOf(last)} COMMIT`,
+  })
 }
 
 /** @throws Failure of kind `usage` unless it is greater than what was tagged before it, and what CHANGELOG.md tells of */

@@ -7,7 +7,7 @@ import { Failure } from '../base/errors.ts'
 import { asideOf, checksums, clearAsides, listFiles, replaceFolder, sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { capture } from '../base/run.ts'
-import { contextFor, type Context, type Variable } from '../build/context.ts'
+import { type Context, contextFor, RELEASES, type Variable } from '../build/context.ts'
 import { bring, type Facts, type Step } from '../build/step.ts'
 import { requireVersion, type Version } from '../build/tag.ts'
 import { toolVersions } from '../build/toolversions.ts'
@@ -104,7 +104,7 @@ function requirePatches(contexts: readonly Context[]): void {
 }
 
 /** @returns the folder of the release that VERSION= names */
-export const releaseFolder = ({ paths, variables }: Context): string => join(paths.root, 'dist', 'release', variables.VERSION ?? '')
+export const releaseFolder = ({ paths, variables }: Context): string => join(paths.root, 'dist', RELEASES, variables.VERSION ?? '')
 
 /** @returns the step that makes the release of the context's variables */
 export function releaseStep(context: Context): Step {

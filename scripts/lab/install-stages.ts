@@ -482,6 +482,23 @@ export const STAGES: readonly Stage[] = [
     },
   },
   {
+    name: 'ipvsadm is restarted and reloaded while keepalived has added to the table: all of it stays, and systemd is told',
+    proves: 'issue 15, as the packages were attacked: a restart took all away that keepalived had configured, with status 0',
+    async run(site) {
+      const { gateway } = site
+      const table = await gateway.sh('ipvsadm -S -n')
+      assert.match(table, ZONE)
+      for (const word of ['restart', 'reload']) {
+        assert.notEqual((await gateway.machine.run(`systemctl ${word} ipvsadm.service`)).status, 0, word)
+        assert.equal(await gateway.sh('ipvsadm -S -n'), table, word)
+      }
+      await askOutside(site, 4007)
+      await gateway.sh('systemctl stop keepalived.service && systemctl restart ipvsadm.service && systemctl start keepalived.service')
+      await until(site, 'it has its addresses again', `ipvsadm -S -n | grep -q '^-U '`)
+      await requireUnits(site)
+    },
+  },
+  {
     name: 'the old kernel, which has no SNAT, boots from the menu, and forwards nothing',
     proves: 'issue 15, item 4: the old one is still in the menu; IPVS_FORWARD opens no gateway that does not translate',
     only: 'kernel',

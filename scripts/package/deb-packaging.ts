@@ -46,7 +46,6 @@ function ipvsadm(read: (name: string) => string): Packaging {
         `debian/ipvs-table.service ${UNITS}`,
         `debian/ipvs-table.conf ${UNITS}/ipvsadm.service.d`,
       ].join('\n'),
-      'ipvsadm.default': `\n${read('ipvsadm-deb/default').trimEnd()}`,
     },
     replaced: INIT,
     // An upgrade leaves the running table alone, what is loaded while it boots is for the next boot, and a wrong line breaks no upgrade.

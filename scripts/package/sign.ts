@@ -4,11 +4,11 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createHash } from 'node:crypto'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { Failure } from '../base/errors.ts'
 import { asideOf, listFiles, replaceFolder } from '../base/files.ts'
 import { log } from '../base/log.ts'
-import { capture } from '../base/run.ts'
+import { capture, type Captured, type CaptureOptions } from '../base/run.ts'
 import { SOURCE_DATE_EPOCH } from '../release.ts'
 
 /** The folders of dist that are signed. */
@@ -34,9 +34,8 @@ export async function signPackages(dist: string, folder: string, key: string, cr
   try {
     const rpms = copyFiles(dist, aside, filesIn(dist, RPM_FOLDERS))
     if (rpms.length > 0) {
-      // rpm of Debian looks for gpg nowhere.
-      const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
-      await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${signer}`, '--addsign', ...rpms], { kind: 'environment' })
+      await writeKey(aside, signer)
+      await signRpms(await withoutSigned(rpms, aside, folder), signer)
       for (const path of rpms) setTime(path)
       await createRepository(aside, RPM_FOLDERS)
       await signFile(join(aside, 'repodata', 'repomd.xml'), signer)
@@ -44,7 +43,7 @@ export async function signPackages(dist: string, folder: string, key: string, cr
     const debs = copyFiles(dist, aside, filesIn(dist, [DEB_FOLDER]))
     if (debs.length > 0) await indexDebs(join(aside, DEB_FOLDER), debs, signer)
     copyFiles(dist, aside, filesIn(dist, [DSC_FOLDER]))
-    await writeKey(aside, signer)
+    if (!existsSync(join(aside, KEY_FILE))) await writeKey(aside, signer)
     await verifySigned(aside, rpms)
     mkdirSync(dirname(folder), { recursive: true })
     replaceFolder(aside, folder)
@@ -54,26 +53,75 @@ export async function signPackages(dist: string, folder: string, key: string, cr
   }
 }
 
+async function signRpms(rpms: readonly string[], signer: string): Promise<void> {
+  if (rpms.length === 0) return
+  // rpm of Debian looks for gpg nowhere.
+  const { stdout: program } = await capture(['sh', '-c', 'command -v gpg'])
+  await capture(['rpmsign', '--define', `__gpg ${program.trim()}`, '--define', `_gpg_name ${signer}`, '--addsign', ...rpms], { kind: 'environment' })
+}
+
+/** Digests of an RPM's header and payload, which no signature changes: the one that all have, and the one of rpm 4.14 and later. */
+async function contentOf(rpm: string): Promise<string> {
+  const { stdout } = await capture(['rpm', '--query', '--package', '--nosignature', '--queryformat', '%{SIGMD5} %{SHA256HEADER}', rpm], { anyExit: true })
+  return stdout
+}
+
+/**
+ * Takes what was signed by the same key already as it is. A signature is another one each time, with the same length: who serves
+ * the folder would keep the RPM, as its size and time are the same, and take the repository that has the new digest.
+ *
+ * @param rpms copies in `aside`
+ * @param signed what is about to be replaced
+ * @returns those that are to be signed
+ */
+async function withoutSigned(rpms: readonly string[], aside: string, signed: string): Promise<string[]> {
+  return await withKey(join(aside, KEY_FILE), async ({ checksig }) => {
+    const left: string[] = []
+    for (const rpm of rpms) {
+      const before = join(signed, relative(aside, rpm))
+      const same = existsSync(before) && (await contentOf(before)) === (await contentOf(rpm)) && (await checksig([before], { anyExit: true })).exitCode === 0
+      if (same) copyFileSync(before, rpm)
+      else left.push(rpm)
+    }
+    return left
+  })
+}
+
+/** What those can verify who have only a public key. */
+interface Verifier {
+  checksig: (rpms: readonly string[], options?: CaptureOptions) => Promise<Captured>
+  /** @param files a signature, and what it is of if that is another file */
+  verify: (files: readonly string[]) => Promise<Captured>
+}
+
+async function withKey<Result>(key: string, work: (verifier: Verifier) => Promise<Result>): Promise<Result> {
+  const home = mkdtempSync(join(tmpdir(), 'lvs-snat-signed-'))
+  const database = ['--dbpath', join(home, 'rpm')]
+  const check = (words: string[], options: CaptureOptions = {}) => capture(words, { kind: 'build', ...options })
+  try {
+    await check(['rpmkeys', ...database, '--import', key])
+    await check(['gpg', '--homedir', home, '--batch', '--quiet', '--import', key])
+    return await work({
+      checksig: (rpms, options) => check(['rpmkeys', ...database, '--checksig', ...rpms], options),
+      verify: (files) => check(['gpg', '--homedir', home, '--batch', '--quiet', '--verify', ...files]),
+    })
+  } finally {
+    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
 /**
  * Looks at the signatures as those do who have only the public key beside them.
  *
  * @throws Failure of kind `build` when one is missing or wrong
  */
 async function verifySigned(folder: string, rpms: readonly string[]): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), 'lvs-snat-signed-'))
-  const database = ['--dbpath', join(home, 'rpm')]
-  const key = join(folder, KEY_FILE)
-  const check = (words: string[]) => capture(words, { kind: 'build' })
-  try {
-    await check(['rpmkeys', ...database, '--import', key])
-    if (rpms.length > 0) await check(['rpmkeys', ...database, '--checksig', ...rpms])
-    await check(['gpg', '--homedir', home, '--batch', '--quiet', '--import', key])
+  await withKey(join(folder, KEY_FILE), async ({ checksig, verify }) => {
+    if (rpms.length > 0) await checksig(rpms)
     const signed = [[join(folder, 'repodata', 'repomd.xml.asc'), join(folder, 'repodata', 'repomd.xml')], [join(folder, DEB_FOLDER, 'InRelease')]]
-    for (const files of signed.filter(([signature = '']) => existsSync(signature))) await check(['gpg', '--homedir', home, '--batch', '--quiet', '--verify', ...files])
-  } finally {
-    await capture(['gpgconf', '--homedir', home, '--kill', 'all'], { anyExit: true, cleanup: true })
-    rmSync(home, { recursive: true, force: true })
-  }
+    for (const files of signed.filter(([signature = '']) => existsSync(signature))) await verify(files)
+  })
 }
 
 const gpg = (...words: string[]) => capture(['gpg', '--batch', '--yes', '--quiet', ...words], { kind: 'environment' })

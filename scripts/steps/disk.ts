@@ -125,7 +125,7 @@ function hooks(context: Context): string[] {
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {
   const logFile = join(context.paths.logs, `disk-${context.variant}.log`)
-  const command = mmdebstrap(suite, join(context.paths.work, `disk-${context.variant}.sources`), packagesOf(context), hooks(context))
+  const command = await mmdebstrap(suite, join(context.paths.work, `disk-${context.variant}.sources`), packagesOf(context), hooks(context))
   const unpack = [
     'mkdir root && tar --extract --directory root --numeric-owner',
     'cp -R --no-preserve=ownership files/. root/',

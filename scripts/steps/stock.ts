@@ -7,7 +7,7 @@ import { Failure } from '../base/errors.ts'
 import { sha256File } from '../base/files.ts'
 import { log } from '../base/log.ts'
 import { quote } from '../base/quote.ts'
-import { runLogged } from '../base/run.ts'
+import { capture, runLogged } from '../base/run.ts'
 import type { Context } from '../build/context.ts'
 import type { Facts, Step } from '../build/step.ts'
 import { DEBIAN_REQUIREMENTS } from '../packages.ts'
@@ -70,6 +70,19 @@ export function aptHook(verb: 'install' | 'build-dep', file: string): string {
 }
 
 /**
+ * mmdebstrap has apt read nothing of this host's apt.conf, where its proxy may be (the installer of Debian writes it there).
+ *
+ * @returns what apt on this host is told of how archives are reached, as apt.conf(5) has it, but for programs that tell it
+ */
+async function wayToArchives(): Promise<string[]> {
+  const { stdout } = await capture(['apt-config', 'dump', '--no-empty'])
+  return stdout.split('\n').filter((line) => /^Acquire::(https?|ForceIPv[46])\b(?!.*Auto-?Detect)/i.test(line))
+}
+
+/** It is this host's, not one of the machine that is installed. */
+const FORGET_WAY = 'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"'
+
+/**
  * The shell that calls it has the locks, see run.ts. mmdebstrap has apt write to a pipe of its own by /bin/sh, and dash
  * knows no descriptor of two digits.
  */
@@ -81,11 +94,15 @@ const WITHOUT_LOCKS = Array.from({ length: 12 }, (_, index) => `${index + 3}>&-`
  * @returns the command that writes an installed Debian to its output, as tar does
  * @throws Failure of kind `environment` if this host knows no archive of Debian
  */
-export function mmdebstrap(suite: string, list: string, packages: readonly string[], hooks: readonly string[], variant = 'apt'): string {
+export async function mmdebstrap(suite: string, list: string, packages: readonly string[], hooks: readonly string[], variant = 'apt'): Promise<string> {
   const entries = suiteList(suite)
   if (entries === '') throw new Failure('environment', `The source lists of this host name no archive of Debian, from which ${suite} could be installed.`)
   writeFileSync(list, entries)
-  const words = ['mmdebstrap', `--variant=${variant}`, '--format=tar', `--include=${packages.join(',')}`, ...hooks.map((hook) => `--customize-hook=${hook}`), suite, '-', list]
+  const options = await wayToArchives()
+  const words = [
+    'mmdebstrap', `--variant=${variant}`, '--format=tar', `--include=${packages.join(',')}`, ...options.map((option) => `--aptopt=${option}`),
+    ...[...hooks, FORGET_WAY].map((hook) => `--customize-hook=${hook}`), suite, '-', list,
+  ]
   return `${words.map(quote).join(' ')} ${WITHOUT_LOCKS}`
 }
 
@@ -119,7 +136,7 @@ export interface Installation {
  * @throws Failure of kind `build` when a package or a hook fails
  */
 export async function installDebian(context: Context, { name, suite, packages, hooks, kept, folder, doing }: Installation): Promise<void> {
-  const command = mmdebstrap(suite, join(context.paths.work, `${name}.sources`), packages, hooks)
+  const command = await mmdebstrap(suite, join(context.paths.work, `${name}.sources`), packages, hooks)
   const script = `set -o pipefail; ${command} | ${untar(`--directory ${quote(folder)} --no-same-owner ${kept.join(' ')}`)}`
   await runLogged(['bash', '-c', script], {
     doing,

@@ -64,7 +64,7 @@ export const userlandArchive = (context: Context): string => join(userlandFolder
 
 async function install(context: Context, suite: string, folder: string): Promise<void> {
   // Its packages need nothing of apt, and the machine has no network.
-  const command = mmdebstrap(suite, join(context.paths.work, 'userland.sources'), Object.keys(PACKAGES), [], 'essential')
+  const command = await mmdebstrap(suite, join(context.paths.work, 'userland.sources'), Object.keys(PACKAGES), [], 'essential')
   const excluded = LEFT_OUT.map((path) => `--exclude=${quote(path)}`).join(' ')
   const script = `set -o pipefail
     ${command} | ${untar(`--directory ${USERLAND} --no-same-owner ${excluded}`)}

@@ -83,7 +83,7 @@ exit 0
 `
 
 /** What Debian 12 has for the table of ipvsadm, and Debian 13 beside that. */
-const SYSV = { 'ipvsadm.init': INIT, 'ipvsadm.default': 'AUTO="false"\n' }
+export const SYSV = { 'ipvsadm.init': INIT, 'ipvsadm.default': 'AUTO="false"\n' }
 const UNIT = { 'ipvsadm-load': '#!/bin/sh\n$IPVSADM -C\ngrep -v "^#" $IPVSADM_RULES | $IPVSADM -R\n', 'ipvsadm-flush': '#!/bin/sh\n$IPVSADM -C\n' }
 
 /** @returns what Debian's packaging of a version of ipvsadm has for its table */

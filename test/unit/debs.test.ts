@@ -18,7 +18,7 @@ import { debianSource as sourceNameOf, SOURCES } from '../../scripts/sources.ts'
 import { debPackages, step } from '../../scripts/steps/debs.ts'
 import { PACKAGED } from '../../scripts/steps/tools.ts'
 import { TARGETS } from '../../scripts/targets.ts'
-import { debianSource, FILE, linePatch } from './deb-fixture.ts'
+import { debianSource, FILE, linePatch, SYSV } from './deb-fixture.ts'
 import { createFixture, fails, type Fixture } from './fixture.ts'
 
 /** What it is made of, and taken apart by. */
@@ -141,7 +141,9 @@ dpkgTest("Debian's scripts leave ipvsadm's table to the service, which they do n
     t.is(existsSync(join(folder, 'ipvsadm-load')), version === '1:1.31-5', 'Debian 12 has none')
     t.deepEqual(readFileSync(join(folder, 'rules'), 'utf8').match(/^override_dh_install\S+:\n.*--no-stop-on-upgrade/gm)?.length, 2)
     t.false(readFileSync(join(folder, 'ipvsadm-service'), 'utf8').includes('/etc/sysconfig'))
-    t.true(readFileSync(join(folder, 'ipvsadm.default'), 'utf8').endsWith('IPVS_FORWARD="no"\n'))
+    // Else dpkg asks whoever has changed it, and an upgrade that nobody watches stops there.
+    t.is(readFileSync(join(folder, 'ipvsadm.default'), 'utf8'), SYSV['ipvsadm.default'])
+    t.regex(readFileSync(join(folder, 'ipvs-table.service'), 'utf8'), /^ExecCondition=.* is-enabled ipvsadm\.service$/m)
     t.is(readFileSync(join(folder, 'ipvsadm.udev'), 'utf8'), readFileSync(join(ROOT, 'specs/ipvsadm/ipvsadm.udev'), 'utf8'))
     // What is not named here is in no package.
     for (const name of ['ipvsadm-service', 'ipvs-table.service', 'ipvs-table.conf']) t.true(readFileSync(join(folder, 'ipvsadm.install'), 'utf8').includes(`debian/${name} usr/lib`), name)
@@ -177,6 +179,12 @@ tar -C ${root}/system -cf - .
 # As it writes more than tar reads.
 sleep 0.5; head -c 300000 /dev/zero
 `, { mode: 0o755 })
+  writeFileSync(join(bin, 'apt-config'), `#!/bin/sh
+echo 'Acquire::Languages:: "none";
+Acquire::http::Proxy "http://proxy.example:3128";
+Acquire::http::Proxy-Auto-Detect "/usr/bin/a-program-of-this-host";
+Acquire::ForceIPv4 "true";'
+`, { mode: 0o755 })
   const path = process.env['PATH']
   t.teardown(() => (process.env['PATH'] = path))
   process.env['PATH'] = `${bin}:${path}`
@@ -197,6 +205,8 @@ serialDpkgTest('the tools are built in a Debian of their release, each when some
   t.regex(call, /^--customize-hook=copy-in \S+\/ipvsadm_1\.31-5\+bsnat1\.5\.dsc \S+\.orig\.tar\.gz \S+\.debian\.tar\.xz \/build$/m)
   t.regex(call, /^--customize-hook=chroot "\$1" apt-get --option Dpkg::Use-Pty=0 build-dep --yes --no-install-recommends \/build\/ipvsadm_1\.31-5\+bsnat1\.5\.dsc$/m)
   t.regex(call, /^--customize-hook=chroot "\$1" env -i [\s\S]*DEB_BUILD_OPTIONS=noautodbgsym[\s\S]*\ndpkg-buildpackage --build=binary --no-sign\n/m)
+  t.deepEqual(call.match(/^--aptopt=.*$/gm), ['--aptopt=Acquire::http::Proxy "http://proxy.example:3128";', '--aptopt=Acquire::ForceIPv4 "true";'])
+  t.regex(call, /--customize-hook=rm -f "\$1\/etc\/apt\/apt\.conf\.d\/99mmdebstrap"\ntrixie\n/)
   t.regex(call, /\ntrixie\n-\n.*deb-ipvsadm\.sources\n$/)
   t.deepEqual(listFiles(join(c.paths.work, 'debs')).length, 2, 'what it took is gone')
 

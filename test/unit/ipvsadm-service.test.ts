@@ -35,13 +35,15 @@ interface Host {
   /** What systemd is about to do. */
   jobs?: string
   forwarding?: '0' | '1'
+  /** Whether keepalived runs. */
+  keepalived?: boolean
   /** Whether it is a Debian. */
   debian?: boolean
   files?: Record<string, string>
 }
 
 /** Makes a host; @returns how its service is called, with its exit status, what it says, and the calls of programs since the call before */
-function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', table = ZONE, jobs = 'No jobs running.', forwarding = '0', debian = false, files = {} }: Host) {
+function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, systemd, restores = 0, config = '', table = ZONE, jobs = 'No jobs running.', forwarding = '0', keepalived = false, debian = false, files = {} }: Host) {
   const root = mkdtempSync(join(tmpdir(), 'lvs-snat-service-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   const write = (path: string, content: string, mode = 0o644): void => {
@@ -56,6 +58,8 @@ function createHost(t: ExecutionContext, { loads = 'snat', loaded = false, syste
   // What is restored, and the table of which it is asked, are not the same thing here.
   write('bin/ipvsadm', `#!/bin/sh\n[ "$1" = -S ] && exec cat $ROOT/table\necho "ipvsadm $*" >> $ROOT/calls\ncat >> $ROOT/calls\n`, 0o755)
   write('bin/ipvsadm-save', '#!/bin/sh\nexec cat $ROOT/table\n', 0o755)
+  write('bin/pidof', `#!/bin/sh\n[ "$1" = keepalived ] && [ -e $ROOT/pid ] && cat $ROOT/pid\n`, 0o755)
+  if (keepalived) write('pid', '812\n')
   write('bin/systemctl', '#!/bin/sh\ncat $ROOT/jobs\n', 0o755)
   write('table', table)
   write('jobs', `${jobs}\n`)
@@ -131,6 +135,9 @@ test('it is turned on by a table that stands, and not by one that is refused or 
   const right = createHost(t, { config: FORWARDS })
   t.deepEqual(await right.call('start'), { exitCode: 0, stderr: '', calls: ['modprobe ip_vs', 'sysctl -e -p -', RESTORED, 'sysctl -e -p -'] })
   t.is(right.read(FORWARDING), '1')
+  const likeAuto = createHost(t, { config: 'IPVS_FORWARD="true"\n' })
+  await likeAuto.call('start')
+  t.is(likeAuto.read(FORWARDING), '1')
 
   const refused = createHost(t, { config: FORWARDS, restores: 2 })
   t.is((await refused.call('start')).exitCode, 2)
@@ -180,6 +187,40 @@ test("a restart of systemd's, which is a stop and a start, leaves the table to w
   // Else it is drained.
   host.write('jobs', 'No jobs running.\n')
   t.true((await host.call('stop')).calls.includes('ipvsadm -R --replace'))
+})
+
+test('what keepalived has added to the table stays, and what is asked for is refused', async (t) => {
+  const host = createHost(t, { loaded: true, config: FORWARDS, keepalived: true })
+  host.write('proc/net/ip_vs', '')
+  rmSync(join(host.root, 'pid'))
+  t.is((await host.call('start')).exitCode, 0, 'it does not run while it boots')
+  host.write('pid', '812')
+  host.write('table', ZONE.replace(/$/m, ' -w 7'))
+  t.is((await host.call('start')).exitCode, 0, 'another weight is nothing that it has added')
+  host.write('table', `${ZONE}-A -t 198.51.100.1:80 -s rr\n`)
+  host.write(FORWARDING, '0')
+  for (const word of ['start', 'restart']) {
+    const { exitCode, stderr, calls } = await host.call(word)
+    t.is(exitCode, 1)
+    t.regex(stderr, /keepalived runs, and the table has what \S+ has not: it stays as it is/)
+    t.deepEqual(calls.filter((call) => call === RESTORED), [], word)
+    t.is(host.read(FORWARDING), '1', 'it is turned on over the table that there is')
+  }
+  rmSync(join(host.root, 'pid'))
+  t.true((await host.call('start')).calls.includes(RESTORED), 'who stops keepalived gets what the file says')
+  host.write('pid', '812')
+  rmSync(join(host.root, 'var/run/ipvsadm-restored'))
+  t.is((await host.call('start')).exitCode, 1, 'nothing is known of who has made the table')
+})
+
+test('a table that was to be saved and could not be is not replaced', async (t) => {
+  const host = createHost(t, { jobs: ' 812 ipvsadm.service restart running', loaded: true, config: 'IPVS_SAVE_ON_RESTART=yes\n', files: { 'proc/net/ip_vs': '' } })
+  rmSync(join(host.root, 'var/run/ipvsadm-stopped'))
+  host.write('bin/ipvsadm-save', '#!/bin/sh\nexit 1\n')
+  t.is((await host.call('stop')).exitCode, 1)
+  const { exitCode, stderr, calls } = await host.call('start')
+  t.deepEqual({ exitCode, stderr, calls }, { exitCode: 1, stderr: 'ipvsadm: the table could not be saved, and stays as it is\n', calls: [] })
+  t.true((await host.call('start')).calls.includes(RESTORED), 'who starts it once more has been told')
 })
 
 test('devices that are not to forward do not when it is turned on, which all do then', async (t) => {

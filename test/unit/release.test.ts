@@ -58,6 +58,7 @@ function repository(t: ExecutionContext, fixture = createFixture(t)): Fixture & 
   git('config', 'user.name', 'A Releaser')
   git('config', 'user.email', 'releaser@example.org')
   commit()
+  git('tag', 'v1.0.0')
   return { ...fixture, git, commit }
 }
 
@@ -76,7 +77,9 @@ const REFUSED: readonly [string, Variables, (checkout: ReturnType<typeof reposit
   ['a tag that there is', WITHOUT_EL6, ({ git }) => void git('tag', '--annotate', '--message', 'x', 'v1.1.0'), /^There is a tag v1.1.0 already/],
   ['a version below the last tag', WITHOUT_EL6, ({ git }) => void git('tag', 'v1.2.0'), /^1.1.0 is not greater than 1.2.0/],
   ['a version below the last section', WITHOUT_EL6, ({ write, commit }) => (write('CHANGELOG.md', `## 2.0.0\n\n- x\n\n${CHANGES}`), commit()), /^1.1.0 is not greater than 2.0.0/],
-  ['the build ID of the release before', WITHOUT_EL6, ({ write, commit, git }) => (write('scripts/release.ts', `export const BUILDID = '${BUILDID}'\n`), commit(), git('tag', 'v1.0.0')), /is the build ID of 1\.0\.0 already/],
+  ['the build ID of the release before', WITHOUT_EL6, ({ write, commit, git }) => (write('scripts/release.ts', `export const BUILDID = '${BUILDID}'\n`), commit(), git('tag', '--force', 'v1.0.0')), /is the build ID of 1\.0\.0 already/],
+  ['a clone without tags', WITHOUT_EL6, ({ git }) => void git('tag', '--delete', 'v1.0.0'), /tells of 1\.0\.0, and this clone has no tag v1\.0\.0/],
+  ['a shallow clone', WITHOUT_EL6, ({ git, root }) => writeFileSync(join(root, '.git/shallow'), `${git('rev-parse', 'HEAD')}\n`), /^This clone is shallow/],
   ['another release without a tag', { ...WITHOUT_EL6, AGAIN: '1' }, () => undefined, /^There is no tag v1.1.0/],
   ['another release of a lightweight tag', { ...WITHOUT_EL6, AGAIN: '1' }, ({ git }) => void git('tag', 'v1.1.0'), /is no annotated tag of the commit/],
   ['another release of another commit', { ...WITHOUT_EL6, AGAIN: '1' }, ({ git, write, commit }) => (git('tag', '--annotate', '--message', 'x', 'v1.1.0'), write('x', ''), commit()), /is no annotated tag of the commit/],
